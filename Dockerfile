@@ -1,0 +1,41 @@
+# crossviz in a container: the app on port 7860, the embedded model inside, nothing fetched when it starts.
+#
+#   docker build -t crossviz . && docker run --rm -p 7860:7860 crossviz
+#
+# TORCH_INDEX_URL is the package index that torch and torchvision come from. Empty means pip's default, whose build for
+# x86-64 runs on the CPU and, started with `docker run --gpus all ...`, on a GPU. PyTorch's CPU index makes a
+# far smaller one; its index for one CUDA version makes a GPU image for exactly that version.
+ARG BASE=python:3.11-slim
+# hadolint ignore=DL3006  -- the tag is in BASE
+FROM ${BASE}
+ARG TORCH_INDEX_URL=""
+
+ENV PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1
+
+WORKDIR /srv/crossviz
+
+# The packages first: they change seldom, so this layer is kept when the code changes.
+COPY requirements.txt ./
+RUN if [ -n "${TORCH_INDEX_URL}" ]; then \
+        grep -E '^(torch|torchvision)==' requirements.txt > torch.txt \
+        && pip install --index-url "${TORCH_INDEX_URL}" -r torch.txt \
+        && rm torch.txt; \
+    fi \
+    && pip install -r requirements.txt
+
+COPY LICENSE NOTICE app.py ./
+COPY assets ./assets
+COPY crossviz ./crossviz
+
+RUN useradd --create-home --uid 1000 crossviz
+USER 1000
+ENV GRADIO_SERVER_NAME=0.0.0.0 \
+    GRADIO_SERVER_PORT=7860 \
+    GRADIO_ANALYTICS_ENABLED=False
+EXPOSE 7860
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/', timeout=4).close()"]
+CMD ["python", "app.py"]

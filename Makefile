@@ -1,0 +1,35 @@
+# make run     start the app on http://127.0.0.1:7860 (the first time: make .venv and install what it needs)
+# make test    run every test (the first time: the test tools and a Chromium too)
+# Variables: PYTHON (interpreter), PORT, TORCH_INDEX (package index to take torch from), T (tests to run).
+
+PORT = 7860
+T = tests
+PY = .venv/bin/python
+
+.PHONY: run test lint screenshots bench clean
+
+run:
+	@scripts/setup run
+	@GRADIO_SERVER_PORT=$(PORT) $(PY) app.py
+
+test:
+	@scripts/setup test
+	@$(PY) -m pytest $(T)
+
+lint:
+	@scripts/setup test
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@.venv/bin/hadolint Dockerfile
+
+screenshots:
+	@scripts/setup test
+	@$(PY) scripts/screenshots
+
+bench:
+	@scripts/setup run
+	@$(PY) -m benchmarks.latency
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .gradio tests/app/report
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

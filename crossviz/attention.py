@@ -1,0 +1,196 @@
+"""Cross-modal attention: the tokens of one modality query those of another.
+
+Vaswani et al., "Attention Is All You Need" (2017), eq. 1, with the queries from one sequence and the keys
+and values from another, as in Lu et al., "ViLBERT" (2019). Beyond the papers: an optional learned null key.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from crossviz.errors import AttentionInputError
+
+__all__ = ["CrossModalAttention", "CrossModalOutput", "masked_softmax"]
+
+
+class CrossModalOutput(NamedTuple):
+    """What one call of `CrossModalAttention` computes.
+
+    With a null key there is one key more than were given; it is the last.
+    """
+
+    output: Tensor
+    """LayerNorm(query + context W_O): `batch query query_dim`."""
+    context: Tensor
+    """probs @ values: `batch head query head_dim`."""
+    scores: Tensor
+    """Q K^T / sqrt(d_k), masked keys at -inf, before softmax: `batch head query key`."""
+    probs: Tensor
+    """softmax(scores): `batch head query key`; rows sum to 1, or are all 0 where every key is masked."""
+
+
+class CrossModalAttention(nn.Module):
+    """Multi-head attention from one token sequence to another, with every head's scores and probs.
+
+    Q = query W_Q, K = key W_K, V = key W_V; scores = Q K^T / sqrt(d_k); probs = softmax(scores);
+    context = probs V; output = LayerNorm(query + context W_O).
+
+    The null key is one learned key, value and bias per head that stands for "nothing in the other sequence":
+    a query that finds no counterpart puts its probability there.
+
+    Args:
+        query_dim: width of the query tokens, and of the output.
+        key_dim: width of the key tokens; `query_dim` if None.
+        num_heads: number of heads; divides `attn_dim`.
+        attn_dim: width of Q, K and V over all heads; `query_dim` if None. d_k = attn_dim / num_heads.
+        null_key: whether there is a null key.
+        dropout: probability of dropping an attention probability in training mode; none in eval mode.
+        bias: whether the four projections have a bias.
+
+    Raises:
+        AttentionInputError: for sizes that don't fit.
+    """
+
+    def __init__(
+        self,
+        query_dim: int,
+        key_dim: int | None = None,
+        *,
+        num_heads: int = 8,
+        attn_dim: int | None = None,
+        null_key: bool = False,
+        dropout: float = 0.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        key_dim = query_dim if key_dim is None else key_dim
+        attn_dim = query_dim if attn_dim is None else attn_dim
+        if min(query_dim, key_dim, attn_dim, num_heads) < 1:
+            raise AttentionInputError(
+                f"query_dim={query_dim}, key_dim={key_dim}, attn_dim={attn_dim} and num_heads={num_heads} "
+                "must all be at least 1."
+            )
+        if attn_dim % num_heads:
+            raise AttentionInputError(
+                f"`attn_dim`={attn_dim} is not divisible by `num_heads`={num_heads}: choose a multiple."
+            )
+        if not 0.0 <= dropout < 1.0:
+            raise AttentionInputError(f"`dropout`={dropout} must lie in [0, 1).")
+        self.num_heads = num_heads
+        self.head_dim = attn_dim // num_heads
+        self.dropout = dropout
+        self.q_proj = nn.Linear(query_dim, attn_dim, bias=bias)
+        self.k_proj = nn.Linear(key_dim, attn_dim, bias=bias)
+        self.v_proj = nn.Linear(key_dim, attn_dim, bias=bias)
+        self.out_proj = nn.Linear(attn_dim, query_dim, bias=bias)
+        self.norm = nn.LayerNorm(query_dim)
+        if null_key:
+            self.null_key = nn.Parameter(torch.empty(num_heads, self.head_dim))
+            self.null_value = nn.Parameter(torch.empty(num_heads, self.head_dim))
+            self.null_bias = nn.Parameter(torch.zeros(num_heads))
+            nn.init.normal_(self.null_key, std=self.head_dim**-0.5)
+            nn.init.normal_(self.null_value, std=self.head_dim**-0.5)
+        else:
+            self.register_parameter("null_key", None)
+            self.register_parameter("null_value", None)
+            self.register_parameter("null_bias", None)
+
+    @property
+    def has_null_key(self) -> bool:
+        """Whether the last key of scores and probs is the null key."""
+        return self.null_key is not None
+
+    def forward(
+        self,
+        query: Tensor,  # batch query query_dim
+        key: Tensor,  # batch key key_dim
+        *,
+        key_mask: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+    ) -> CrossModalOutput:
+        """Attend from `query` to `key`.
+
+        Args:
+            query: `batch query query_dim`.
+            key: `batch key key_dim`; the values are projected from the same tokens.
+            key_mask: bool `batch key`, True where a key may be looked at (False for padding).
+            attn_mask: broadcastable to `batch head query key`, the null key left out; bool (True = may look) or
+                float (added to the scores). A `query key` matrix serves every head. The null key is never masked.
+
+        Returns:
+            CrossModalOutput.
+
+        Raises:
+            AttentionInputError: for a shape or a mask that doesn't fit.
+        """
+        self._check(query, key, key_mask)
+        q = self._heads(self.q_proj(query))  # batch head query head_dim
+        k = self._heads(self.k_proj(key))  # batch head key head_dim
+        v = self._heads(self.v_proj(key))
+        scale = 1.0 / math.sqrt(self.head_dim)
+        scores = (q @ k.transpose(-2, -1)) * scale  # batch head query key
+        scores = self._masked(scores, key_mask, attn_mask)
+        if self.has_null_key:
+            batch = query.shape[0]
+            null_scores = (q * self.null_key[:, None]).sum(-1) * scale + self.null_bias[:, None]  # batch head query
+            scores = torch.cat([scores, null_scores[..., None].to(scores.dtype)], dim=-1)
+            null_value = self.null_value[None, :, None].expand(batch, -1, -1, -1).to(v.dtype)
+            v = torch.cat([v, null_value], dim=-2)
+        probs = masked_softmax(scores)
+        weights = nn.functional.dropout(probs, self.dropout, self.training)
+        context = weights @ v  # batch head query head_dim
+        attended = self.out_proj(context.transpose(1, 2).flatten(2))  # batch query query_dim
+        return CrossModalOutput(self.norm(query + attended), context, scores, probs)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+
+    def _check(self, query: Tensor, key: Tensor, key_mask: Tensor | None) -> None:
+        for name, tokens, width in (
+            ("query", query, self.q_proj.in_features),
+            ("key", key, self.k_proj.in_features),
+        ):
+            if tokens.ndim != 3 or tokens.shape[-1] != width:
+                raise AttentionInputError(
+                    f"`{name}` must be of shape (batch, tokens, {width}), but has shape {tuple(tokens.shape)}."
+                )
+        if query.shape[0] != key.shape[0]:
+            raise AttentionInputError(
+                f"`query` has a batch of {query.shape[0]} and `key` of {key.shape[0]}: they must be equal."
+            )
+        if key_mask is not None and (key_mask.shape != key.shape[:2] or key_mask.dtype != torch.bool):
+            raise AttentionInputError(
+                f"`key_mask` must be bool of shape {tuple(key.shape[:2])}, "
+                f"but is {key_mask.dtype} of shape {tuple(key_mask.shape)}."
+            )
+
+    @staticmethod
+    def _masked(scores: Tensor, key_mask: Tensor | None, attn_mask: Tensor | None) -> Tensor:
+        if attn_mask is not None:
+            try:
+                # Equal, not just compatible: a mask larger than the scores would stretch them.
+                fits = torch.broadcast_shapes(attn_mask.shape, scores.shape) == scores.shape
+            except RuntimeError:
+                fits = False
+            if not fits or (attn_mask.dtype != torch.bool and not attn_mask.is_floating_point()):
+                raise AttentionInputError(
+                    f"`attn_mask` must be bool or float and broadcast to {tuple(scores.shape)}, "
+                    f"but is {attn_mask.dtype} of shape {tuple(attn_mask.shape)}."
+                )
+            if attn_mask.dtype == torch.bool:
+                scores = scores.masked_fill(~attn_mask, -math.inf)
+            else:
+                scores = scores + attn_mask.to(scores.dtype)
+        if key_mask is not None:
+            scores = scores.masked_fill(~key_mask[:, None, None], -math.inf)
+        return scores
+
+
+def masked_softmax(scores: Tensor) -> Tensor:
+    """Softmax over the last axis; rows that are all -inf (nothing may be looked at) give 0, not NaN."""
+    if scores.shape[-1] == 0:
+        return scores
+    blind = torch.isneginf(scores.amax(-1, keepdim=True))
+    return torch.softmax(scores.masked_fill(blind, 0.0), dim=-1).masked_fill(blind, 0.0)

@@ -1,0 +1,58 @@
+"""Cross-attention: the probability that a word's tokens give to every patch, as the attention itself has it.
+
+Vaswani et al., "Attention Is All You Need" (2017), eq. 1, with queries from the text and keys from the image. The
+map of a word is the mean of its tokens' rows; nothing is renormalised, and what went to a null key is kept apart.
+"""
+
+import torch
+
+from crossviz.methods.base import Layers, MethodInfo, MethodResult, select_layers, word_means
+from crossviz.results import AttentionRecord, RelevanceMap
+from crossviz.trace import Trace
+
+__all__ = ["CrossAttentionMap"]
+
+
+class CrossAttentionMap:
+    """The attention of text tokens over image patches, read as it is."""
+
+    info = MethodInfo(
+        name="cross_attention",
+        title="Cross-attention",
+        sentence="Where each word's tokens look in the photo: the attention probabilities themselves.",
+        paper="Vaswani et al., Attention Is All You Need, 2017",
+        unit="probability",
+        signed=False,
+        text_dependent=True,
+        requires=("cross_attention",),
+    )
+    needs_grad = False
+
+    def __call__(self, trace: Trace, layers: Layers = None) -> MethodResult:
+        """As `Method`; the record holds every token's row, the map every word's."""
+        found = trace.cross_attention()
+        chosen = select_layers(layers, found.layers)
+        labels = tuple(found.layers[i] for i in chosen)
+        scores, probs = found.scores[chosen], found.probs[chosen]  # layer head token key
+        rows = torch.einsum("wt,lhtk->lhwk", word_means(trace.caption, probs), probs)  # layer head word key
+        grid = trace.image.grid
+        per_head = rows[..., : grid.num_patches].unflatten(-1, (grid.height, grid.width))  # layer head word gh gw
+        record = AttentionRecord(scores, probs, labels, "text tokens", "image patches", found.has_null)
+        return MethodResult(
+            record,
+            RelevanceMap(
+                values=per_head.mean((0, 1)),
+                unit=self.info.unit,
+                signed=self.info.signed,
+                method=self.info.name,
+                params={"layers": list(labels), **found.params},
+                direction="query: text, key: image",
+                text_dependent=self.info.text_dependent,
+                token_counts=trace.caption.token_counts,
+                reduce="mean",
+                per_head=per_head,
+                layers=labels,
+                null_mass=rows[..., -1] if found.has_null else None,
+                notes=found.notes,
+            ),
+        )

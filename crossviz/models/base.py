@@ -1,0 +1,194 @@
+"""What a model family is: the protocol that `crossviz.models` registers, and what all loaded models share."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib import metadata
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crossviz.errors import DeviceError, ModelError
+from crossviz.geometry import ImageView, PatchGrid
+from crossviz.models.clip_tokens import Tokenized
+from crossviz.photo import Photo
+from crossviz.trace import EncodedImage, Trace
+
+__all__ = ["EncodedText", "Family", "Model", "ModelInfo", "resolve_device"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What there is to say of a model before anything is computed with it."""
+
+    name: str
+    """What `crossviz.Explainer` takes."""
+    title: str
+    sentence: str
+    """What the model is, in one line."""
+    attention_sentence: str
+    """What its attention goes from and to, in one line."""
+    trained: bool
+    available: bool = True
+    """Whether it can be loaded here and now, without fetching anything."""
+    reason: str = ""
+    """Why it is not available."""
+
+
+class EncodedText(NamedTuple):
+    """A caption after the text tower."""
+
+    embedding: Tensor  # dim; unit vector
+    tokens: Tensor | None  # token width; the caption's tokens, None where the tower does not give them
+
+
+class Family(Protocol):
+    """A model family: one file, one entry in the registry."""
+
+    name: str
+    """Names of this family's models are this, or begin with this and a colon."""
+
+    def infos(self, everything: bool) -> list[ModelInfo]:
+        """The family's models; a choice of them unless `everything` is asked for."""
+        ...
+
+    def cache_key(self, name: str) -> str:
+        """Two names with one key are the same model; a changed file gives another key."""
+        ...
+
+    def load(self, name: str, device: torch.device) -> "Model":
+        """Load a model.
+
+        Raises:
+            UnknownModelError: the family has no such model.
+            ModelUnavailableError: it can't be had here.
+        """
+        ...
+
+
+class Model(ABC):
+    """A loaded model, in evaluation mode. Used by many threads at once, so its methods change nothing in it."""
+
+    info: ModelInfo
+    device: torch.device
+    module: nn.Module
+    """Everything of the model that has weights."""
+    grid: PatchGrid
+    notes: tuple[str, ...] = ()
+    """What to know about the model itself, for every explanation made with it."""
+    libraries: tuple[str, ...] = ("torch", "numpy")
+    """Distributions whose versions go into the provenance."""
+
+    @abstractmethod
+    def preprocess(self, photo: Photo) -> tuple[Tensor, ImageView]:
+        """The photo as the image tower takes it, `1 3 height width` on the model's device, and where it lies."""
+
+    @abstractmethod
+    def tokenize(self, text: str) -> Tokenized:
+        """A text as the text tower takes it, with its words and spans; CaptionError for a text without words."""
+
+    @abstractmethod
+    def encode_image(self, photo: Photo) -> EncodedImage:
+        """The expensive step, once per photo."""
+
+    @abstractmethod
+    def encode_text(self, tokenized: Tokenized) -> EncodedText:
+        """The caption through the text tower."""
+
+    @abstractmethod
+    def embed_texts(self, texts: list[str]) -> Tensor:
+        """Texts to unit vectors `text dim` on the CPU; unlike `tokenize`, any text will do."""
+
+    @abstractmethod
+    def attention_sites(self) -> Mapping[str, nn.Module]:
+        """The attention modules of the model that `crossviz.capture` covers, by name."""
+
+    @abstractmethod
+    def lacks(self) -> Mapping[str, str]:
+        """The capabilities of `crossviz.trace` that this model does not offer, each with the reason."""
+
+    @abstractmethod
+    def capabilities(
+        self, image: EncodedImage, tokenized: Tokenized, text: EncodedText
+    ) -> Mapping[str, Callable[[], Any]]:
+        """The capabilities that it offers for one photo and caption, computed when called."""
+
+    def trace(self, image: EncodedImage, caption: str) -> Trace:
+        """One photo and one caption, for a method to read.
+
+        Raises:
+            CaptionError: there is no word in the caption, or it is too long to take at all.
+            ModelError: the photo was encoded by another model.
+        """
+        if image.model_key != self.key:
+            raise ModelError(
+                f"This photo was encoded by {image.model_name}, and is asked for in {self.info.name}"
+                f"{' on another device or with other weights' if image.model_name == self.info.name else ''}: "
+                "encode it with the explainer that explains it."
+            )
+        tokenized = self.tokenize(caption)
+        text = self.encode_text(tokenized)
+        return Trace(
+            image=image,
+            caption=tokenized.caption,
+            similarity=float(F.cosine_similarity(image.embedding, text.embedding, dim=0).clamp(-1, 1)),
+            provides=self.capabilities(image, tokenized, text),
+            lacks=self.lacks(),
+            embed_texts=self.embed_texts,
+            model_notes=self.notes,
+        )
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Hex digest of every parameter and buffer: name, type, shape and bytes."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    @cached_property
+    def key(self) -> str:
+        """Changes with the name, the device and the weights; an encoded photo belongs to one key."""
+        return f"{self.info.name} {self.device} {self.weights_sha256}"
+
+    def library_versions(self) -> dict[str, str]:
+        """Installed versions of `libraries`."""
+        return {name: _version(name) for name in self.libraries}
+
+
+def resolve_device(device: str | torch.device | None) -> torch.device:
+    """The device to compute on: the one asked for, or with None CUDA where there is one and else the CPU.
+
+    Raises:
+        DeviceError: no such device here.
+    """
+    if device is None or device == "auto":
+        return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise DeviceError(f"There is no device {str(device)!r:.40}: choose from {', '.join(_devices())}.") from None
+    known = _devices()
+    if found.type == "cuda" and found.index is None and torch.cuda.is_available():
+        found = torch.device("cuda", torch.cuda.current_device())
+    if str(found).removesuffix(":0") not in {name.removesuffix(":0") for name in known}:
+        raise DeviceError(f"The device '{found}' is not there: choose from {', '.join(known)}.")
+    return torch.device("cpu") if found.type == "cpu" else found
+
+
+def _devices() -> list[str]:
+    names = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0))]
+    return [*names, "mps"] if torch.backends.mps.is_available() else names
+
+
+@lru_cache
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,208 @@
+"""The family `crossviz-mini`: two small towers and a trained cross-attention between them, embedded in the package.
+
+A model is a folder: open_clip's own (`open_clip_config.json`, `open_clip_model.safetensors`), the weights of the
+`CrossModalAttention` (`cross_attention.safetensors`), and `crossviz.json` with its sizes and every file's sha256.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crossviz import compat
+from crossviz.attention import CrossModalAttention
+from crossviz.capture import sites
+from crossviz.errors import ModelUnavailableError, UnknownModelError
+from crossviz.geometry import ImageView, PatchGrid
+from crossviz.models.base import EncodedText, Model, ModelInfo
+from crossviz.models.clip_tokens import Tokenized, tokenize
+from crossviz.models.pixels import Preprocess
+from crossviz.paths import assets_dir
+from crossviz.photo import Photo
+from crossviz.trace import CrossAttention, EncodedImage
+
+__all__ = ["CrossvizMini"]
+
+NAME = "crossviz-mini"
+ABOUT = "crossviz.json"
+FILES = ("open_clip_config.json", "open_clip_model.safetensors", "cross_attention.safetensors")
+LAYER = "cross-attention"
+_LACKS = {
+    "residual_stream": "its image embedding comes from a convolutional network, which is no sum over heads and patches"
+}
+
+
+class CrossvizMini:
+    """The embedded model by the name "crossviz-mini"; another folder of the same kind by "crossviz-mini:FOLDER"."""
+
+    name = NAME
+
+    def infos(self, everything: bool) -> list[ModelInfo]:
+        folder = self._folder(NAME)
+        try:
+            return [_info(NAME, _about(folder))]
+        except ModelUnavailableError as error:
+            return [_info(NAME, {}, available=False, reason=str(error))]
+
+    def cache_key(self, name: str) -> str:
+        folder = self._folder(name)
+        stamps = [f"{path.name} {path.stat().st_mtime_ns}" for path in sorted(folder.glob("*")) if path.is_file()]
+        return "\n".join((str(folder), *stamps))
+
+    def load(self, name: str, device: torch.device) -> Model:
+        folder = self._folder(name)
+        about = _about(folder)
+        _check_files(folder, about)
+        return _Mini(name, folder, about, device)
+
+    @staticmethod
+    def _folder(name: str) -> Path:
+        if name == NAME:
+            return assets_dir() / "models" / NAME
+        path = name.removeprefix(f"{NAME}:")
+        if not path:
+            raise UnknownModelError(f"'{name}' names no folder: write {NAME}, or {NAME}: and a folder of such a model.")
+        return Path(path).expanduser().resolve()
+
+
+class _Mini(Model):
+    notes = ()
+    libraries = ("torch", "open_clip_torch", "timm", "numpy", "pillow")
+
+    def __init__(self, name: str, folder: Path, about: Mapping[str, Any], device: torch.device) -> None:
+        open_clip = compat.import_open_clip()
+        import crossviz.models.mini_tower  # noqa: F401  registers the image tower with timm
+        from crossviz.models.mini_text import text_states
+
+        self.info = _info(name, about)
+        self.device = device
+        self._text_states = text_states
+        grid = about["grid"]
+        self.grid = PatchGrid(grid["height"], grid["width"])
+        try:
+            # open_clip draws random weights first; the caller's random numbers stay as they are.
+            with torch.random.fork_rng(devices=[]):
+                clip = open_clip.create_model(f"local-dir:{folder}", require_pretrained=True)
+                attention = CrossModalAttention(**about["cross_attention"])
+            attention.load_state_dict(load_file(folder / FILES[2]))
+            self._tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+        except Exception as error:
+            raise ModelUnavailableError(
+                f"The model folder {folder.name} can't be loaded ({_one_line(error)}): install crossviz again, or "
+                "export the model again with crossviz.training."
+            ) from error
+        self.module = nn.ModuleDict({"clip": clip, "attention": attention}).to(device).eval()
+        self._preprocess = Preprocess(clip.visual.preprocess_cfg)
+
+    def preprocess(self, photo: Photo) -> tuple[Tensor, ImageView]:
+        pixels, view = self._preprocess(photo)
+        return pixels.to(self.device), view
+
+    def tokenize(self, text: str) -> Tokenized:
+        # One place is left for the pad that the text tower's mask needs.
+        ids, positions, caption = tokenize(self._tokenizer, text, self._tokenizer.context_length - 1)
+        return Tokenized(F.pad(ids, (0, 1)), positions, caption)
+
+    def encode_image(self, photo: Photo) -> EncodedImage:
+        pixels, view = self.preprocess(photo)
+        visual = self.module["clip"].visual
+        pooled, patches = visual.trunk.forward_dense(pixels)
+        embedding = F.normalize(visual.head(pooled), dim=-1)
+        return EncodedImage(photo, view, self.grid, embedding[0], {"patches": patches[0]}, self.key, self.info.name)
+
+    def encode_text(self, tokenized: Tokenized) -> EncodedText:
+        states = self._text_states(self.module["clip"].text, tokenized.ids.to(self.device))
+        return EncodedText(F.normalize(states.pooled[0], dim=-1), states.tokens[0, : len(tokenized.positions)])
+
+    def embed_texts(self, texts: list[str]) -> Tensor:
+        length = self._tokenizer.context_length
+        ids = F.pad(self._tokenizer(texts, context_length=length - 1), (0, 1)).to(self.device)
+        return F.normalize(self._text_states(self.module["clip"].text, ids).pooled, dim=-1).cpu()
+
+    def attention_sites(self) -> Mapping[str, nn.Module]:
+        return sites(self.module)
+
+    def lacks(self) -> Mapping[str, str]:
+        return _LACKS
+
+    def capabilities(
+        self, image: EncodedImage, tokenized: Tokenized, text: EncodedText
+    ) -> Mapping[str, Callable[[], Any]]:
+        return {"cross_attention": lambda: self._cross_attention(image, text)}
+
+    def _cross_attention(self, image: EncodedImage, text: EncodedText) -> CrossAttention:
+        out = self.module["attention"](text.tokens[None], image.features["patches"][None])
+        return CrossAttention(
+            scores=out.scores,  # batch of one stands for the one layer: layer head token key
+            probs=out.probs,
+            layers=(LAYER,),
+            has_null=self.module["attention"].has_null_key,
+            params={},
+            notes=(
+                "Trained cross-attention: W_Q, W_K and W_V were learned from photos with captions and marked phrases.",
+                "A word with no counterpart in the photo gives its probability to the null key.",
+            )
+            if self.info.trained
+            else ("The weights of this cross-attention were not trained: its maps mean nothing.",),
+        )
+
+
+def _info(name: str, about: Mapping[str, Any], *, available: bool = True, reason: str = "") -> ModelInfo:
+    trained = bool(about.get("training", {}).get("trained", False))
+    return ModelInfo(
+        name=name,
+        title=NAME,
+        sentence="The embedded model: a small image tower, a small text tower and a cross-attention between them.",
+        attention_sentence='query: text tokens, key: image patches and one null key, "not in this picture"',
+        trained=trained,
+        available=available,
+        reason=reason,
+    )
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    remedy = "install crossviz again, or name a folder that crossviz.training has exported"
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelUnavailableError(
+            f"There is no model in the folder {folder.name} ({ABOUT} is missing): {remedy}."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelUnavailableError(
+            f"{ABOUT} of {folder.name} can't be read ({_one_line(error)}): {remedy}."
+        ) from error
+    needed = {"format": int, "cross_attention": dict, "grid": dict, "training": dict, "sha256": dict}
+    wrong = [key for key, kind in needed.items() if not isinstance(about, dict) or not isinstance(about.get(key), kind)]
+    if wrong:
+        raise ModelUnavailableError(f"{ABOUT} of {folder.name} lacks {', '.join(wrong)}: {remedy}.")
+    if about["format"] != 1:
+        raise ModelUnavailableError(
+            f"The model folder {folder.name} has format {about['format']}, and this crossviz reads format 1: update it."
+        )
+    return about
+
+
+def _check_files(folder: Path, about: Mapping[str, Any]) -> None:
+    for name in FILES:
+        try:
+            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        except OSError as error:
+            raise ModelUnavailableError(
+                f"{name} of the model {folder.name} can't be read ({error.strerror}): install crossviz again."
+            ) from None
+        if found != about["sha256"].get(name):
+            raise ModelUnavailableError(
+                f"{name} of the model {folder.name} is damaged (its sha256 is not the one in {ABOUT}): "
+                "install crossviz again."
+            )
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -1,0 +1,184 @@
+"""Names of open_clip's models, and how they become a loaded model or one clear sentence."""
+
+import difflib
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from crossviz import compat
+from crossviz.errors import ModelUnavailableError, UnknownModelError
+from crossviz.models.base import ModelInfo
+from crossviz.models.hub import cached_weights, unreachable
+
+__all__ = ["Source", "cache_key", "infos", "load", "source_of"]
+
+PREFIX = "open_clip:"
+CHOICE = (
+    ("ViT-B-32", "openai"),
+    ("ViT-B-16", "openai"),
+    ("ViT-L-14", "openai"),
+    ("ViT-L-14-336", "openai"),
+    ("ViT-B-32", "laion2b_s34b_b79k"),
+    ("ViT-B-16", "laion2b_s34b_b88k"),
+    ("ViT-B-16", "datacomp_xl_s13b_b90k"),
+    ("ViT-L-14", "laion2b_s32b_b82k"),
+    ("ViT-H-14", "laion2b_s32b_b79k"),
+)
+"""What `crossviz.models()` lists of this family: plain vision transformers, which every method here can explain."""
+_WEIGHTS = ("*.safetensors", "*.bin", "*.pth", "*.pt")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from; a folder, or an architecture with or without a tag."""
+
+    info: ModelInfo
+    folder: Path | None = None
+    arch: str = ""
+    tag: str = ""
+
+
+def source_of(name: str) -> Source:
+    """Read a name: "open_clip:ARCH/TAG", "open_clip:ARCH", "open_clip:local-dir:FOLDER" or "open_clip:FOLDER".
+
+    Raises:
+        UnknownModelError: open_clip knows no such architecture or tag; the message names close ones.
+        ModelUnavailableError: there is no model in that folder.
+    """
+    rest = name.removeprefix(PREFIX) if name.startswith(PREFIX) else ""
+    if not rest:
+        raise UnknownModelError(f"'{name}' names no model: write open_clip:ARCH/TAG, or open_clip: and a folder.")
+    if rest.startswith(("local-dir:", "/", "./", "../", "~")) or Path(rest).is_absolute():
+        folder = Path(rest.removeprefix("local-dir:")).expanduser().resolve()
+        return Source(_info(name, folder.name, trained=_folder_trained(folder)), folder=folder)
+    open_clip = compat.import_open_clip()
+    arch, _, tag = rest.partition("/")
+    if arch not in open_clip.list_models():
+        names = [*(f"{known}/{its}" for known, its in open_clip.list_pretrained()), *open_clip.list_models()]
+        raise UnknownModelError(_close(f"open_clip knows no model '{rest[:80]}'", rest, names))
+    if tag and not open_clip.get_pretrained_cfg(arch, tag):
+        tags = open_clip.list_pretrained_tags_by_model(arch)
+        have = f"it has: {', '.join(tags)}" if tags else "it has none"
+        raise UnknownModelError(_close(f"open_clip knows no weights '{tag[:80]}' of {arch}; {have}", tag, tags))
+    return Source(_info(name, rest, trained=bool(tag)), arch=arch, tag=tag)
+
+
+def infos(everything: bool) -> list[ModelInfo]:
+    """A choice of the models, or all that open_clip knows; available are those whose weights are on this machine."""
+    open_clip = compat.import_open_clip()
+    pairs = open_clip.list_pretrained() if everything else CHOICE
+    found = []
+    for arch, tag in pairs:
+        here = cached_weights(open_clip.get_pretrained_cfg(arch, tag))
+        reason = "" if here else "its weights are not on this machine yet; they are downloaded when it is first used."
+        found.append(_info(f"{PREFIX}{arch}/{tag}", f"{arch}/{tag}", trained=True, available=here, reason=reason))
+    return found
+
+
+def cache_key(source: Source) -> str:
+    """What tells two models apart: the architecture and tag, or the folder and when its files were written."""
+    if source.folder is None:
+        return f"{source.arch}/{source.tag}"
+    files = sorted(path for path in source.folder.glob("*") if path.is_file())
+    return "\n".join((str(source.folder), *(f"{path.name} {path.stat().st_mtime_ns}" for path in files)))
+
+
+def load(source: Source) -> tuple[nn.Module, Any]:
+    """The model on the CPU and its tokenizer.
+
+    Raises:
+        ModelUnavailableError: it can't be loaded here; the message names the model, the reason and what to do.
+    """
+    open_clip = compat.import_open_clip()
+    name = source.info.name
+    if source.tag and not cached_weights(open_clip.get_pretrained_cfg(source.arch, source.tag)):
+        reason = unreachable()
+        if reason is not None:
+            raise ModelUnavailableError(
+                f"The weights of {name} are not on this machine, and {reason}: connect to the network and try again, "
+                "or use crossviz-mini, which needs none."
+            )
+    spec = f"local-dir:{source.folder}" if source.folder is not None else source.arch
+    weights = bool(source.tag) or source.folder is not None
+    try:
+        # open_clip draws random weights first; the caller's random numbers stay as they are.
+        with torch.random.fork_rng(devices=[]), _without_warning(not weights):
+            if not weights:
+                torch.default_generator.manual_seed(0)  # the same random weights every time
+            module = open_clip.create_model(
+                spec,
+                pretrained=source.tag or None,
+                pretrained_text=False,
+                require_pretrained=weights,
+            )
+            tokenizer = open_clip.get_tokenizer(spec)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        remedy = (
+            "check the files in that folder"
+            if source.folder is not None
+            else "connect to the network and try again, or use crossviz-mini, which needs none"
+        )
+        raise ModelUnavailableError(f"{name} can't be loaded ({reason}): {remedy}.") from error
+    return module, tokenizer
+
+
+def _folder_trained(folder: Path) -> bool:
+    """Whether a model folder's weights were trained; a folder that doesn't say is taken to hold trained ones."""
+    if not (folder / "open_clip_config.json").is_file():
+        raise ModelUnavailableError(
+            f"There is no open_clip model in the folder {folder.name}: it must hold open_clip_config.json and weights."
+        )
+    if not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
+        raise ModelUnavailableError(
+            f"The model folder {folder.name} holds no weights: put open_clip_model.safetensors into it."
+        )
+    about = folder / "crossviz.json"
+    if not about.is_file():
+        return True
+    try:
+        return bool(json.loads(about.read_text(encoding="utf-8"))["training"]["trained"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _info(name: str, title: str, *, trained: bool, available: bool = True, reason: str = "") -> ModelInfo:
+    return ModelInfo(
+        name=name,
+        title=title,
+        sentence=f"{title}, a contrastive model loaded by open_clip{'' if trained else ', with random weights'}.",
+        attention_sentence="query: text tokens, key: image patches; made of the model's own projections",
+        trained=trained,
+        available=available,
+        reason=reason,
+    )
+
+
+def _close(what: str, name: str, names: list[str]) -> str:
+    folded = {each.lower(): each for each in names}
+    close = [folded[each] for each in difflib.get_close_matches(name.lower(), folded, n=4, cutoff=0.5)]
+    hint = f" Did you mean {', '.join(close)}?" if close else ""
+    return f"{what}.{hint} `crossviz.models(everything=True)` lists all."
+
+
+@contextmanager
+def _without_warning(wanted: bool) -> Iterator[None]:
+    """Without open_clip's warning that the weights are random, where they are meant to be: every picture says it."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("No pretrained weights loaded")
+
+    root = logging.getLogger()
+    if wanted:
+        root.addFilter(keep)
+    try:
+        yield
+    finally:
+        root.removeFilter(keep)

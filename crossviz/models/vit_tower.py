@@ -1,0 +1,330 @@
+"""Vision transformers taken apart: open_clip's own towers and timm's plain ones, block by block.
+
+Two things are read from a tower that its `forward` doesn't give: dense features of the patches, and the summands of
+its embedding. Both are computed by running the tower's own modules in its own order, so nothing is hooked; the first
+run of a tower is checked against the tower's own output, and a tower that differs is refused.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crossviz.errors import CaptureError, UnsupportedMethodError
+from crossviz.sites import Recomputed, projections, recompute, refusal
+from crossviz.trace import ResidualLayer, ResidualStream
+
+__all__ = ["Block", "VitRun", "VitTower", "vit_tower"]
+
+TOLERANCE = 1e-4
+"""Largest accepted difference from the tower's own embedding, relative to its largest value."""
+
+
+class Block(NamedTuple):
+    """x <- x + scale * attention(norm_1(x)); x <- x + mlp(x), the second with its own norm and scale inside."""
+
+    norm_1: nn.Module
+    attention: nn.Module
+    scale: nn.Module
+    """The layer scale behind the attention; Identity where there is none."""
+    mlp: Callable[[Tensor], Tensor]
+
+
+class VitRun(NamedTuple):
+    """One photo through a tower; every tensor without the batch axis."""
+
+    embedding: Tensor  # embed; not normalised
+    last_input: Tensor  # token dim; what enters the last block
+
+
+class _Full(NamedTuple):
+    inputs: list[Tensor]  # token dim; what enters each block
+    mlps: list[Tensor]  # token dim; what each block's MLP adds
+    output: Tensor  # token dim; after the last block
+
+
+@dataclass(frozen=True, eq=False)
+class VitTower:
+    """The parts of a vision transformer, under the same names for open_clip's and timm's."""
+
+    visual: nn.Module
+    embed: Callable[[Tensor], Tensor]
+    """Pixels `batch 3 height width` to tokens `batch token dim`, before the first block."""
+    blocks: Sequence[Block]
+    norm: nn.LayerNorm
+    pool: str
+    """"token": the first token is the image; "avg": the mean of the patches is."""
+    norm_after_pool: bool
+    projection: Tensor  # dim embed
+    projection_bias: Tensor | None  # embed
+    num_prefix_tokens: int
+    grid_hw: tuple[int, int]
+    patch_hw: tuple[int, int]
+    """Pixels of the input per patch."""
+
+    def run(self, pixels: Tensor) -> VitRun:
+        """Pixels `1 3 height width` to the embedding and what the dense features need."""
+        x = self.embed(pixels)
+        for block in self.blocks[:-1]:
+            x = self._block(block, x)[0]
+        last_input = x
+        x = self._block(self.blocks[-1], x)[0]
+        return VitRun(self.pooled(x)[0], last_input[0])
+
+    def check(self, pixels: Tensor) -> None:
+        """Compare `run` with the tower itself.
+
+        Raises:
+            CaptureError: the tower computes something else than its parts do.
+        """
+        own = _first(self.visual(pixels))[0]
+        difference = float((self.run(pixels).embedding - own).abs().max() / own.abs().max().clamp(min=1e-12))
+        if not difference <= TOLERANCE:
+            raise CaptureError(
+                f"The parts of this image tower ({type(self.visual).__qualname__}) give an embedding that differs "
+                f"from the tower's own by {difference:.1e} of its largest value; at most {TOLERANCE:.0e} is accepted."
+            )
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Tokens `batch token dim` after the last block to the embedding `batch embed`."""
+        if not self.norm_after_pool:
+            x = self.norm(x)
+        x = x[:, 0] if self.pool == "token" else x[:, self.num_prefix_tokens :].mean(1)
+        return self.project(self.norm(x) if self.norm_after_pool else x)
+
+    def project(self, x: Tensor) -> Tensor:
+        """The tower's own projection into the space that both modalities share."""
+        x = x @ self.projection
+        return x if self.projection_bias is None else x + self.projection_bias
+
+    def dense(self, last_input: Tensor) -> Tensor:
+        """Features of every patch in the shared space: `patch embed`, not normalised.
+
+        ClearCLIP (Lan et al., 2024), eq. 5: the last block's attention with softmax(Q Q^T / sqrt(d_k)) in the place
+        of softmax(Q K^T / sqrt(d_k)), without the residual connection and without the MLP; then the tower's own
+        LayerNorm and projection. The prefix tokens take part in the attention, as in the published code.
+
+        Args:
+            last_input: `token dim`, from `run`.
+        """
+        block = self.blocks[-1]
+        again = _attend(block.attention, block.norm_1(last_input[None]))
+        weights = projections(block.attention)
+        probs = torch.softmax(again.queries @ again.queries.transpose(-2, -1) * weights.scale, dim=-1)
+        context = (probs @ again.values).transpose(1, 2).flatten(2)  # batch token dim
+        x = block.scale(F.linear(context, weights.out_weight, weights.out_bias))
+        return self.project(self.norm(x))[0, self.num_prefix_tokens :]
+
+    def residual_stream(self, pixels: Tensor) -> ResidualStream:
+        """The summands of the embedding of one photo `1 3 height width`; on the CPU.
+
+        Raises:
+            CaptureError: an attention site does not recompute its own output.
+        """
+        full = self._run_full(pixels)
+        weights, pooled_row = self._pooling(full.output)
+        labels = tuple(f"block {i + 1}" for i in range(len(self.blocks)))
+        layers = tuple(
+            self._layer(block, x, mlp, weights, pooled_row)
+            for block, x, mlp in zip(self.blocks, full.inputs, full.mlps, strict=True)
+        )
+        bias = self.projection_bias
+        zeros = torch.zeros(self.projection.shape[1])
+        kind = "image class token" if self.pool == "token" else "mean of the image patches"
+        notes = () if self.pool == "token" else (
+            "This tower averages its patches, so the attention row shown is the mean over all patches as queries, "
+            "and its scores are the logarithm of it.",
+        )  # fmt: skip
+        prefix = {0: "image patches", 1: "class token, then image patches"}
+        return ResidualStream(
+            layers=layers,
+            labels=labels,
+            initial=(weights @ full.inputs[0]).cpu(),
+            norm_weight=self.norm.weight.detach().cpu(),
+            norm_bias=self.norm.bias.detach().cpu(),
+            projection=self.projection.detach().cpu(),
+            projection_bias=zeros if bias is None else bias.detach().cpu(),
+            embedding=self.pooled(full.output[None])[0].cpu(),
+            num_prefix_tokens=self.num_prefix_tokens,
+            query_kind=kind,
+            key_kind=prefix.get(self.num_prefix_tokens, f"{self.num_prefix_tokens} prefix tokens, then image patches"),
+            notes=notes,
+        )
+
+    def _block(self, block: Block, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = x + block.scale(_call(block.attention, block.norm_1(x)))
+        mlp = block.mlp(x)
+        return x + mlp, mlp
+
+    def _run_full(self, pixels: Tensor) -> _Full:
+        x = self.embed(pixels)
+        inputs, mlps = [], []
+        for block in self.blocks:
+            inputs.append(x[0])
+            x, mlp = self._block(block, x)
+            mlps.append(mlp[0])
+        return _Full(inputs, mlps, x[0])
+
+    def _pooling(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """(c_q, the pooling weights themselves), both `token`; c_q holds the last LayerNorm's 1 / std."""
+        plain = torch.zeros(len(output), dtype=output.dtype, device=output.device)
+        if self.pool == "token":
+            plain[0] = 1.0
+        else:
+            plain[self.num_prefix_tokens :] = 1.0 / (len(output) - self.num_prefix_tokens)
+        normed = (plain @ output)[None] if self.norm_after_pool else output
+        std = (normed.var(-1, unbiased=False) + self.norm.eps).sqrt()  # token, or 1
+        return plain / std, plain
+
+    def _layer(self, block: Block, x: Tensor, mlp: Tensor, weights: Tensor, plain: Tensor) -> ResidualLayer:
+        again = _attend(block.attention, block.norm_1(x[None]))
+        sites = projections(block.attention)
+        heads, head_dim = again.values.shape[1], again.values.shape[-1]
+        scale = _layer_scale(block.scale, x)
+        out_weight = (scale[:, None] * sites.out_weight).T.unflatten(0, (heads, head_dim))  # head head_dim dim
+        out_bias = torch.zeros_like(scale) if sites.out_bias is None else scale * sites.out_bias
+        probs = torch.einsum("q,hqk->hk", plain, again.probs[0])
+        scores = again.scores[0, :, 0] if self.pool == "token" else probs.log()
+        return ResidualLayer(
+            scores=scores.cpu(),
+            probs=probs.cpu(),
+            weighted=torch.einsum("q,hqk->hk", weights, again.probs[0]).cpu(),
+            values=again.values[0].cpu(),
+            out_weight=out_weight.detach().cpu(),
+            bias=(weights.sum() * out_bias).detach().cpu(),
+            mlp=(weights @ mlp).cpu(),
+        )
+
+
+def vit_tower(visual: nn.Module) -> VitTower:
+    """The parts of `visual`.
+
+    Raises:
+        UnsupportedMethodError: it is no vision transformer that is covered; the message gives the reason alone.
+    """
+    kind = f"{type(visual).__module__}.{type(visual).__qualname__}"
+    if kind == "open_clip.transformer.VisionTransformer":
+        tower = _own(visual)
+    elif kind == "open_clip.timm_model.TimmModel":
+        tower = _timm(visual)
+    else:
+        raise UnsupportedMethodError(f"its image tower is a {type(visual).__qualname__}, not a vision transformer")
+    for i, block in enumerate(tower.blocks):
+        reason = refusal(block.attention)
+        if reason is not None:
+            raise UnsupportedMethodError(f"block {i + 1} of its image tower can't be recomputed: {reason}")
+    if not isinstance(tower.norm, nn.LayerNorm) or tower.norm.bias is None:
+        raise UnsupportedMethodError(f"its image tower ends in a {type(tower.norm).__qualname__}, not a LayerNorm")
+    return tower
+
+
+def _own(visual: nn.Module) -> VitTower:
+    if visual.attn_pool is not None:
+        raise UnsupportedMethodError("its image tower pools its patches through an attention pooler")
+    if visual.pool_type not in ("tok", "avg"):
+        raise UnsupportedMethodError(f"its image tower pools its patches in the way '{visual.pool_type}'")
+    if visual.proj is None:
+        raise UnsupportedMethodError("its image tower has no projection into the space of the texts")
+    if not getattr(visual.transformer, "batch_first", True):
+        raise UnsupportedMethodError("its blocks take the tokens before the batch; use a newer open_clip")
+    blocks = []
+    for i, block in enumerate(visual.transformer.resblocks):
+        extra = any(not isinstance(getattr(block, name, None), nn.Identity | None) for name in ("ln_1_kv", "ln_attn"))
+        if extra or not all(hasattr(block, name) for name in ("ln_1", "attn", "ls_1", "ln_2", "mlp", "ls_2")):
+            raise UnsupportedMethodError(
+                f"block {i + 1} of its image tower ({type(block).__qualname__}) is not a plain pre-norm block"
+            )
+        blocks.append(Block(block.ln_1, block.attn, block.ls_1, _mlp(block.ln_2, block.mlp, block.ls_2)))
+    return VitTower(
+        visual=visual,
+        embed=visual._embeds,
+        blocks=tuple(blocks),
+        norm=visual.ln_post,
+        pool="token" if visual.pool_type == "tok" else "avg",
+        norm_after_pool=bool(visual.final_ln_after_pool),
+        projection=visual.proj,
+        projection_bias=None,
+        num_prefix_tokens=1,
+        grid_hw=tuple(visual.grid_size),
+        patch_hw=tuple(visual.patch_size),
+    )
+
+
+def _timm(visual: nn.Module) -> VitTower:
+    trunk = visual.trunk
+    kind = type(trunk).__qualname__
+    if f"{type(trunk).__module__}.{kind}" != "timm.models.vision_transformer.VisionTransformer":
+        raise UnsupportedMethodError(f"its image tower is timm's {kind}, not a plain vision transformer")
+    if trunk.attn_pool is not None:
+        raise UnsupportedMethodError("its image tower pools its patches through an attention pooler")
+    averages_prefix = trunk.global_pool == "avg" and getattr(trunk, "pool_include_prefix", False)
+    if trunk.global_pool not in ("token", "avg") or averages_prefix:
+        raise UnsupportedMethodError(f"its image tower pools its patches in the way '{trunk.global_pool}'")
+    norms = [norm for norm in (trunk.norm, trunk.fc_norm) if not isinstance(norm, nn.Identity)]
+    linears = [m for m in (trunk.head, *visual.head) if not isinstance(m, nn.Identity | nn.Dropout)]
+    if len(norms) != 1 or len(linears) != 1 or not isinstance(linears[0], nn.Linear):
+        raise UnsupportedMethodError("its image tower does not end in one LayerNorm and one linear projection")
+    blocks = []
+    for i, block in enumerate(trunk.blocks):
+        if f"{type(block).__module__}.{type(block).__qualname__}" != "timm.models.vision_transformer.Block":
+            raise UnsupportedMethodError(
+                f"block {i + 1} of its image tower ({type(block).__qualname__}) is not a plain pre-norm block"
+            )
+        blocks.append(Block(block.norm1, block.attn, block.ls1, _mlp(block.norm2, block.mlp, block.ls2)))
+
+    grid_hw = tuple(trunk.patch_embed.grid_size)
+
+    def embed(pixels: Tensor) -> Tensor:
+        return trunk.norm_pre(trunk._pos_embed(trunk.patch_embed(pixels)))
+
+    return VitTower(
+        visual=visual,
+        embed=embed,
+        blocks=tuple(blocks),
+        norm=norms[0],
+        pool=trunk.global_pool,
+        norm_after_pool=norms[0] is trunk.fc_norm,
+        projection=linears[0].weight.T,
+        projection_bias=linears[0].bias,
+        num_prefix_tokens=trunk.num_prefix_tokens,
+        grid_hw=grid_hw,
+        patch_hw=tuple(getattr(trunk.patch_embed, "patch_size", (visual.image_size[0] // grid_hw[0],) * 2)),
+    )
+
+
+def _mlp(norm: nn.Module, mlp: nn.Module, scale: nn.Module) -> Callable[[Tensor], Tensor]:
+    return lambda x: scale(mlp(norm(x)))
+
+
+def _call(attention: nn.Module, x: Tensor) -> Tensor:
+    args, kwargs = _arguments(attention, x)
+    return _first(attention(*args, **kwargs))
+
+
+def _arguments(attention: nn.Module, x: Tensor) -> tuple[tuple[Tensor, ...], dict[str, bool]]:
+    return ((x, x, x), {"need_weights": False}) if isinstance(attention, nn.MultiheadAttention) else ((x,), {})
+
+
+def _attend(attention: nn.Module, x: Tensor) -> Recomputed:
+    """The site's own call and the same again, head by head, the two compared."""
+    args, kwargs = _arguments(attention, x)
+    again = recompute(attention, args, kwargs, attention(*args, **kwargs))
+    difference = float((again.output - again.own).abs().max() / again.own.abs().max().clamp(min=1e-12))
+    if not difference <= TOLERANCE:
+        raise CaptureError(
+            f"An attention site ({type(attention).__qualname__}) recomputes its own output only to {difference:.1e} "
+            f"of its largest value; at most {TOLERANCE:.0e} is accepted."
+        )
+    return again
+
+
+def _layer_scale(scale: nn.Module, x: Tensor) -> Tensor:
+    """The factor per channel `dim` that a layer scale applies; ones where there is none."""
+    return scale(torch.ones(x.shape[-1], dtype=x.dtype, device=x.device))
+
+
+def _first(result: Tensor | tuple) -> Tensor:
+    return result[0] if isinstance(result, tuple) else result

@@ -1,0 +1,243 @@
+"""One figure for a caption: the photo, a panel per word, one colour bar for all of them, and how it was made.
+
+Plain `Figure` objects, no pyplot: nothing global is touched while a figure is built.
+"""
+
+import io
+import math
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as MplPath
+from PIL import Image
+
+from crossviz.geometry import ImageView
+from crossviz.render import colour
+from crossviz.render.contour import half_mass_outlines
+from crossviz.render.overlay import contour_is_shown, draw_overlay, mark_unseen, outlines_to_display
+from crossviz.render.scale import Scale
+from crossviz.render.text import LAST_RESORT, fit, text_style, wrap
+
+__all__ = ["Panel", "draw_figure", "figure_bytes"]
+
+_DPI = 200
+_MARGIN = 0.32  # inches, like all lengths below
+_GAP = 0.2
+_TITLE_PT, _NOTE_PT, _CAPTION_PT, _FOOTER_PT = 10.5, 8.0, 13.0, 7.5
+_HEAD = 0.42  # title and note above a panel
+_BAR_WIDTH, _BAR_HEIGHT = 3.0, 0.13
+_LEADING = 1.35
+_RC = {"svg.fonttype": "none", "svg.hashsalt": "crossviz", "pdf.fonttype": 42, "path.simplify": False}
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Panel:
+    """One word's part of the figure."""
+
+    title: str
+    values: np.ndarray | None
+    """Raw values `gh gw`; None for a word that the model did not read."""
+    note: str = ""
+    """A few words under the title, e.g. the null mass."""
+    absent: bool = False
+    """True for a word that found nothing: its title is set muted."""
+
+
+def draw_figure(
+    photo: Image.Image,
+    view: ImageView,
+    panels: Sequence[Panel],
+    scale: Scale,
+    *,
+    caption: str,
+    footer: Sequence[str] = (),
+    trained: bool = True,
+    smooth: bool = True,
+    opacity: float = colour.OPACITY,
+    cmap: str | None = None,
+) -> Figure:
+    """Draw the figure.
+
+    Args:
+        photo: the source photo.
+        view: from the photo to what the model saw.
+        panels: one per word, in reading order; they wrap into rows.
+        scale: the one scale of all panels.
+        caption: set above, wrapped, never parsed.
+        footer: lines below: model, method, direction, scale.
+        trained: False puts the stripe "untrained weights" on every map.
+        smooth, opacity, cmap: as for `overlay.display_rgba`.
+
+    Returns:
+        A matplotlib Figure with an Agg canvas; `figure_bytes` writes it.
+    """
+    cmap = colour.check_cmap(cmap, signed=scale.signed)
+    panel_w, panel_h = _panel_size(photo.size, len(panels) + 1)
+    columns = _columns(len(panels) + 1, panel_w + _GAP, panel_h + _HEAD + _GAP)
+    rows = math.ceil((len(panels) + 1) / columns)
+    body_w = max(columns * (panel_w + _GAP) - _GAP, 4.6)
+    caption_lines = wrap(caption, body_w, _CAPTION_PT, bold=True)
+    footer_lines = [line for text in footer for line in wrap(text, body_w, _FOOTER_PT)]
+    caption_h = _text_height(len(caption_lines), _CAPTION_PT) + 0.16
+    bar_h = _BAR_HEIGHT + 0.62
+    footer_h = _text_height(len(footer_lines), _FOOTER_PT)
+    width = body_w + 2 * _MARGIN
+    height = 2 * _MARGIN + caption_h + rows * (panel_h + _HEAD + _GAP) + bar_h + footer_h
+    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor=colour.PAPER)
+    FigureCanvasAgg(figure)
+
+    top = height - _MARGIN
+    _lines(figure, caption_lines, _MARGIN, top, _CAPTION_PT, colour.INK, bold=True)
+    top -= caption_h
+    size_px = (max(1, round(panel_w * _DPI)), max(1, round(panel_h * _DPI)))
+    small = photo.convert("RGB").resize(size_px, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    for number, panel in enumerate([None, *panels]):
+        row, column = divmod(number, columns)
+        left = _MARGIN + column * (panel_w + _GAP)
+        head = top - row * (panel_h + _HEAD + _GAP)
+        axes = figure.add_axes(
+            (left / width, (head - _HEAD - panel_h) / height, panel_w / width, panel_h / height), frameon=False
+        )
+        _heading(figure, panel, left, head - _HEAD, panel_w)
+        if panel is None or panel.values is None:
+            _show(axes, mark_unseen(small, view, dim=panel is not None))
+        else:
+            picture = draw_overlay(
+                small, panel.values, view, scale, smooth=smooth, opacity=opacity, cmap=cmap, contour=False,
+                trained=trained,
+            )  # fmt: skip
+            _show(axes, picture)
+            if contour_is_shown(panel.values, scale, smooth=smooth):
+                _outline(axes, panel.values, view, size_px, smooth)
+    bottom = _MARGIN + footer_h
+    _colour_bar(figure, scale, cmap, opacity, _MARGIN, bottom + 0.42)
+    _lines(figure, footer_lines, _MARGIN, bottom, _FOOTER_PT, colour.MUTED)
+    return figure
+
+
+def figure_bytes(figure: Figure, kind: str, *, dpi: float = _DPI) -> bytes:
+    """A figure as "png", "svg" or "pdf"; text stays text in SVG and PDF, and equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    metadata = {
+        "png": {"Software": "crossviz"},
+        "svg": {"Date": None, "Creator": "crossviz"},
+        "pdf": {"CreationDate": None, "Creator": "crossviz", "Producer": None},
+    }[kind]
+    # matplotlib reads these from its global settings only; the lock keeps two of our threads from mixing theirs up.
+    with _lock, matplotlib.rc_context(_RC):
+        figure.savefig(buffer, format=kind, dpi=dpi, facecolor=colour.PAPER, metadata=metadata)
+    data = buffer.getvalue()
+    if kind == "svg":
+        # Elsewhere the last resort is any font that the reader's program has.
+        data = re.sub(rb"(<text style=\"[^\"]*)'%s'" % LAST_RESORT.encode(), rb"\1sans-serif", data)
+    return data
+
+
+def _panel_size(photo_wh: tuple[int, int], count: int) -> tuple[float, float]:
+    """Width and height of a panel: equal areas whatever the shape; slivers are widened to 1:12 to be seen at all."""
+    aspect = min(max(photo_wh[0] / photo_wh[1], 1 / 12), 12.0)
+    area = 4.4 if count <= 12 else 3.0 if count <= 24 else 2.3
+    width = math.sqrt(area * aspect)
+    if width > 5.5:
+        return 5.5, 5.5 / aspect
+    if width < 1.15:  # a title needs room
+        return 1.15, min(1.15 / aspect, 6.0)
+    return width, width / aspect
+
+
+def _columns(count: int, cell_w: float, cell_h: float) -> int:
+    """The number of columns that brings the panels closest to 3:2, with few empty places."""
+
+    def cost(columns: int) -> float:
+        rows = math.ceil(count / columns)
+        shape = columns * cell_w / (rows * cell_h)
+        return abs(math.log(shape / 1.5)) + 0.5 * (rows * columns - count) / columns + 0.05 * max(0.0, columns - 8)
+
+    widest = max(1, int(18 / cell_w))
+    return min(range(1, min(count, widest) + 1), key=cost)
+
+
+def _text_height(lines: int, points: float) -> float:
+    return lines * points * _LEADING / 72
+
+
+def _lines(
+    figure: Figure, lines: Sequence[str], left: float, top: float, points: float, ink: str, *, bold: bool = False
+) -> None:
+    width, height = figure.get_size_inches()
+    for number, line in enumerate(lines):
+        y = top - (number + 0.8) * points * _LEADING / 72
+        figure.text(left / width, y / height, line, color=ink, va="baseline", **text_style(points, bold=bold))
+
+
+def _heading(figure: Figure, panel: Panel | None, left: float, bottom: float, room: float) -> None:
+    """The word, and under it the note, above a panel."""
+    width, height = figure.get_size_inches()
+    if panel is None:
+        figure.text(left / width, (bottom + 0.07) / height, "photo", color=colour.MUTED, **text_style(_NOTE_PT))
+        return
+    ink = colour.MUTED if panel.absent or panel.values is None else colour.INK
+    title = fit(panel.title, room, _TITLE_PT, bold=not panel.absent)
+    lift = 0.215 if panel.note else 0.07
+    figure.text(
+        left / width, (bottom + lift) / height, title, color=ink, **text_style(_TITLE_PT, bold=not panel.absent)
+    )
+    if panel.note:
+        note = fit(panel.note, room, _NOTE_PT)
+        figure.text(left / width, (bottom + 0.07) / height, note, color=colour.MUTED, **text_style(_NOTE_PT))
+
+
+def _show(axes: Axes, picture: Image.Image) -> None:
+    """A picture that fills its axes, in pixel coordinates with y down."""
+    width, height = picture.size
+    axes.set_axis_off()
+    axes.imshow(np.asarray(picture), extent=(0, width, height, 0), aspect="auto", interpolation="nearest")
+    axes.set(xlim=(0, width), ylim=(height, 0))
+
+
+def _outline(axes: Axes, values: np.ndarray, view: ImageView, size_px: tuple[int, int], smooth: bool) -> None:
+    lines = outlines_to_display(half_mass_outlines(values, smooth=smooth), values.shape, view, size_px)
+    path = MplPath.make_compound_path(*(MplPath(line, closed=True) for line in lines))
+    for rgba, line_width in ((colour.CONTOUR_HALO_RGBA, 1.8), (colour.CONTOUR_RGBA, 0.8)):
+        edge = tuple(component / 255 for component in rgba)
+        axes.add_patch(PathPatch(path, fill=False, edgecolor=edge, linewidth=line_width, joinstyle="round"))
+
+
+def _colour_bar(figure: Figure, scale: Scale, cmap: str, opacity: float, left: float, bottom: float) -> None:
+    """The scale as it looks over the middle grey of a darkened photo, with ticks in displayed units."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((left / width, bottom / height, _BAR_WIDTH / width, _BAR_HEIGHT / height), frameon=False)
+    table = colour.rgba_table(cmap, opacity, scale.signed).astype(np.float64)[1 if scale.signed else 0 :]
+    alpha = table[:, 3:] / 255
+    grey = 127.5 * colour.PHOTO_BRIGHTNESS
+    strip = np.round(table[:, :3] * alpha + grey * (1 - alpha)).astype(np.uint8)[None]
+    axes.imshow(strip, extent=(0, 1, 0, 1), aspect="auto", interpolation="nearest")
+    ticks = scale.ticks()
+    at = [float(scale.position_of_displayed(np.float64(tick))) for tick in ticks]
+    at = [(t + 1) / 2 if scale.signed else t for t in at]
+    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=at, yticks=[])
+    unit = "×" if scale.unit == "probability" else ""
+    axes.set_xticklabels([f"{_number(tick)}{unit}" for tick in ticks], color=colour.INK, **text_style(_NOTE_PT))
+    axes.tick_params(length=2.5, width=0.6, color=colour.MUTED, pad=2)
+    style = text_style(_NOTE_PT)
+    note = f"{scale.label}   (nothing below chance is drawn)" if scale.unit == "probability" else scale.label
+    figure.text((left + _BAR_WIDTH + 0.18) / width, (bottom + 0.03) / height, note, color=colour.INK, **style)
+    outlined = "The line encloses half of a map's mass."
+    if scale.signed:
+        outlined = "The line encloses half of what speaks for the word."
+    figure.text((left + _BAR_WIDTH + 0.18) / width, (bottom - 0.16) / height, outlined, color=colour.MUTED, **style)
+
+
+def _number(value: float) -> str:
+    """Three significant digits, no exponent where it reads well without."""
+    text = f"{value:.3g}"
+    return text if "e" not in text or abs(value) < 1e-4 else f"{value:.0f}"

@@ -1,0 +1,112 @@
+"""User text on a matplotlib figure: never parsed, always drawable, wrapped or shortened to a width in inches."""
+
+import unicodedata
+from functools import lru_cache
+
+from matplotlib import font_manager
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.font_manager import FontProperties
+
+__all__ = ["LAST_RESORT", "clean", "families", "fit", "text_style", "text_width", "wrap"]
+
+LAST_RESORT = "Last Resort High-Efficiency"
+"""A font that matplotlib carries: one box with the script's sign for every character that nothing else has."""
+
+# Tried in this order where DejaVu Sans, which matplotlib carries, lacks a character; only those that are installed.
+_MORE = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans SC",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Apple SD Gothic Neo",
+    "Microsoft YaHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+    "WenQuanYi Micro Hei",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "Noto Emoji",
+)
+_DPI = 72
+_REPLACEMENT = "\ufffd"
+
+
+@lru_cache(maxsize=1)
+def families() -> tuple[str, ...]:
+    """Font families, first choice first; every one of them exists, so matplotlib has nothing to warn about."""
+    installed = set(font_manager.get_font_names())
+    return tuple(name for name in ("DejaVu Sans", *_MORE, LAST_RESORT) if name in installed)
+
+
+def text_style(size: float, *, bold: bool = False) -> dict:
+    """Keyword arguments for any matplotlib text that holds what a user wrote: no mathtext, no TeX."""
+    weight = "bold" if bold else "normal"
+    return {"family": list(families()), "size": size, "weight": weight, "parse_math": False, "usetex": False}
+
+
+def clean(text: str) -> str:
+    """`text` on one line, without characters that no file format can hold (controls, lone surrogates)."""
+    text = " ".join(text.split())
+    return "".join(
+        _REPLACEMENT if unicodedata.category(char) in ("Cc", "Cs") or ord(char) & 0xFFFE == 0xFFFE else char
+        for char in text
+    )
+
+
+@lru_cache(maxsize=1)
+def _measure() -> RendererAgg:
+    return RendererAgg(1, 1, _DPI)
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: float, bold: bool = False) -> float:
+    """Width of `text` in inches at `size` points."""
+    prop = FontProperties(family=list(families()), size=size, weight="bold" if bold else "normal")
+    return _measure().get_text_width_height_descent(text, prop, ismath=False)[0] / _DPI
+
+
+def fit(text: str, width: float, size: float, *, bold: bool = False) -> str:
+    """`text`, its end replaced by an ellipsis where it is wider than `width` inches."""
+    text = clean(text)
+    if text_width(text, size, bold) <= width:
+        return text
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if text_width(text[:middle].rstrip() + "…", size, bold) <= width:
+            low = middle
+        else:
+            high = middle - 1
+    return text[:low].rstrip() + "…"
+
+
+def wrap(text: str, width: float, size: float, *, bold: bool = False, most: int | None = None) -> list[str]:
+    """Lines of at most `width` inches, broken at spaces, or inside a run that is too wide by itself.
+
+    Args:
+        text: any text.
+        width: in inches.
+        size: in points.
+        bold: whether it is set in bold.
+        most: number of lines; the last one then ends in an ellipsis. None: as many as it takes.
+    """
+    lines, rest = [], clean(text)
+    while rest:
+        if most is not None and len(lines) == most - 1:
+            return [*lines, fit(rest, width, size, bold=bold)]
+        cut = _longest_start(rest, width, size, bold)
+        if cut < len(rest):
+            space = rest.rfind(" ", 1, cut + 1)
+            cut = space if space > 0 else cut
+        lines.append(rest[:cut].rstrip())
+        rest = rest[cut:].lstrip()
+    return lines
+
+
+def _longest_start(text: str, width: float, size: float, bold: bool) -> int:
+    low, high = 1, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if text_width(text[:middle], size, bold) <= width else (low, middle - 1)
+    return low

@@ -1,0 +1,213 @@
+"""Attention sites: which modules of a model are multi-head attention, and each of their calls computed again.
+
+Every kind of site (`crossviz.site_kinds`) computes Vaswani et al., "Attention Is All You Need" (2017), eq. 1, from
+its own weights and inputs: Q = x_q W_Q, K = x_k W_K, V = x_v W_V; scores = Q K^T / sqrt(d_k) + mask;
+probs = softmax(scores); context = probs V; attended = context W_O. A class counts only with the very `forward` that
+was read for it: a subclass or an instance with another one is refused.
+
+Nothing here changes a module or sets a hook; `crossviz.capture` sees to the real inputs.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crossviz.attention import masked_softmax
+from crossviz.errors import CaptureError
+from crossviz.site_kinds import KINDS, Kind, Projections
+
+__all__ = ["TOLERANCES", "Projections", "Recomputed", "projections", "recompute", "refusal", "sites", "uncovered"]
+
+TOLERANCES: Mapping[torch.dtype, float] = {
+    torch.float64: 1e-10,
+    torch.float32: 1e-5,
+    torch.float16: 4e-3,
+    torch.bfloat16: 3e-2,
+}
+"""The largest deviation from the module's own output that is accepted, relative to that output's largest value.
+
+A few units of rounding (torch.finfo(dtype).eps) for the half precisions, whose fused kernels round elsewhere.
+"""
+
+
+class Recomputed(NamedTuple):
+    """One call of a site, computed again from its real inputs and found to give its own output."""
+
+    queries: Tensor  # batch head query head_dim, as they meet the keys
+    keys: Tensor  # batch head key head_dim
+    values: Tensor  # batch head key head_dim
+    scores: Tensor  # batch head query key, float32 or wider
+    probs: Tensor  # batch head query key, float32 or wider
+    context: Tensor  # batch head query head_dim
+    output: Tensor  # batch query out_dim; batch out_dim where the site pools
+    own: Tensor  # the module's own output, in the shape of `output`
+    deviation: float
+    """Largest difference of `output` from the module's own, relative to the largest value of that."""
+    replacement: Callable[[], Any]
+    """Makes what the module would have returned with the recomputed tensors in the place of its own."""
+
+
+def sites(model: nn.Module) -> dict[str, nn.Module]:
+    """The attention sites of `model` that can be captured, by their name in the model, in the model's order."""
+    return {name: module for name, module in model.named_modules() if refusal(module) is None}
+
+
+def uncovered(model: nn.Module) -> dict[str, str]:
+    """The modules of `model` that look like attention but can't be captured: name to reason."""
+    looks = [name for name, module in model.named_modules() if _looks_like_attention(module)]
+    reasons = {}
+    for name in looks:
+        module = model.get_submodule(name)
+        reason = refusal(module)
+        # A block that only holds an attention module is not one itself.
+        innermost = not any(other != name and other.startswith(f"{name}." if name else "") for other in looks)
+        if reason is not None and (innermost or _kind(module)[0] is not None):
+            reasons[name] = reason
+    return reasons
+
+
+def refusal(module: nn.Module) -> str | None:
+    """Why `module` can't be captured as it is now; None if it can."""
+    kind, declared = _kind(module)
+    title = type(module).__qualname__
+    if kind is None:
+        return f"{title} ({type(module).__module__}) is none of the attention classes that are covered"
+    if "forward" in vars(module) or type(module).forward is not declared.forward:
+        return f"{title} has a `forward` of its own, so what it computes is not known"
+    try:
+        reason = kind.refusal(module) or _other_arguments(kind, module)
+    except AttributeError as error:
+        reason = f"it is of another version of {declared.__module__} ({error})"
+    return None if reason is None else f"{title} is not covered here: {reason}"
+
+
+def projections(module: nn.Module) -> Projections:
+    """The query, key, value and output projections of a site.
+
+    Raises:
+        CaptureError: if `module` is not a covered site.
+    """
+    return _covered(module).projections(module)
+
+
+def recompute(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> Recomputed:
+    """Compute one call of a site again, with scores, probs and context; differentiable.
+
+    Scores, probs and context are computed in float32 where the module runs in half precision, as fused kernels do.
+
+    Args:
+        module: a covered site.
+        args: the positional arguments that it was called with.
+        kwargs: the keyword arguments that it was called with.
+        result: what it returned.
+
+    Raises:
+        CaptureError: if the site is not covered, was called in a way that is not, or returned something else than
+            what comes out here (beyond `TOLERANCES`).
+    """
+    kind = _covered(module)
+    given = _arguments(kind, module, args, kwargs)
+    weights = kind.projections(module)
+    inputs = kind.read(module, given)
+    query_norm, key_norm = kind.norms(module)
+    q = _heads(_project(inputs.query, weights.query_weight, weights.query_bias), weights.num_heads)
+    k = _heads(_project(inputs.key, weights.key_weight, weights.key_bias), weights.num_heads)
+    v = _heads(_project(inputs.value, weights.value_weight, weights.value_bias), weights.num_heads)
+    q = q if query_norm is None else query_norm.forward(q)
+    k = k if key_norm is None else key_norm.forward(k)
+    wide = torch.promote_types(v.dtype, torch.float32)
+    with torch.autocast(q.device.type, enabled=False):
+        scores = (q.to(wide) @ k.to(wide).transpose(-2, -1)) * weights.scale  # batch head query key
+        if inputs.bias is not None:
+            scores = scores + inputs.bias.to(wide)
+        probs = masked_softmax(scores)
+        context = (probs @ v.to(wide)).to(v.dtype)  # batch head query head_dim
+    attended = _project(context.transpose(1, 2).flatten(2), weights.out_weight, weights.out_bias)
+    output = kind.finish(module, attended)
+    own = kind.own(module, result)
+    deviation = _deviation(output, own)
+    replacement = partial(kind.replacement, module, given, result, output, probs)
+    return Recomputed(q, k, v, scores, probs, context, output, own, deviation, replacement)
+
+
+def _kind(module: nn.Module) -> tuple[Kind | None, type]:
+    """The kind of a module, and the class (its own or a base) that makes it so."""
+    for cls in type(module).__mro__:
+        path = f"{cls.__module__}.{cls.__qualname__}"
+        for kind in KINDS:
+            if path in kind.classes:
+                return kind, cls
+    return None, nn.Module
+
+
+def _covered(module: nn.Module) -> Kind:
+    kind, _ = _kind(module)
+    reason = refusal(module)
+    if kind is None or reason is not None:
+        raise CaptureError(f"{reason}.")
+    return kind
+
+
+def _arguments(kind: Kind, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    bound = inspect.signature(type(module).forward).bind(module, *args, **kwargs)
+    bound.apply_defaults()
+    given = dict(list(bound.arguments.items())[1:])  # without self
+    for name, value in given.items():
+        if name not in kind.arguments and value is not None and value is not False:
+            raise CaptureError(f"it was called with `{name}`, which changes what it computes and is not covered.")
+    return given
+
+
+def _other_arguments(kind: Kind, module: nn.Module) -> str | None:
+    _, *parameters = inspect.signature(type(module).forward).parameters.values()  # without self
+    for parameter in parameters:
+        if parameter.default is parameter.empty and parameter.name not in kind.arguments:
+            return f"its `forward` takes `{parameter.name}`"
+    return None
+
+
+@torch.no_grad()
+def _deviation(output: Tensor, own: Tensor) -> float:
+    """How far `output` is from the module's own, relative to its largest value; CaptureError if too far."""
+    tolerance = TOLERANCES.get(own.dtype)
+    if tolerance is None:
+        raise CaptureError(f"its output is {own.dtype}; run the model in {', '.join(map(str, TOLERANCES))}.")
+    if own.shape != output.shape:
+        raise CaptureError(
+            f"recomputing it gives a tensor of shape {tuple(output.shape)}, its own output has {tuple(own.shape)}."
+        )
+    if own.numel() == 0:
+        return 0.0
+    own, output = own.double(), output.double()
+    if not own.isfinite().all():
+        raise CaptureError(
+            "its own output is not finite; look for NaN in the input, or for a token whose keys are all masked."
+        )
+    largest = own.abs().max().item()
+    deviation = (output - own).abs().max().item() / (largest or 1.0)
+    # Written so that NaN is refused too.
+    if not deviation <= tolerance:
+        raise CaptureError(
+            f"recomputing it deviates from its own output by {deviation:.1e} of the largest value, "
+            f"{tolerance:.0e} is accepted, so its heads can't be trusted. "
+            "A hook, a wrapper or a patch that changes what the site computes would explain it."
+        )
+    return deviation
+
+
+def _looks_like_attention(module: nn.Module) -> bool:
+    return re.search(r"attention|attn", type(module).__name__, re.IGNORECASE) is not None
+
+
+def _project(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    return x if weight is None else F.linear(x, weight, bias)
+
+
+def _heads(x: Tensor, num_heads: int) -> Tensor:
+    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)  # batch head token head_dim

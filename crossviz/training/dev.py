@@ -1,0 +1,156 @@
+"""Figures on the dev split while training, from kept features (the published ones come from evaluate.py)."""
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from crossviz.attention import CrossModalAttention
+from crossviz.models.mini_tower import FINE_GRID
+from crossviz.training.batches import ABSENT, PRESENT, Ask, Sample, collate
+from crossviz.training.features import Features
+from crossviz.training.flickr import FlickrSampler
+from crossviz.training.forward import forward
+from crossviz.training.metrics import auroc, box_mask, iou_at, points_inside, upsample
+from crossviz.training.mix import MixSampler, class_numbers, class_region
+from crossviz.training.model import Tokenizer
+from crossviz.training.phrases import code_text
+
+__all__ = ["DevSet", "flickr_dev", "measure", "mix_dev"]
+
+
+@dataclass
+class DevSet:
+    """Samples with, for each phrase, the group it counts in and the region that it should point into."""
+
+    samples: list[Sample]
+    groups: list[list[str]]
+    regions: list[list[tuple | np.ndarray | None]]  # boxes, a mask, or None where absent
+    sizes: list[tuple[int, int]]  # height, width
+
+
+class _Span:
+    def __init__(self, end: int) -> None:
+        self.start, self.end, self.kinds, self.boxes = 0, end, (), ()
+
+
+def flickr_dev(sampler: FlickrSampler, photos: int, seed: int = 0) -> DevSet:
+    """Dev photos with their captions, phrases alone, and two captions of other photos (absent phrases)."""
+    rng = random.Random(seed)
+    rows = [i for i, v in enumerate(sampler.views["flickr"]) if v.held_out]
+    dev = DevSet([], [], [], [])
+    for row in rng.sample(rows, min(photos, len(rows))):
+        view, sample = sampler.views["flickr"][row], Sample("flickr", row, False)
+        groups: list[str] = []
+        regions: list = []
+
+        def ask(tokens: tuple, kind: int, group: str, boxes: tuple | None) -> None:
+            sample.asks.append(Ask(len(sample.texts) - 1, tokens, kind))
+            groups.append(group)
+            regions.append(boxes)
+
+        alone: dict[str, tuple] = {}
+        for sentence in sampler.sentences[row]:
+            sample.texts.append(sentence.ids)
+            for p in sentence.phrases:
+                if p.boxes:
+                    ask(p.tokens, PRESENT, "caption", p.boxes)
+                    alone[p.text] = (p.boxes, PRESENT)
+        for other in rng.sample([r for r in rows if r != row], 2):
+            sentence = rng.choice(sampler.sentences[other])
+            sample.texts.append(sentence.ids)
+            for p in sentence.phrases:
+                if p.boxes and sampler.absence_measured(p.head, p.kinds, row):
+                    ask(p.tokens, ABSENT, "caption", None)
+                    alone.setdefault(p.text, (None, ABSENT))
+        for text, (boxes, kind) in alone.items():
+            coded = code_text(text, [_Span(len(text))], sampler.tokenizer)
+            sample.texts.append(coded.ids)
+            ask(coded.phrases[0].tokens, kind, "alone", boxes)
+        dev.samples.append(sample)
+        dev.groups.append(groups)
+        dev.regions.append(regions)
+        dev.sizes.append((view.photo.height, view.photo.width))
+    return dev
+
+
+def mix_dev(sampler: MixSampler, seed: int = 0) -> DevSet:
+    """Photos held out by file: every class there by its first word, and as many that are not there."""
+    rng = random.Random(seed)
+    dev = DevSet([], [], [], [])
+    numbers = class_numbers(sampler.data)
+    for row, view in enumerate(sampler.views):
+        if not view.held_out:
+            continue
+        photo, words = view.photo, sampler.words.words[view.source]
+        group = "ade20k" if view.source == "ade20k_val" else "coco"
+        present = photo.classes if group == "ade20k" else {label for label, _ in photo.boxes}
+        sample, groups, regions = Sample("mix", row, False), [], []
+        names = [n for n in words if n in present]
+        close = {a for n in names for w in words[n] for a in (w, *sampler.words.alike.get(w, ()))}
+        absent = [n for n in words if n not in present and words[n][0] not in close]
+        for name in names + rng.sample(absent, min(len(names) + 2, len(absent))):
+            region = None
+            if name in present:
+                mask, boxes = class_region(photo, view.source, name, numbers[view.source].get(name, -1))
+                region = mask if mask is not None and mask.any() else boxes
+                if isinstance(region, tuple) and not region:
+                    continue
+            ids = tuple(sampler.tokenizer(words[name][0])[0])
+            sample.texts.append(ids)
+            kind = ABSENT if region is None else PRESENT
+            sample.asks.append(Ask(len(sample.texts) - 1, tuple(range(len(ids))), kind))
+            groups.append(group)
+            regions.append(region)
+        if sample.asks:
+            dev.samples.append(sample)
+            dev.groups.append(groups)
+            dev.regions.append(regions)
+            dev.sizes.append((photo.height, photo.width))
+    return dev
+
+
+@torch.no_grad()
+def measure(
+    dev: DevSet,
+    clip: nn.Module,
+    attention: CrossModalAttention,
+    features: dict[str, Features],
+    tokenizer: Tokenizer,
+    batch: int = 16,
+) -> dict[str, float]:
+    """Per group: pointing and IoU (per cent), AUROC of the null mass, mean null mass of present and absent."""
+    clip.eval()
+    attention.eval()
+    rows: dict[str, dict[str, list]] = {}
+    for i in range(0, len(dev.samples), batch):
+        part = dev.samples[i : i + batch]
+        fine, coarse = features[part[0].source][np.array([s.row for s in part])]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            maps = forward(clip, attention, (fine.float(), coarse.float()), collate(part, tokenizer), FINE_GRID).phrases
+        for j, sample in enumerate(part):
+            height, width = dev.sizes[i + j]
+            grids = maps[j, : len(sample.asks), :-1].unflatten(1, (FINE_GRID, FINE_GRID))
+            pixels = upsample(grids, height, width).numpy()
+            for k, ask in enumerate(sample.asks):
+                out = rows.setdefault(dev.groups[i + j][k], {"hit": [], "iou": [], "present": [], "absent": []})
+                out["absent" if ask.kind == ABSENT else "present"].append(float(maps[j, k, -1]))
+                region = dev.regions[i + j][k]
+                if region is None:
+                    continue
+                if isinstance(region, tuple):
+                    out["hit"].append(points_inside(pixels[k], region))
+                    region = box_mask(region, height, width)
+                else:
+                    out["hit"].append(bool(region.flat[int(pixels[k].argmax())]))
+                out["iou"].append(iou_at(pixels[k], region))
+    figures = {}
+    for group, out in rows.items():
+        figures[f"{group}_point"] = 100 * float(np.mean(out["hit"]))
+        figures[f"{group}_iou"] = 100 * float(np.mean(out["iou"]))
+        figures[f"{group}_auroc"] = auroc(np.array(out["absent"]), np.array(out["present"]))
+        figures[f"{group}_null_present"] = float(np.mean(out["present"]))
+        figures[f"{group}_null_absent"] = float(np.mean(out["absent"]))
+    return figures

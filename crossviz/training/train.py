@@ -1,0 +1,212 @@
+"""Train the image head, the text tower and the cross-attention together, on kept trunk features."""
+
+import argparse
+import math
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from crossviz.training.batches import ABSENT, PRESENT, SEEN, Batch, Sample, collate
+from crossviz.training.config import load_config
+from crossviz.training.dev import flickr_dev, measure, mix_dev
+from crossviz.training.features import Features, open_features
+from crossviz.training.flickr import FlickrSampler
+from crossviz.training.forward import Maps, forward
+from crossviz.training.log import CsvLog
+from crossviz.training.losses import contrast, inside_loss, null_loss, pooled_cover, seen_loss, spread_loss
+from crossviz.training.mix import MixSampler
+from crossviz.training.model import Tokenizer, build_attention, build_clip
+from crossviz.training.teacher import MiniLM
+
+__all__ = ["Trainer", "total_loss"]
+
+LOSSES = ["inside", "spread", "null", "seen", "stop", "clip", "found"]
+FIGURES = [
+    f"{group}_{figure}"
+    for group in ("caption", "alone", "coco", "ade20k")
+    for figure in ("point", "iou", "auroc", "null_present", "null_absent")
+]
+
+
+def total_loss(maps: Maps, batch: Batch, scale: Tensor, weights: dict[str, float]) -> tuple[Tensor, dict[str, float]]:
+    """The weighted sum of all losses, and each by itself. Samples without a caption count `mix_null` for absence."""
+    patches = maps.phrases.shape[-1] - 1
+    present, absent, seen = (batch.kinds == kind for kind in (PRESENT, ABSENT, SEEN))
+    cover = pooled_cover(batch.covers[present], patches)
+    captioned = batch.captions >= 0
+    trust = torch.where(captioned, 1.0, weights["mix_null"])[:, None].expand_as(batch.kinds)
+    parts = {
+        "inside": inside_loss(maps.phrases[present], cover).mean(),
+        "spread": spread_loss(maps.phrases[present], cover).mean(),
+        "null": (null_loss(maps.phrases[..., -1][absent]) * trust[absent]).sum() / trust[absent].sum().clamp(min=1),
+        "seen": seen_loss(maps.phrases[..., -1][seen]).sum() / max(int(seen.sum()), 1),
+        "stop": null_loss(maps.tokens[..., -1][batch.stops]).sum() / max(int(batch.stops.sum()), 1),
+        "clip": contrast(maps.image[captioned], maps.texts[batch.captions[captioned]], scale),
+        "found": contrast(maps.found[present], maps.texts[batch.phrase_text[present]], scale),
+    }
+    total = sum(weights[name] * value for name, value in parts.items())
+    return total, {name: float(value.detach()) for name, value in parts.items()}
+
+
+class Trainer:
+    """Model, data, optimiser; `run` goes through the stages of the config and keeps checkpoints."""
+
+    def __init__(self, data: Path, work: Path, config: dict[str, Any]) -> None:
+        self.work, self.config, settings = work, config, config["grounding"]
+        torch.manual_seed(settings["seed"])
+        self.rng = random.Random(settings["seed"])
+        self.tokenizer = Tokenizer()
+        self.flickr = FlickrSampler(data, self.tokenizer, MiniLM(), settings["swap"], settings["crop"])
+        self.mix = MixSampler(data, self.tokenizer)
+        counts = {"flickr": len(self.flickr.views["flickr"]), "flickr_crops": len(self.flickr.views["flickr_crops"])}
+        counts["mix"] = len(self.mix.views)
+        self.features = {name: open_features(work / "features" / name, n) for name, n in counts.items()}
+        self.dev = flickr_dev(self.flickr, settings["dev_photos"]), mix_dev(self.mix)
+        self.clip, self.attention = build_clip(), build_attention(settings["null_bias"])
+        self.clip.visual.trunk.body = nn.Identity()  # its features are kept; export puts it back
+        for block in self.clip.visual.trunk.head.blocks:
+            block.attn.fused_attn = False  # the plain path trains three times as fast on a CPU
+        self.clip.text.load_state_dict(torch.load(work / "text_tower.pt", weights_only=True))
+        self.clip.text.token_embedding.requires_grad_(False)
+        self._standardise()
+        self.optimizer = torch.optim.AdamW(self._groups(settings), betas=(0.9, 0.98))
+        self.step, self.seconds = 0, 0.0
+
+    def _standardise(self) -> None:
+        rng, head = np.random.default_rng(0), self.clip.visual.trunk.head
+        rows = {"flickr": rng.choice(self.flickr.rows, 400, False), "mix": rng.choice(self.mix.rows, 200, False)}
+        parts = [self.features[name][np.asarray(r)] for name, r in rows.items()]
+        for name, values in zip(("fine", "coarse"), zip(*parts, strict=True), strict=True):
+            flat = torch.cat(values).flatten(0, 2).float()
+            getattr(head, f"{name}_mean").copy_(flat.mean(0))
+            getattr(head, f"{name}_scale").copy_(1 / flat.std(0).clamp(min=0.02))
+
+    def _groups(self, settings: dict) -> list[dict]:
+        groups: dict[tuple[float, float], list] = {}
+        for module, factor in ((self.clip, 1.0), (self.attention, 1.0)):
+            for name, p in module.named_parameters():
+                if not p.requires_grad:
+                    continue
+                rate = settings["text_lr"] if name.startswith("text.") else factor
+                decay = settings["weight_decay"] if p.ndim > 1 and "pos" not in name and "null" not in name else 0.0
+                groups.setdefault((rate, decay), []).append(p)
+        return [{"params": p, "rate": r, "weight_decay": d, "lr": 0.0} for (r, d), p in groups.items()]
+
+    def _plan(self) -> list[dict]:
+        """The stage of every step."""
+        return [stage for stage in self.config["stage"] for _ in range(stage["steps"])]
+
+    def _rate(self, step: int, total: int) -> float:
+        settings = self.config["grounding"]
+        warm = min(1.0, (step + 1) / settings["warmup"])
+        return settings["lr"] * warm * (0.02 + 0.98 * (1 + math.cos(math.pi * step / total)) / 2)
+
+    def _draw(self, stage: dict, order: dict[str, Iterator[int]]) -> tuple[tuple[Tensor, Tensor], Batch]:
+        samples: list[Sample] = []
+        for name, sampler in (("flickr", self.flickr), ("mix", self.mix)):
+            if stage[name]:
+                samples += sampler.draw([next(order[name]) for _ in range(stage[name])], self.rng)
+        kept = []
+        for name in ("fine", "coarse"):
+            rows = [(getattr(self.features[s.source], name)[s.row], s.flip) for s in samples]
+            kept.append(torch.from_numpy(np.stack([row[:, ::-1] if flip else row for row, flip in rows])))
+        return (kept[0], kept[1]), collate(samples, self.tokenizer)
+
+    def run(self) -> None:
+        """All steps that are left."""
+        settings, plan = self.config["grounding"], self._plan()
+        order = {"flickr": _forever(self.flickr.rows, self.rng), "mix": _forever(self.mix.rows, self.rng)}
+        log = CsvLog(self.work / "train.csv", ["step", "seconds", "loss", *LOSSES], resume=self.step > 0)
+        figures = CsvLog(self.work / "dev.csv", ["step", *FIGURES], resume=self.step > 0)
+        params = [p for group in self.optimizer.param_groups for p in group["params"]]
+        began, means = time.time() - self.seconds, []
+        with ThreadPoolExecutor(1) as pool:
+            pending = pool.submit(self._draw, plan[min(self.step, len(plan) - 1)], order)
+            while self.step < len(plan):
+                features, batch = pending.result()
+                stage = plan[self.step]
+                if self.step + 1 < len(plan):
+                    pending = pool.submit(self._draw, plan[self.step + 1], order)
+                self.clip.train()
+                self.attention.train()
+                for group in self.optimizer.param_groups:
+                    group["lr"] = self._rate(self.step, len(plan)) * group["rate"]
+                with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+                    maps = forward(self.clip, self.attention, (features[0].float(), features[1].float()), batch, stage["grid"])
+                scale = self.clip.logit_scale.exp().clamp(max=100)
+                loss, parts = total_loss(maps, batch, scale, self.config["loss"])
+                if not torch.isfinite(loss):
+                    raise FloatingPointError(f"The loss is not finite at step {self.step}: {parts}")
+                self.optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(params, settings["clip"])
+                self.optimizer.step()
+                self.step += 1
+                self.seconds = time.time() - began
+                means.append([float(loss.detach()), *(parts[name] for name in LOSSES)])
+                if self.step % 20 == 0:
+                    log.write(self.step, self.seconds, *np.mean(means, 0))
+                    means = []
+                    print(log.last, flush=True)
+                if self.step % settings["dev_every"] == 0 or self.step == len(plan):
+                    self.save()
+                    found: dict[str, float] = {}
+                    for dev in self.dev:
+                        found |= measure(dev, self.clip, self.attention, self.features, self.tokenizer)
+                    figures.write(self.step, *(found[name] for name in FIGURES))
+                    print(figures.last, flush=True)
+
+    def save(self) -> None:
+        """Write `checkpoint.pt` (weights, optimiser, step)."""
+        facts = {"steps": self.step, "seconds": round(self.seconds), "config": self.config}
+        state = {
+            "clip": self.clip.state_dict(), "attention": self.attention.state_dict(), "facts": facts,
+            "optimizer": self.optimizer.state_dict(), "step": self.step, "seconds": self.seconds,
+        }  # fmt: skip
+        torch.save(state, self.work / "checkpoint.tmp")
+        (self.work / "checkpoint.tmp").replace(self.work / "checkpoint.pt")
+
+    def resume(self, path: Path, weights_only: bool = False) -> None:
+        """Go on from a checkpoint, or start a new run from its weights."""
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self.clip.load_state_dict(state["clip"])
+        self.attention.load_state_dict(state["attention"])
+        if not weights_only:
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.seconds = state["step"], state["seconds"]
+            self.rng.seed(self.config["grounding"]["seed"] + self.step)
+
+
+def _forever(rows: list[int], rng: random.Random) -> Iterator[int]:
+    """All rows in random order, again and again."""
+    while True:
+        yield from rng.sample(rows, len(rows))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the photo sets")
+    parser.add_argument("--work", type=Path, required=True, help="folder for everything made on the way")
+    parser.add_argument("--config", type=Path, default=None, help="TOML settings (default: mini.toml beside this)")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--start", type=Path, default=None, help="start a new run from this checkpoint's weights")
+    args = parser.parse_args()
+    trainer = Trainer(args.data, args.work, load_config(args.config))
+    if args.start:
+        trainer.resume(args.start, weights_only=True)
+    elif args.resume and (args.work / "checkpoint.pt").exists():
+        trainer.resume(args.work / "checkpoint.pt")
+    trainer.run()
+
+
+if __name__ == "__main__":
+    main()

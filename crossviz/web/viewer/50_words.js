@@ -1,0 +1,98 @@
+// The caption as a sentence of word chips: a toolbar with one tab stop. Hover or arrow keys show, click or Enter holds.
+(() => {
+  "use strict";
+  const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
+  const { el, percent } = CV;
+
+  const ABSENT = 0.5; // more than this on the null key: the word found nothing (as scale.ABSENT_NULL_MASS)
+
+  /**
+   * @param caption the payload's caption
+   * @param act {show(word), hold(word), clear()}
+   * @returns {node, paint(state)}
+   */
+  function words(caption, act) {
+    const chips = [];
+    const line = el("div", {
+      class: "cv-words",
+      role: "toolbar",
+      "aria-label": "Words of the caption. Arrow keys show a word's map, Enter holds it, Escape clears.",
+      dir: "auto",
+    });
+    if (caption.words.length > 24) line.classList.add("cv-words-many");
+    let at = 0;
+    const plain = (end) => {
+      if (end > at) line.append(el("span", { class: "cv-plain", text: caption.text.slice(at, end) }));
+    };
+    caption.words.forEach((word, index) => {
+      plain(word.start);
+      at = word.end;
+      const chip = el(
+        "button",
+        {
+          type: "button",
+          class: word.truncated ? "cv-chip cv-cut" : "cv-chip",
+          tabindex: "-1",
+          "data-word": index,
+          "aria-disabled": word.truncated ? "true" : null,
+          "aria-pressed": word.truncated ? null : "false",
+          title: word.truncated ? "Cut off: the model does not read this far." : null,
+        },
+        el("span", { class: "cv-level", "aria-hidden": "true" }),
+        el("span", { class: "cv-chip-text", text: caption.text.slice(word.start, word.end) }),
+      );
+      if (!word.truncated) {
+        // Touch has no hover: a tap holds.
+        chip.addEventListener("pointerenter", (event) => event.pointerType !== "touch" && act.show(index));
+        chip.addEventListener("click", () => act.hold(index));
+      }
+      chip.addEventListener("focus", () => {
+        chips.forEach((other) => other.setAttribute("tabindex", other === chip ? "0" : "-1"));
+        if (chip.matches(":focus-visible") && !word.truncated) act.show(index);
+      });
+      chips.push(chip);
+      line.append(chip);
+    });
+    plain(caption.text.length);
+    if (chips.length) chips[0].setAttribute("tabindex", "0");
+
+    line.addEventListener("keydown", (event) => {
+      const here = chips.indexOf(document.activeElement);
+      if (here < 0) return;
+      const rtl = getComputedStyle(line).direction === "rtl";
+      const step = { ArrowRight: rtl ? -1 : 1, ArrowLeft: rtl ? 1 : -1, ArrowDown: 1, ArrowUp: -1 }[event.key];
+      let next = null;
+      if (step) next = (here + step + chips.length) % chips.length;
+      else if (event.key === "Home") next = 0;
+      else if (event.key === "End") next = chips.length - 1;
+      else if (event.key === "Escape") act.clear();
+      else return;
+      event.preventDefault();
+      if (next !== null) chips[next].focus({ focusVisible: true });
+    });
+
+    /**
+     * @param state {nulls: per word or null, shown: Set, held: Map word -> hue, looks: per word 0..1 or null}
+     */
+    function paint({ nulls, shown, held, looks }) {
+      line.classList.toggle("cv-looking", Boolean(looks));
+      caption.words.forEach((word, index) => {
+        if (word.truncated) return;
+        const chip = chips[index];
+        const nullMass = nulls ? nulls[index] : null;
+        chip.classList.toggle("cv-absent", nullMass !== null && nullMass > ABSENT);
+        chip.classList.toggle("cv-no-level", nullMass === null);
+        chip.classList.toggle("cv-shown", shown.has(index));
+        chip.setAttribute("aria-pressed", String(held.has(index)));
+        chip.style.setProperty("--cv-found", nullMass === null ? "0%" : `${100 * (1 - nullMass)}%`);
+        if (held.size > 1 && held.has(index)) chip.dataset.hue = held.get(index) + 1;
+        else delete chip.dataset.hue;
+        chip.style.setProperty("--cv-look", looks ? String(looks[index]) : "0");
+        chip.title = nullMass === null ? "" : `found ${percent(1 - nullMass)}, null ${percent(nullMass)}`;
+      });
+    }
+    return { node: line, paint };
+  }
+
+  Object.assign(CV, { words, ABSENT });
+})();

@@ -1,0 +1,143 @@
+// The numbers beside the picture, in plain words first: what the shown words found, what a patch is looked at by.
+(() => {
+  "use strict";
+  const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
+  const { el, percent, amount, hint } = CV;
+
+  const RANKED = 5; // words listed for a patch
+
+  const DEFINE = {
+    found: "Every word may look at the patches of the picture or at one extra key that stands for “nothing in this picture” (the null key). Found is the share that went to the picture.",
+    half: "The smallest region of the picture that holds half of the word's attention. The thin line in the picture runs around it.",
+    peak: "The most looked-at patch, in multiples of chance: 1 × is what each patch would get if the word looked everywhere alike.",
+    share: "The sum of the word's shares over all patches: how much of the similarity between caption and photo comes from here.",
+    top: "The patch with the largest share.",
+  };
+
+  const row = (term, about, ...value) =>
+    el("div", { class: "cv-row" }, el("dt", {}, el("span", { text: term }), hint(term, about)), el("dd", {}, ...value));
+
+  /** What one word found, as sentences and figures. */
+  function sentences(field, nullMass, stats) {
+    const absent = nullMass !== null && nullMass > CV.ABSENT;
+    const found = nullMass === null ? null : percent(1 - nullMass);
+    let headline = null;
+    if (absent) headline = `looked, and found nothing here (null ${percent(nullMass)})`;
+    else if (found) headline = `found: ${found} of its attention is on the picture`;
+    const half = stats.half.mass ? percent(stats.half.area) : null;
+    return { absent, found, headline, half, peak: amount(stats.peak, field) };
+  }
+
+  /** One sentence for the live region. */
+  function spoken(word, field, nullMass, stats) {
+    const said = sentences(field, nullMass, stats);
+    const parts = [`${word}:`];
+    if (said.headline) parts.push(`${said.headline}.`);
+    if (!said.absent && said.half) parts.push(`Half of its attention lies in ${said.half} of the picture.`);
+    parts.push(field.isProbability ? `Peak ${said.peak} chance.` : `Largest share ${said.peak}.`);
+    return parts.join(" ");
+  }
+
+  function readout() {
+    const title = el("h3", { class: "cv-title", dir: "auto" });
+    const headline = el("p", { class: "cv-headline" });
+    const level = el("span");
+    const share = el("b", { class: "cv-figure" });
+    const gauge = el(
+      "div",
+      { class: "cv-found" },
+      el("div", { class: "cv-gauge", "aria-hidden": "true" }, level),
+      share,
+      hint("found", DEFINE.found),
+    );
+    const list = el("dl", { class: "cv-rows" });
+    const node = el("section", { class: "cv-readout", "aria-label": "What the word found" }, title, headline, gauge, list);
+
+    function none(field, similarity) {
+      title.textContent = "The plain photo";
+      headline.textContent = "Point at a word to see where it looks. Click to hold it; several add up.";
+      gauge.hidden = true;
+      list.replaceChildren(
+        el("div", { class: "cv-row" }, el("dt", { text: "similarity of photo and caption" }), el("dd", { text: similarity })),
+      );
+    }
+
+    function one(text, field, nullMass, stats) {
+      const said = sentences(field, nullMass, stats);
+      title.textContent = text;
+      headline.textContent = said.headline || "where it looks";
+      gauge.hidden = said.found === null;
+      if (said.found !== null) {
+        level.parentElement.classList.toggle("cv-absent", said.absent);
+        level.style.inlineSize = `${100 * (1 - nullMass)}%`;
+        share.textContent = said.found;
+      }
+      const figure = (value, after) => [el("b", { class: "cv-figure", text: value }), el("span", { text: ` ${after}` })];
+      list.replaceChildren(
+        ...[
+          said.half && row("half of it lies in", DEFINE.half, ...figure(said.half, "of the picture")),
+          field.isProbability
+            ? row("peak", DEFINE.peak, ...figure(said.peak, "chance"))
+            : row("largest share", DEFINE.top, ...figure(said.peak, "")),
+          field.isProbability ? null : row("all shares", DEFINE.share, ...figure(amount(stats.total, field), "")),
+        ].filter(Boolean),
+      );
+    }
+
+    function many(items, field) {
+      title.textContent = `${items.length} words`;
+      headline.textContent = "Each has its own colour; where they overlap the light adds up.";
+      gauge.hidden = true;
+      list.replaceChildren(
+        ...items.map(({ text, hue, nullMass, stats }) => {
+          const said = sentences(field, nullMass, stats);
+          return el(
+            "div",
+            { class: "cv-row" },
+            el("dt", {}, el("i", { class: "cv-swatch", "data-hue": hue + 1 }), el("bdi", { text })),
+            el("dd", {}, el("b", { class: "cv-figure", text: said.peak }), el("span", { text: said.found ? ` found ${said.found}` : "" })),
+          );
+        }),
+      );
+    }
+    return { node, none, one, many };
+  }
+
+  /** The ranked list of the words that look at one patch. Its rows are always there, so that nothing jumps. */
+  function patchList() {
+    const title = el("h3", { class: "cv-label" });
+    const rows = Array.from({ length: RANKED }, () => {
+      const bar = el("i", { class: "cv-rank-bar" });
+      const name = el("bdi", { class: "cv-rank-name" });
+      const value = el("b", { class: "cv-figure" });
+      return { node: el("li", {}, bar, name, value), bar, name, value };
+    });
+    const note = el("p", { class: "cv-note" });
+    const list = el("ol", { class: "cv-ranks" }, ...rows.map((r) => r.node));
+    const node = el("section", { class: "cv-patch", "aria-label": "Words that look at a patch" }, title, list, note);
+
+    function none() {
+      title.textContent = "At a patch";
+      note.textContent = "Point at the photo, or move there with the arrow keys: the words that look at that patch.";
+      rows.forEach((r) => (r.node.hidden = true));
+      note.hidden = false;
+    }
+
+    /** @param ranked [{text, value, t}] best first; only words that look there more than by chance. */
+    function show(place, ranked, field) {
+      title.textContent = place;
+      note.hidden = ranked.length > 0;
+      note.textContent = "No word looks here more than by chance.";
+      rows.forEach((r, i) => {
+        r.node.hidden = i >= ranked.length;
+        if (i >= ranked.length) return;
+        r.name.textContent = ranked[i].text;
+        r.value.textContent = amount(ranked[i].value, field);
+        r.bar.style.inlineSize = `${100 * ranked[i].t}%`;
+      });
+    }
+    return { node, none, show };
+  }
+
+  Object.assign(CV, { readout, patchList, spoken, RANKED });
+})();

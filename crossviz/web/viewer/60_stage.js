@@ -1,0 +1,168 @@
+// The stage: the photo, the heat over it, the outlines over that, and the pointer or keyboard cursor on the patch grid.
+(() => {
+  "use strict";
+  const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
+  const { el } = CV;
+
+  const BACKING = 512; // pixels of the heat canvas's long side; CSS scales it to the photo
+  const STAGE_ASPECT = [0.86, 2]; // the stage keeps within these; a taller or wider photo is centred in it
+
+  /** Colours that the canvases need, read from the design variables. */
+  function palette(node) {
+    const css = getComputedStyle(node);
+    const get = (name) => css.getPropertyValue(`--cv-${name}`).trim();
+    return {
+      line: get("contour"),
+      halo: get("contour-halo"),
+      unseen: get("unseen"),
+      hatch: get("unseen-hatch"),
+      stripe: get("stripe"),
+      stripeInk: get("stripe-ink"),
+      ground: CV.parseHex(get("bar-ground")),
+      hues: [1, 2, 3, 4, 5, 6].map((i) => get(`hue-${i}`)),
+      paper: get("export-paper"),
+      ink: get("export-ink"),
+      muted: get("export-muted"),
+      font: css.fontFamily,
+    };
+  }
+
+  /** The heat for a state, at any size: the canvas and the download both come from here. */
+  function heatFor(payload, field, state, words, hues, size) {
+    const options = { ...size, smooth: state.smooth, opacity: state.opacity, cmap: state.cmap };
+    const one = (word) => {
+      const values = field.values(word, state.layer, state.head);
+      return { values, scale: field.scaleFor(values, state.own) };
+    };
+    if (words.length === 1) {
+      const { values, scale } = one(words[0].word);
+      return CV.heatOne(payload, field, values, scale, options);
+    }
+    const layers = words.map(({ word, hue }) => ({ ...one(word), rgb: CV.parseHex(hues[hue]) }));
+    return CV.heatMany(payload, field, layers, options);
+  }
+
+  /** Hatching, outlines, stripe and cursor, in display pixels. */
+  function inkOn(ctx, payload, field, state, words, colours, { width, height, cursor, thin }) {
+    const to = CV.gridToDisplay(payload, width, height);
+    CV.hatchUnseen(ctx, payload, width, height, colours);
+    for (const { word, hue } of words) {
+      const line = words.length > 1 ? colours.hues[hue] : colours.line;
+      const segments = field.outline(word, state.layer, state.head, state.smooth);
+      CV.strokeOutline(ctx, segments, to, { line, halo: colours.halo }, thin);
+    }
+    if (cursor) CV.strokePatch(ctx, cursor.row, cursor.col, to, colours, thin);
+    if (!payload.model.trained) CV.strokeUntrained(ctx, width, height, colours);
+  }
+
+  /**
+   * @param act {patch(row, col) on pointing, leave(), clear()}
+   * @returns {node, frame, paint(state, words, cursor), photo, heat(): canvas, size}
+   */
+  function stage(payload, field, act) {
+    const aspect = payload.photo.width / payload.photo.height;
+    const held = Math.min(STAGE_ASPECT[1], Math.max(STAGE_ASPECT[0], aspect));
+    const size =
+      aspect >= 1
+        ? { width: BACKING, height: Math.max(1, Math.round(BACKING / aspect)) }
+        : { width: Math.max(1, Math.round(BACKING * aspect)), height: BACKING };
+    const photo = el("img", { class: "cv-photo", src: payload.photo.src, alt: "The photo", draggable: "false" });
+    const heats = [0, 1].map(() => el("canvas", { class: "cv-heat", width: size.width, height: size.height }));
+    const ink = el("canvas", { class: "cv-ink" });
+    const frame = el(
+      "div",
+      {
+        class: "cv-frame",
+        tabindex: "0",
+        role: "application",
+        "aria-roledescription": "patch grid",
+        "aria-label": `The photo, as ${field.gh} rows of ${field.gw} patches. Arrow keys move from patch to patch, Escape leaves.`,
+        style: { "--cv-aspect": String(aspect), "--cv-fit": aspect >= held ? "1" : "0" },
+      },
+      photo,
+      ...heats,
+      ink,
+    );
+    frame.dataset.fit = aspect >= held ? "width" : "height";
+    const node = el("div", { class: "cv-stage", style: { "--cv-stage-aspect": String(held) } }, frame);
+    let front = 0;
+    let last = null;
+
+    const colours = () => palette(node);
+
+    function drawInk() {
+      if (!last) return;
+      const box = frame.getBoundingClientRect();
+      const ratio = Math.min(3, window.devicePixelRatio || 1);
+      const [w, h] = [Math.max(1, Math.round(box.width * ratio)), Math.max(1, Math.round(box.height * ratio))];
+      if (ink.width !== w || ink.height !== h) Object.assign(ink, { width: w, height: h });
+      const ctx = ink.getContext("2d");
+      ctx.clearRect(0, 0, w, h);
+      inkOn(ctx, payload, field, last.state, last.words, colours(), {
+        width: w,
+        height: h,
+        cursor: last.cursor,
+        thin: 1.25 * ratio,
+      });
+    }
+
+    /** @param words [{word, hue}]: none leaves the plain photo. */
+    function paint(state, words, cursor, heatChanged) {
+      last = { state, words, cursor };
+      frame.classList.toggle("cv-active", words.length > 0);
+      if (heatChanged) {
+        front = 1 - front;
+        const canvas = heats[front];
+        const ctx = canvas.getContext("2d");
+        ctx.clearRect(0, 0, size.width, size.height);
+        if (words.length) ctx.putImageData(heatFor(payload, field, state, words, colours().hues, size), 0, 0);
+        heats[front].classList.add("cv-front");
+        heats[1 - front].classList.remove("cv-front");
+      }
+      drawInk();
+    }
+
+    const patchAt = (event) => {
+      const box = frame.getBoundingClientRect();
+      const [x0, y0, x1, y1] = payload.view.crop_xyxy;
+      const sx = ((event.clientX - box.left) / box.width) * payload.photo.width;
+      const sy = ((event.clientY - box.top) / box.height) * payload.photo.height;
+      const col = Math.floor(((sx - x0) / (x1 - x0)) * field.gw);
+      const row = Math.floor(((sy - y0) / (y1 - y0)) * field.gh);
+      return row >= 0 && col >= 0 && row < field.gh && col < field.gw ? { row, col } : null;
+    };
+    let at = null;
+    const go = (patch, byKey) => {
+      at = patch;
+      if (patch) act.patch(patch.row, patch.col, byKey);
+      else act.leave();
+    };
+    frame.addEventListener("pointermove", (event) => {
+      const patch = patchAt(event);
+      if (patch && at && patch.row === at.row && patch.col === at.col) return;
+      if (patch || at) go(patch, false);
+    });
+    frame.addEventListener("pointerdown", (event) => event.pointerType === "touch" && go(patchAt(event), false));
+    frame.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && at && go(null));
+    frame.addEventListener("focus", () => {
+      if (!frame.matches(":focus-visible")) return;
+      go(at || { row: Math.floor(field.gh / 2), col: Math.floor(field.gw / 2) }, true);
+    });
+    frame.addEventListener("blur", () => at && go(null));
+    frame.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+      if (event.key === "Escape") return at ? go(null) : act.clear();
+      if (!step) return;
+      event.preventDefault();
+      const from = at || { row: Math.floor(field.gh / 2), col: Math.floor(field.gw / 2) };
+      const clamp = (v, n) => Math.min(n - 1, Math.max(0, v));
+      go({ row: clamp(from.row + step[0], field.gh), col: clamp(from.col + step[1], field.gw) }, true);
+    });
+
+    const observer = new ResizeObserver(drawInk);
+    observer.observe(frame);
+    return { node, frame, paint, colours, photo, size, heat: () => heats[front], stop: () => observer.disconnect() };
+  }
+
+  Object.assign(CV, { stage, heatFor, inkOn });
+})();

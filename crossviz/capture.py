@@ -146,6 +146,7 @@ def capture(
         substitute: the model goes on with the recomputed output in the place of the module's own. It is equal to
             within `TOLERANCES`, and what comes after has a gradient with respect to the captured tensors. Of
             captures of one site nested in one another, it is the innermost whose tensors the model goes on with.
+            Gradient checkpointing must be off, since it runs the sites again after the block.
 
     Yields:
         Captured: filled as the sites are called.

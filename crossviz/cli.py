@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = command("serve", _serve, "Start the app in the browser.")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     serve.add_argument("--port", type=int, default=7860, help="port to listen on (%(default)s)")
+    serve.add_argument("-m", "--model", default=DEFAULT_MODEL, help="the model to begin with (%(default)s)")
     serve.add_argument("--device", help="as for explain")
 
     command("models", _models, "List the models and the methods, with a line each.")
@@ -204,7 +205,10 @@ def _models(args: argparse.Namespace) -> int:
 def _serve(args: argparse.Namespace) -> int:
     from crossviz.web.app import serve
 
-    serve(host=args.host, port=args.port, device=args.device)
+    try:
+        serve(args.host, args.port, args.model, args.device)
+    except KeyboardInterrupt:
+        print()  # the way to stop it
     return 0
 
 

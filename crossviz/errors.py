@@ -15,6 +15,7 @@ CrossvizError
 ├── ResultError             the parts of a result don't fit together
 ├── AttentionInputError     tensors or sizes that don't fit an attention module
 ├── CaptureError            a captured attention does not recompute the module's own output
+├── RenderError             a picture can't be drawn as asked: no such colour map, opacity, scale
 ├── BundleError             a saved explanation can't be written or read
 ├── DeviceError             the device asked for is not there
 └── RegistryError           a name is registered twice
@@ -36,6 +37,7 @@ __all__ = [
     "ModelUnavailableError",
     "PhotoError",
     "RegistryError",
+    "RenderError",
     "ResultError",
     "SelectionError",
     "UnknownMethodError",
@@ -102,6 +104,10 @@ class AttentionInputError(CrossvizError, ValueError):
 
 class CaptureError(CrossvizError, RuntimeError):
     """A captured attention does not recompute the module's own output."""
+
+
+class RenderError(CrossvizError, ValueError):
+    """A picture can't be drawn as asked: no such colour map, opacity or scale."""
 
 
 class BundleError(CrossvizError):

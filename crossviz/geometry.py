@@ -231,7 +231,7 @@ class ImageView:
     def upsample(self, values: ArrayLike, smooth: bool = True) -> NDArray[np.float32]:
         """Values of patches, drawn out to the pixels of the photo. Nothing is rescaled.
 
-        Every pixel takes the value at its centre: bilinear between the centres of the patches, level beyond the
+        Every pixel whose centre the model saw takes the value there: bilinear between the centres of the patches, level beyond the
         outermost ones (as `F.interpolate(mode="bilinear", align_corners=False)`), or that of the patch it lies in.
 
         Args:
@@ -239,7 +239,8 @@ class ImageView:
             smooth: bilinear if True, else the patch's own value.
 
         Returns:
-            float32 `(..., H, W)` in source pixels; 0 where the model did not see the photo.
+            float32 `(..., H, W)` in source pixels; 0 where the model did not see the photo. At least one pixel is
+            filled: where the crop misses every centre, the one in its middle.
 
         Raises:
             GeometryError: for an array of fewer than two axes, an empty one, or one that is not finite.
@@ -261,6 +262,8 @@ def _weights(pixels: int, start: float, stop: float, cells: int, smooth: bool) -
     """How much of each cell a pixel takes, along one axis: `pixels cells`, rows sum to 1, or 0 where unseen."""
     centres = np.arange(pixels) + 0.5
     seen = (centres >= start) & (centres < stop)
+    if not seen.any():  # a crop thinner than a pixel, out of a photo a few pixels wide
+        seen[min(max(int((start + stop) / 2), 0), pixels - 1)] = True
     at = (centres - start) * (cells / (stop - start))  # in grid coordinates
     weights = np.zeros((pixels, cells), dtype=np.float32)
     pixel = np.arange(pixels)

@@ -71,8 +71,19 @@ _BRANDS = {  # ISO media files name their brand after "ftyp"
     b"avif": "an AVIF picture",
     b"avis": "an AVIF picture",
 }
-# What Pillow's decoders raise on damaged data, besides OSError.
-_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error)
+# What Pillow's decoders raise on damaged data, and on a frame that says it is larger than its picture.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,8 +203,8 @@ def _decode(data: bytes, shown: str) -> NDArray[np.uint8]:
         raise PhotoError(f"{shown} {_what_is_it(data)}")
     try:
         image = reader(io.BytesIO(data), None)
-    except _DAMAGE:
-        raise _damaged(shown) from None
+    except _DAMAGE as error:
+        raise _damaged(shown, error) from None
     with image:
         return _upright_rgb(image, shown)
 
@@ -213,8 +224,8 @@ def _upright_rgb(image: Image.Image, shown: str) -> NDArray[np.uint8]:
         raise
     except MemoryError:
         raise PhotoError(f"{shown} does not fit into memory ({width} x {height} pixels): make it smaller.") from None
-    except _DAMAGE:
-        raise _damaged(shown) from None
+    except _DAMAGE as error:
+        raise _damaged(shown, error) from None
     if orientation in _TRANSPOSE:
         rgb = rgb.transpose(_TRANSPOSE[orientation])
     return np.array(rgb)
@@ -296,7 +307,12 @@ def _as_text(data: bytes) -> str | None:
     return None if any(ord(char) < 32 and char not in "\t\n\r\f\x1b" for char in text) else text
 
 
-def _damaged(shown: str) -> PhotoError:
+def _damaged(shown: str, error: Exception) -> PhotoError:
+    if isinstance(error, Image.DecompressionBombError):
+        return PhotoError(
+            f"{shown} holds a picture that says it has far more than the {MAX_PIXELS // 10**6} megapixels that are "
+            "taken: make it smaller."
+        )
     return PhotoError(f"{shown} is damaged or incomplete and can't be read to its end: save or download it again.")
 
 

@@ -121,7 +121,10 @@ class _TorchMultihead:
     def read(self, module: nn.Module, given: Mapping[str, Any]) -> Inputs:
         tokens = [given[name] for name in ("query", "key", "value")]
         if any(x.is_nested for x in tokens):
-            raise CaptureError("it was given nested tensors; pass padded ones, with a key_padding_mask.")
+            raise CaptureError(
+                "it was given nested tensors, which nn.TransformerEncoder makes of padded ones; "
+                "build that with enable_nested_tensor=False."
+            )
         query, key, value = (_batch_first(module, x) for x in tokens)
         attn_mask, padding = given["attn_mask"], given["key_padding_mask"]
         if given["is_causal"] and padding is None and not given["need_weights"]:

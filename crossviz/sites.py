@@ -67,7 +67,7 @@ def uncovered(model: nn.Module) -> dict[str, str]:
         reason = refusal(module)
         # A block that only holds an attention module is not one itself.
         innermost = not any(other != name and other.startswith(f"{name}." if name else "") for other in looks)
-        if reason is not None and (innermost or _kind(module)[0] is not None):
+        if reason is not None and innermost:
             reasons[name] = reason
     return reasons
 
@@ -202,7 +202,8 @@ def _deviation(output: Tensor, own: Tensor) -> float:
 
 
 def _looks_like_attention(module: nn.Module) -> bool:
-    return re.search(r"attention|attn", type(module).__name__, re.IGNORECASE) is not None
+    named_so = re.search(r"attention|attn", type(module).__name__, re.IGNORECASE) is not None
+    return named_so or _kind(module)[0] is not None
 
 
 def _project(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:

@@ -59,7 +59,7 @@ class HeadDecomposition:
         words = [word for word in trace.caption.words if word.tokens]
         prompts = [self.prompt.format(word.text) for word in words]
         unique = list(dict.fromkeys(prompts))
-        texts = trace.embed_texts(unique)  # text embed
+        texts = trace.embed_texts(unique).detach()  # text embed
         patches, terms = decompose(stream, texts)  # layer head text patch; text
         total = patches.sum((0, 1, 3)) + sum(terms.values())  # text
         length = stream.embedding.double().norm()

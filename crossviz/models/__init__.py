@@ -99,8 +99,9 @@ def unload_models() -> None:
 
 
 def _listing() -> str:
-    names = ", ".join(info.name for info in models())
-    return f"There are: {names}; with open_clip: also any ARCH/TAG of open_clip.list_pretrained() or a folder."
+    names = [info.name for info in models()]
+    shown = ", ".join(names[:5])
+    return f"There are: {shown} and {len(names) - 5} more, which crossviz.models() lists."
 
 
 class _Callable(ModuleType):

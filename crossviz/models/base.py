@@ -135,7 +135,7 @@ class Model(ABC):
         return Trace(
             image=image,
             caption=tokenized.caption,
-            similarity=float(F.cosine_similarity(image.embedding, text.embedding, dim=0).clamp(-1, 1)),
+            similarity=float(F.cosine_similarity(image.embedding, text.embedding.detach(), dim=0).clamp(-1, 1)),
             provides=self.capabilities(image, tokenized, text),
             lacks=self.lacks(),
             embed_texts=self.embed_texts,

@@ -3,7 +3,7 @@
 Importing this module registers `crossviz_mini_lite2` with timm, so that open_clip can build it by name.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import timm
 import torch
@@ -96,7 +96,7 @@ class MiniImageHead(nn.Module):
 class MiniTower(nn.Module):
     """The whole image tower; `forward` gives open_clip its global feature, `forward_dense` the patch tokens too."""
 
-    default_cfg: dict[str, Any] = {
+    default_cfg: ClassVar[dict[str, Any]] = {
         "input_size": (3, IMAGE_SIZE, IMAGE_SIZE), "pool_size": None, "mean": (MEAN,) * 3, "std": (STD,) * 3,
         "interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "squash",
     }  # fmt: skip

@@ -140,7 +140,7 @@ class OpenClipModel(Model):
             probs=torch.softmax(scores, dim=-1)[None, None],
             layers=(LAYER,),
             has_null=False,
-            params={"temperature": float(temperature), "dense": "ClearCLIP"},
+            params={"temperature": float(temperature.detach()), "dense": "ClearCLIP"},
             notes=self._construction_notes(),
         )
 

@@ -65,7 +65,8 @@ def source_of(name: str) -> Source:
         raise UnknownModelError(_close(f"open_clip knows no model '{rest[:80]}'", rest, names))
     if tag and not open_clip.get_pretrained_cfg(arch, tag):
         tags = open_clip.list_pretrained_tags_by_model(arch)
-        have = f"it has: {', '.join(tags)}" if tags else "it has none"
+        more = f" and {len(tags) - 6} more" if len(tags) > 6 else ""
+        have = f"it has: {', '.join(tags[:6])}{more}" if tags else "it has none"
         raise UnknownModelError(_close(f"open_clip knows no weights '{tag[:80]}' of {arch}; {have}", tag, tags))
     return Source(_info(name, rest, trained=bool(tag)), arch=arch, tag=tag)
 

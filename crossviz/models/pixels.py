@@ -25,7 +25,9 @@ class Preprocess:
     def __init__(self, config: Mapping[str, Any]) -> None:
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
-        known = PreprocessCfg(**config)
+        size = config.get("size", 224)
+        # A size read from JSON is a list, which open_clip's PreprocessCfg can't take apart.
+        known = PreprocessCfg(**{**config, "size": tuple(size) if isinstance(size, list) else size})
         self.input_hw: tuple[int, int] = known.input_size[1:]
         self.resize_mode = known.resize_mode or "shortest"
         self._fill = int(known.fill_color or 0)

@@ -8,15 +8,24 @@ from functools import lru_cache
 import matplotlib
 import numpy as np
 
+from crossviz.errors import RenderError
+
 __all__ = [
     "ALPHA_POWER",
+    "CONTOUR_HALO_RGBA",
+    "CONTOUR_RGBA",
     "DIVERGING",
+    "GREY_WEIGHTS",
     "INK",
     "MUTED",
     "OPACITY",
     "PAPER",
     "PHOTO_BRIGHTNESS",
     "SEQUENTIAL",
+    "STRIPE_RGBA",
+    "STRIPE_TEXT_RGBA",
+    "UNSEEN_BRIGHTNESS",
+    "UNSEEN_HATCH_RGBA",
     "check_cmap",
     "rgb_table",
     "rgba_table",
@@ -27,7 +36,7 @@ SEQUENTIAL = ("viridis", "plasma", "inferno", "magma", "cividis")
 DIVERGING = ("RdBu_r", "PuOr_r", "coolwarm")
 """Colour maps for signed maps, neutral at zero; the first is the default."""
 
-OPACITY = 0.75
+OPACITY = 0.85
 """Largest opacity of the heat, unless another is asked for."""
 ALPHA_POWER = 0.75
 """alpha = opacity * |t| ** ALPHA_POWER."""
@@ -39,7 +48,6 @@ GREY_WEIGHTS = (0.2126, 0.7152, 0.0722)
 PAPER = "#ffffff"
 INK = "#1f1d1a"
 MUTED = "#6b665e"
-HAIRLINE = "#d9d5cd"
 CONTOUR_RGBA = (255, 255, 255, 235)
 CONTOUR_HALO_RGBA = (20, 18, 16, 150)
 STRIPE_RGBA = (255, 209, 26, 225)
@@ -52,14 +60,14 @@ def check_cmap(name: str | None, *, signed: bool = False) -> str:
     """`name`, or the default if None.
 
     Raises:
-        ValueError: for a colour map that is not offered for such a map; the message lists those that are.
+        RenderError: for a colour map that is not offered for such a map; the message lists those that are.
     """
     offered = DIVERGING if signed else SEQUENTIAL
     if name is None:
         return offered[0]
     if name not in offered:
         kind = "signed maps" if signed else "maps without sign"
-        raise ValueError(f"`cmap`={name!r} is not offered for {kind}: choose one of {', '.join(offered)}.")
+        raise RenderError(f"`cmap`={name!r} is not offered for {kind}: choose one of {', '.join(offered)}.")
     return name
 
 
@@ -85,10 +93,10 @@ def rgba_table(name: str, opacity: float = OPACITY, signed: bool = False) -> np.
     alpha[i] = floor(255 * opacity * |t| ** 0.75 + 0.5) with t = i / 255, or (i - 128) / 127 if signed.
 
     Raises:
-        ValueError: for an opacity outside [0, 1] or an unknown map.
+        RenderError: for an opacity outside [0, 1] or an unknown map.
     """
-    if not 0.0 <= opacity <= 1.0:
-        raise ValueError(f"`opacity`={opacity} must lie in [0, 1].")
+    if not isinstance(opacity, (int, float)) or not 0.0 <= opacity <= 1.0:
+        raise RenderError(f"`opacity` must be a number from 0 to 1, but is {opacity!r:.60}.")
     i = np.arange(256)
     t = np.abs(np.clip((i - 128) / 127, -1.0, 1.0)) if signed else i / 255
     alpha = np.floor(255 * opacity * t**ALPHA_POWER + 0.5).astype(np.uint8)

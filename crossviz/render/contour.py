@@ -17,12 +17,12 @@ SAMPLES = 8
 
 @dataclass(frozen=True, slots=True)
 class HalfMass:
-    """The superlevel set {value >= level}: no region of smaller area holds as much."""
+    """The region {value >= level}: no smaller one holds as much. Where values tie at the level, it takes them all."""
 
     level: float
     """Raw value at the region's edge."""
     area: float
-    """The region's share of what the model saw, 0..1."""
+    """The share of what the model saw that is needed for the mass (of ties no more than that), 0..1."""
     mass: float
     """The share of the map's mass that the region holds: `share` or a little more, 0 for a map without mass."""
 

@@ -28,12 +28,14 @@ from crossviz.render.text import LAST_RESORT, fit, text_style, wrap
 
 __all__ = ["Panel", "draw_figure", "figure_bytes"]
 
-_DPI = 200
+_DPI = 160
 _MARGIN = 0.32  # inches, like all lengths below
 _GAP = 0.2
 _TITLE_PT, _NOTE_PT, _CAPTION_PT, _FOOTER_PT = 10.5, 8.0, 13.0, 7.5
 _HEAD = 0.42  # title and note above a panel
+_TITLE_ROOM = 1.72  # a cell is at least as wide as "not in the picture (null 97%)"
 _BAR_WIDTH, _BAR_HEIGHT = 3.0, 0.13
+_BAR_NOTE = 2.75  # room for the words beside the bar
 _LEADING = 1.35
 _RC = {"svg.fonttype": "none", "svg.hashsalt": "crossviz", "pdf.fonttype": 42, "path.simplify": False}
 _lock = threading.Lock()
@@ -82,9 +84,10 @@ def draw_figure(
     """
     cmap = colour.check_cmap(cmap, signed=scale.signed)
     panel_w, panel_h = _panel_size(photo.size, len(panels) + 1)
-    columns = _columns(len(panels) + 1, panel_w + _GAP, panel_h + _HEAD + _GAP)
+    cell_w = max(panel_w, _TITLE_ROOM)
+    columns = _columns(len(panels) + 1, cell_w + _GAP, panel_h + _HEAD + _GAP)
     rows = math.ceil((len(panels) + 1) / columns)
-    body_w = max(columns * (panel_w + _GAP) - _GAP, 4.6)
+    body_w = max(columns * (cell_w + _GAP) - _GAP, _BAR_WIDTH + _BAR_NOTE)
     caption_lines = wrap(caption, body_w, _CAPTION_PT, bold=True)
     footer_lines = [line for text in footer for line in wrap(text, body_w, _FOOTER_PT)]
     caption_h = _text_height(len(caption_lines), _CAPTION_PT) + 0.16
@@ -102,12 +105,12 @@ def draw_figure(
     small = photo.convert("RGB").resize(size_px, Image.Resampling.LANCZOS, reducing_gap=3.0)
     for number, panel in enumerate([None, *panels]):
         row, column = divmod(number, columns)
-        left = _MARGIN + column * (panel_w + _GAP)
+        left = _MARGIN + column * (cell_w + _GAP)
         head = top - row * (panel_h + _HEAD + _GAP)
         axes = figure.add_axes(
             (left / width, (head - _HEAD - panel_h) / height, panel_w / width, panel_h / height), frameon=False
         )
-        _heading(figure, panel, left, head - _HEAD, panel_w)
+        _heading(figure, panel, left, head - _HEAD, cell_w)
         if panel is None or panel.values is None:
             _show(axes, mark_unseen(small, view, dim=panel is not None))
         else:
@@ -146,11 +149,7 @@ def _panel_size(photo_wh: tuple[int, int], count: int) -> tuple[float, float]:
     """Width and height of a panel: equal areas whatever the shape; slivers are widened to 1:12 to be seen at all."""
     aspect = min(max(photo_wh[0] / photo_wh[1], 1 / 12), 12.0)
     area = 4.4 if count <= 12 else 3.0 if count <= 24 else 2.3
-    width = math.sqrt(area * aspect)
-    if width > 5.5:
-        return 5.5, 5.5 / aspect
-    if width < 1.15:  # a title needs room
-        return 1.15, min(1.15 / aspect, 6.0)
+    width = min(math.sqrt(area * aspect), 5.5, 3.2 * aspect)
     return width, width / aspect
 
 
@@ -176,24 +175,25 @@ def _lines(
     width, height = figure.get_size_inches()
     for number, line in enumerate(lines):
         y = top - (number + 0.8) * points * _LEADING / 72
-        figure.text(left / width, y / height, line, color=ink, va="baseline", **text_style(points, bold=bold))
+        figure.text(left / width, y / height, line, color=ink, va="baseline", **text_style(line, points, bold=bold))
 
 
 def _heading(figure: Figure, panel: Panel | None, left: float, bottom: float, room: float) -> None:
     """The word, and under it the note, above a panel."""
     width, height = figure.get_size_inches()
+
+    def put(text: str, lift: float, ink: str, points: float, bold: bool = False) -> None:
+        text = fit(text, room, points, bold=bold)
+        style = text_style(text, points, bold=bold)
+        figure.text(left / width, (bottom + lift) / height, text, color=ink, **style)
+
     if panel is None:
-        figure.text(left / width, (bottom + 0.07) / height, "photo", color=colour.MUTED, **text_style(_NOTE_PT))
+        put("photo", 0.07, colour.MUTED, _NOTE_PT)
         return
-    ink = colour.MUTED if panel.absent or panel.values is None else colour.INK
-    title = fit(panel.title, room, _TITLE_PT, bold=not panel.absent)
-    lift = 0.215 if panel.note else 0.07
-    figure.text(
-        left / width, (bottom + lift) / height, title, color=ink, **text_style(_TITLE_PT, bold=not panel.absent)
-    )
-    if panel.note:
-        note = fit(panel.note, room, _NOTE_PT)
-        figure.text(left / width, (bottom + 0.07) / height, note, color=colour.MUTED, **text_style(_NOTE_PT))
+    muted = panel.absent or panel.values is None
+    ink = colour.MUTED if muted else colour.INK
+    put(panel.title, 0.215 if panel.note else 0.07, ink, _TITLE_PT, not muted)
+    put(panel.note, 0.07, colour.MUTED, _NOTE_PT)
 
 
 def _show(axes: Axes, picture: Image.Image) -> None:
@@ -226,15 +226,19 @@ def _colour_bar(figure: Figure, scale: Scale, cmap: str, opacity: float, left: f
     at = [(t + 1) / 2 if scale.signed else t for t in at]
     axes.set(xlim=(0, 1), ylim=(0, 1), xticks=at, yticks=[])
     unit = "×" if scale.unit == "probability" else ""
-    axes.set_xticklabels([f"{_number(tick)}{unit}" for tick in ticks], color=colour.INK, **text_style(_NOTE_PT))
+    labels = [f"{_number(tick)}{unit}".replace("-", "\u2212") for tick in ticks]
+    axes.set_xticklabels(labels, color=colour.INK, **text_style("×0", _NOTE_PT))
+    for label, t in zip(axes.get_xticklabels(), at, strict=True):
+        label.set_horizontalalignment("left" if t < 0.01 else "right" if t > 0.99 else "center")
     axes.tick_params(length=2.5, width=0.6, color=colour.MUTED, pad=2)
-    style = text_style(_NOTE_PT)
-    note = f"{scale.label}   (nothing below chance is drawn)" if scale.unit == "probability" else scale.label
-    figure.text((left + _BAR_WIDTH + 0.18) / width, (bottom + 0.03) / height, note, color=colour.INK, **style)
-    outlined = "The line encloses half of a map's mass."
+    lines = [scale.label, "The line encloses half of a map's mass."]
+    if scale.unit == "probability":
+        lines[0] += "   (below chance nothing is drawn)"
     if scale.signed:
-        outlined = "The line encloses half of what speaks for the word."
-    figure.text((left + _BAR_WIDTH + 0.18) / width, (bottom - 0.16) / height, outlined, color=colour.MUTED, **style)
+        lines[1] = "The line encloses half of what speaks for the word."
+    for line, lift, ink in zip(lines, (0.03, -0.16), (colour.INK, colour.MUTED), strict=True):
+        at_x = (left + _BAR_WIDTH + _GAP) / width
+        figure.text(at_x, (bottom + lift) / height, line, color=ink, **text_style(line, _NOTE_PT))
 
 
 def _number(value: float) -> str:

@@ -39,6 +39,7 @@ from matplotlib.path import Path as MplPath
 from matplotlib.transforms import Affine2D
 from PIL import Image, ImageDraw, ImageFont
 
+from crossviz.errors import RenderError
 from crossviz.geometry import ImageView
 from crossviz.render import colour
 from crossviz.render.contour import half_mass, half_mass_outlines, sample_axis
@@ -85,11 +86,11 @@ def display_rgba(
         uint8 `H W 4`, straight alpha; (0, 0, 0, 0) where the model did not look.
 
     Raises:
-        ValueError: for an unknown colour map, an opacity outside [0, 1], or a size below 1 x 1.
+        RenderError: for an unknown colour map, an opacity outside [0, 1], or a size below 1 x 1.
     """
     width, height = size_wh
     if width < 1 or height < 1:
-        raise ValueError(f"`size_wh`={size_wh} must be at least 1 x 1 pixel.")
+        raise RenderError(f"`size_wh`={size_wh} must be at least 1 x 1 pixel.")
     values = np.asarray(values, dtype=np.float64)
     gh, gw = values.shape
     table = colour.rgba_table(colour.check_cmap(cmap, signed=scale.signed), opacity, scale.signed)
@@ -226,9 +227,7 @@ def outlines_to_display(
     return [(line * per_patch + (x0, y0)) * per_source for line in outlines]
 
 
-def _draw_outlines(
-    picture: Image.Image, outlines: list[np.ndarray], grid_hw: tuple[int, int], view: ImageView
-) -> None:
+def _draw_outlines(picture: Image.Image, outlines: list[np.ndarray], grid_hw: tuple[int, int], view: ImageView) -> None:
     """Thin light lines with a dark halo, readable on any heat and any photo; in place, antialiased by Agg."""
     width, height = picture.size
     lines = outlines_to_display(outlines, grid_hw, view, picture.size)

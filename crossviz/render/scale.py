@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from crossviz.errors import RenderError
+
 __all__ = ["ABSENT_NULL_MASS", "CHANCE", "FLOOR", "Scale", "shared_scale", "word_scale"]
 
 CHANCE = 1.0
@@ -27,7 +29,7 @@ class Scale:
     Signed: t = clip(displayed / vmax, -1, 1), linear, 0 at zero; `vmin` is -vmax.
 
     Raises:
-        ValueError: if `vmin` < `vmax` does not hold, or a number is not finite.
+        RenderError: if `vmin` < `vmax` does not hold, or a number is not finite.
     """
 
     unit: str
@@ -47,7 +49,7 @@ class Scale:
     def __post_init__(self) -> None:
         numbers = (self.vmin, self.vmax, self.factor, self.power)
         if not all(math.isfinite(number) for number in numbers) or not self.vmin < self.vmax:
-            raise ValueError(
+            raise RenderError(
                 f"A scale must run from a finite `vmin` to a larger finite `vmax`, but got {self.vmin} to {self.vmax}."
             )
 

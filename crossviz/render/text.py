@@ -2,12 +2,16 @@
 
 import unicodedata
 from functools import lru_cache
+from pathlib import Path
 
-from matplotlib import font_manager
+import matplotlib
+from matplotlib import font_manager, ft2font
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties
 
 __all__ = ["LAST_RESORT", "clean", "families", "fit", "text_style", "text_width", "wrap"]
+
+_FIRST = "DejaVu Sans"
 
 LAST_RESORT = "Last Resort High-Efficiency"
 """A font that matplotlib carries: one box with the script's sign for every character that nothing else has."""
@@ -36,13 +40,26 @@ _REPLACEMENT = "\ufffd"
 def families() -> tuple[str, ...]:
     """Font families, first choice first; every one of them exists, so matplotlib has nothing to warn about."""
     installed = set(font_manager.get_font_names())
-    return tuple(name for name in ("DejaVu Sans", *_MORE, LAST_RESORT) if name in installed)
+    return tuple(name for name in (_FIRST, *_MORE, LAST_RESORT) if name in installed)
 
 
-def text_style(size: float, *, bold: bool = False) -> dict:
-    """Keyword arguments for any matplotlib text that holds what a user wrote: no mathtext, no TeX."""
-    weight = "bold" if bold else "normal"
-    return {"family": list(families()), "size": size, "weight": weight, "parse_math": False, "usetex": False}
+@lru_cache(maxsize=2)
+def _characters(bold: bool) -> frozenset[int]:
+    file = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return frozenset(ft2font.FT2Font(str(Path(matplotlib.get_data_path(), "fonts", "ttf", file))).get_charmap())
+
+
+def _fonts(text: str, bold: bool) -> tuple[list[str], str]:
+    """Families and weight for a text. The other fonts are asked only where they are needed, and have no bold."""
+    if _characters(bold).issuperset(map(ord, text)):
+        return [_FIRST], "bold" if bold else "normal"
+    return list(families()), "normal"
+
+
+def text_style(text: str, size: float, *, bold: bool = False) -> dict:
+    """Keyword arguments for a matplotlib text that holds what a user wrote: no mathtext, no TeX."""
+    family, weight = _fonts(text, bold)
+    return {"family": family, "size": size, "weight": weight, "parse_math": False, "usetex": False}
 
 
 def clean(text: str) -> str:
@@ -54,16 +71,12 @@ def clean(text: str) -> str:
     )
 
 
-@lru_cache(maxsize=1)
-def _measure() -> RendererAgg:
-    return RendererAgg(1, 1, _DPI)
-
-
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """Width of `text` in inches at `size` points."""
-    prop = FontProperties(family=list(families()), size=size, weight="bold" if bold else "normal")
-    return _measure().get_text_width_height_descent(text, prop, ismath=False)[0] / _DPI
+    family, weight = _fonts(text, bold)
+    prop = FontProperties(family=family, size=size, weight=weight)
+    return RendererAgg(1, 1, _DPI).get_text_width_height_descent(text, prop, ismath=False)[0] / _DPI
 
 
 def fit(text: str, width: float, size: float, *, bold: bool = False) -> str:

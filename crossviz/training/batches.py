@@ -36,11 +36,13 @@ class Sample:
     asks: list[Ask] = field(default_factory=list)
     stops: list[tuple[int, int]] = field(default_factory=list)
     caption: int | None = None
+    paste: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """Cells `12 12` of the coarse features, and what is added there (see prototypes.py)."""
 
 
 @dataclass
 class Batch:
-    """Tensors of a batch. Texts of all samples are stacked; `tokens` says which of their tokens query a picture."""
+    """Tensors of a batch. Every text stands there once; `tokens` says which of their tokens query a picture."""
 
     ids: Tensor  # text length
     tokens: Tensor  # sample query: index into the flattened text states
@@ -49,15 +51,16 @@ class Batch:
     covers: Tensor  # sample phrase grid grid
     stops: Tensor  # sample query, bool
     captions: Tensor  # sample: text number of the caption, or -1
-    phrase_text: Tensor  # sample phrase: text number that the phrase stands in
+    phrase_text: Tensor  # sample phrase: number of the text that asks for this phrase alone, or -1
 
 
 def collate(samples: list[Sample], tokenizer: Tokenizer) -> Batch:
     """Pad and stack. Flipped samples get mirrored targets and "left" and "right" swapped."""
     left, right = tokenizer("left")[0][0], tokenizer("right")[0][0]
     swap = {left: right, right: left}
-    texts = [tuple(swap.get(t, t) for t in ids) if s.flip else ids for s in samples for ids in s.texts]
-    ids = pad_ids([list(t) for t in texts], tokenizer)
+    own = [[tuple(swap.get(t, t) for t in ids) if s.flip else ids for ids in s.texts] for s in samples]
+    number = {text: i for i, text in enumerate(dict.fromkeys(text for texts in own for text in texts))}
+    ids = pad_ids([list(text) for text in number], tokenizer)
     length = ids.shape[1]
     queries = max(sum(map(len, s.texts)) for s in samples)
     phrases = max(max(len(s.asks) for s in samples), 1)
@@ -68,23 +71,22 @@ def collate(samples: list[Sample], tokenizer: Tokenizer) -> Batch:
     covers = torch.zeros(n, phrases, FINE_GRID, FINE_GRID)
     stops = torch.zeros(n, queries, dtype=torch.bool)
     captions = torch.full((n,), -1)
-    phrase_text = torch.zeros(n, phrases, dtype=torch.long)
-    first_text = 0
+    phrase_text = torch.full((n, phrases), -1)
     for i, s in enumerate(samples):
         starts = np.cumsum([0, *map(len, s.texts)])
-        for t, row in enumerate(s.texts):
-            base = (first_text + t) * length + 1  # behind the start mark
+        for t, row in enumerate(own[i]):
+            base = number[row] * length + 1  # behind the start mark
             tokens[i, starts[t] : starts[t + 1]] = torch.arange(base, base + len(row))
         for j, ask in enumerate(s.asks):
             weights[i, j, [int(starts[ask.text]) + t for t in ask.tokens]] = 1 / len(ask.tokens)
             kinds[i, j] = ask.kind
-            phrase_text[i, j] = first_text + ask.text
+            if sum(a.text == ask.text for a in s.asks) == 1:
+                phrase_text[i, j] = number[own[i][ask.text]]
             if ask.cover is not None:
-                cover = torch.from_numpy(ask.cover)
+                cover = torch.from_numpy(ask.cover.copy())
                 covers[i, j] = cover.flip(-1) if s.flip else cover
         for t, token in s.stops:
             stops[i, int(starts[t]) + token] = True
         if s.caption is not None:
-            captions[i] = first_text + s.caption
-        first_text += len(s.texts)
+            captions[i] = number[own[i][s.caption]]
     return Batch(ids, tokens, weights, kinds, covers, stops, captions, phrase_text)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-__all__ = ["Phrase", "Photo", "Sentence", "load_image", "read_set"]
+__all__ = ["Photo", "Phrase", "Sentence", "load_image", "read_set"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Photo:
     boxes: tuple[tuple[str, tuple[float, float, float, float]], ...] = ()
     mask: Path | None = None
     classes: dict[str, float] = field(default_factory=dict)
+    label: int = -1
 
 
 def read_set(data: Path, name: str) -> list[Photo]:
@@ -77,4 +78,5 @@ def _photo(root: Path, row: dict) -> Photo:
         tuple((b["label"], tuple(map(float, b["xyxy"]))) for b in row["boxes"]),
         root / row["mask"] if row.get("mask") else None,
         row.get("classes", {}),
+        row.get("label_index", -1),
     )

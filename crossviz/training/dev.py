@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,9 +17,10 @@ from crossviz.training.forward import forward
 from crossviz.training.metrics import auroc, box_mask, iou_at, points_inside, upsample
 from crossviz.training.mix import MixSampler, class_numbers, class_region
 from crossviz.training.model import Tokenizer
-from crossviz.training.phrases import code_text
+from crossviz.training.prototypes import PrototypeSampler
+from crossviz.training.views import imagenet_views
 
-__all__ = ["DevSet", "flickr_dev", "measure", "mix_dev"]
+__all__ = ["DevSet", "flickr_dev", "imagenet_dev", "measure", "mix_dev"]
 
 
 @dataclass
@@ -31,48 +33,41 @@ class DevSet:
     sizes: list[tuple[int, int]]  # height, width
 
 
-class _Span:
-    def __init__(self, end: int) -> None:
-        self.start, self.end, self.kinds, self.boxes = 0, end, (), ()
-
-
 def flickr_dev(sampler: FlickrSampler, photos: int, seed: int = 0) -> DevSet:
     """Dev photos with their captions, phrases alone, and two captions of other photos (absent phrases)."""
     rng = random.Random(seed)
     rows = [i for i, v in enumerate(sampler.views["flickr"]) if v.held_out]
     dev = DevSet([], [], [], [])
     for row in rng.sample(rows, min(photos, len(rows))):
-        view, sample = sampler.views["flickr"][row], Sample("flickr", row, False)
-        groups: list[str] = []
-        regions: list = []
-
-        def ask(tokens: tuple, kind: int, group: str, boxes: tuple | None) -> None:
-            sample.asks.append(Ask(len(sample.texts) - 1, tokens, kind))
-            groups.append(group)
-            regions.append(boxes)
-
+        photo = sampler.views["flickr"][row].photo
+        sample, groups, regions = Sample("flickr", row, False), [], []
+        asked: list[tuple[Ask, str, tuple | None]] = []
         alone: dict[str, tuple] = {}
         for sentence in sampler.sentences[row]:
             sample.texts.append(sentence.ids)
             for p in sentence.phrases:
                 if p.boxes:
-                    ask(p.tokens, PRESENT, "caption", p.boxes)
-                    alone[p.text] = (p.boxes, PRESENT)
+                    asked.append((Ask(len(sample.texts) - 1, p.tokens, PRESENT), "caption", p.boxes))
+                    alone[p.text] = (PRESENT, p.boxes)
         for other in rng.sample([r for r in rows if r != row], 2):
             sentence = rng.choice(sampler.sentences[other])
             sample.texts.append(sentence.ids)
             for p in sentence.phrases:
                 if p.boxes and sampler.absence_measured(p.head, p.kinds, row):
-                    ask(p.tokens, ABSENT, "caption", None)
-                    alone.setdefault(p.text, (None, ABSENT))
-        for text, (boxes, kind) in alone.items():
-            coded = code_text(text, [_Span(len(text))], sampler.tokenizer)
-            sample.texts.append(coded.ids)
-            ask(coded.phrases[0].tokens, kind, "alone", boxes)
+                    asked.append((Ask(len(sample.texts) - 1, p.tokens, ABSENT), "caption", None))
+                    alone.setdefault(p.text, (ABSENT, None))
+        for text, (kind, boxes) in alone.items():
+            ids = tuple(sampler.tokenizer(text)[0])
+            sample.texts.append(ids)
+            asked.append((Ask(len(sample.texts) - 1, tuple(range(len(ids))), kind), "alone", boxes))
+        for ask, group, boxes in asked:
+            sample.asks.append(ask)
+            groups.append(group)
+            regions.append(boxes)
         dev.samples.append(sample)
         dev.groups.append(groups)
         dev.regions.append(regions)
-        dev.sizes.append((view.photo.height, view.photo.width))
+        dev.sizes.append((photo.height, photo.width))
     return dev
 
 
@@ -112,6 +107,25 @@ def mix_dev(sampler: MixSampler, seed: int = 0) -> DevSet:
     return dev
 
 
+def imagenet_dev(data: Path, sampler: PrototypeSampler, seed: int = 0) -> DevSet:
+    """The ImageNet photos: the label's word against three words of unlike classes (absence only, no places)."""
+    rng = random.Random(seed)
+    dev = DevSet([], [], [], [])
+    for row, view in enumerate(imagenet_views(data)):
+        number = view.photo.label
+        far = [c for c in range(1000) if not sampler.alike[number, c]]
+        sample = Sample("imagenet", row, False)
+        for i, c in enumerate([number, *rng.sample(far, 3)]):
+            ids = tuple(sampler.tokenizer(sampler.words[c][0])[0])
+            sample.texts.append(ids)
+            sample.asks.append(Ask(i, tuple(range(len(ids))), ABSENT if i else PRESENT))
+        dev.samples.append(sample)
+        dev.groups.append(["imagenet"] * 4)
+        dev.regions.append([None] * 4)
+        dev.sizes.append((view.photo.height, view.photo.width))
+    return dev
+
+
 @torch.no_grad()
 def measure(
     dev: DevSet,
@@ -148,8 +162,9 @@ def measure(
                 out["iou"].append(iou_at(pixels[k], region))
     figures = {}
     for group, out in rows.items():
-        figures[f"{group}_point"] = 100 * float(np.mean(out["hit"]))
-        figures[f"{group}_iou"] = 100 * float(np.mean(out["iou"]))
+        if out["hit"]:
+            figures[f"{group}_point"] = 100 * float(np.mean(out["hit"]))
+            figures[f"{group}_iou"] = 100 * float(np.mean(out["iou"]))
         figures[f"{group}_auroc"] = auroc(np.array(out["absent"]), np.array(out["present"]))
         figures[f"{group}_null_present"] = float(np.mean(out["present"]))
         figures[f"{group}_null_absent"] = float(np.mean(out["absent"]))

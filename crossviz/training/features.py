@@ -21,7 +21,7 @@ from crossviz.models.mini_tower import (
 )
 from crossviz.training.data import load_image
 from crossviz.training.trunk import pretrained_body
-from crossviz.training.views import View, flickr_crop_views, flickr_views, mix_views
+from crossviz.training.views import View, flickr_crop_views, flickr_views, imagenet_views, mix_views
 
 __all__ = ["Features", "extract", "open_features", "pixels"]
 
@@ -54,6 +54,7 @@ def extract(views: list[View], folder: Path, batch: int = 16) -> None:
     body = pretrained_body().to(memory_format=torch.channels_last)
     began = time.time()
     with ThreadPoolExecutor(1) as pool, torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+
         def load(i: int) -> np.ndarray:
             return np.stack([pixels(v) for v in views[i : i + batch]])
 
@@ -95,6 +96,7 @@ def main() -> None:
     args = parser.parse_args()
     extract(flickr_views(args.data), args.work / "features" / "flickr")
     extract(mix_views(args.data), args.work / "features" / "mix")
+    extract(imagenet_views(args.data), args.work / "features" / "imagenet")
     extract(flickr_crop_views(args.data), args.work / "features" / "flickr_crops")
 
 

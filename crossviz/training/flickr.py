@@ -27,7 +27,9 @@ class FlickrSampler:
     their own, so that absence is learnt word by word and not caption by caption.
     """
 
-    def __init__(self, data: Path, tokenizer: Tokenizer, teacher: MiniLM, swap: float = 0.35, crop: float = 0.5) -> None:
+    def __init__(
+        self, data: Path, tokenizer: Tokenizer, teacher: MiniLM, swap: float = 0.35, crop: float = 0.5
+    ) -> None:
         self.tokenizer, self.swap, self.crop = tokenizer, swap, crop
         self.views = {"flickr": flickr_views(data), "flickr_crops": flickr_crop_views(data)}
         photos = [v.photo for v in self.views["flickr"]]

@@ -157,7 +157,6 @@ def _split(text: str) -> list[str]:
 
 def class_numbers(data: Path) -> dict[str, dict[str, int]]:
 
-
     ade = json.loads((data / "ade20k_val" / "classes.json").read_text())
     coco = json.loads((data / "coco_mini" / "classes.json").read_text())
     by_name = {name: int(number) for number, name in coco.items()}

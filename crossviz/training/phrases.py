@@ -13,13 +13,13 @@ from crossviz.training.teacher import MiniLM
 __all__ = ["STOP_WORDS", "Absence", "CodedPhrase", "CodedSentence", "code_text", "head_noun"]
 
 STOP_WORDS = frozenset(
-    "a an the this that these those some any his her its their my your our of in on at to from with by for and or as "
-    "into onto over under up down off out through near next while is are was were be being been it he she they them "
-    "him who which there s 's has have , . ; : ! ? ' \" - ( )".split()
+    """a an the this that these those some any his her its their my your our of in on at to from with by
+    for and or as into onto over under up down off out through near next while is are was were be being been he she
+    they them him who which there s 's has have , . ; : ! ? ' " - ( )""".split()  # noqa: SIM905
 )
 _MEASURES = frozenset(
-    "group set pair bunch couple piece lot lots crowd number row line pile body stack slice kind type variety team "
-    "band pack herd flock series cup glass bottle bowl plate".split()
+    """group set pair bunch couple piece lot lots crowd number row line pile body stack slice kind type variety team
+    band pack herd flock series cup glass bottle bowl plate""".split()  # noqa: SIM905
 )
 _OWN_KINDS = frozenset({"people", "clothing", "bodyparts"})
 
@@ -72,7 +72,8 @@ def code_text(text: str, spans: list, tokenizer: Tokenizer) -> CodedSentence:
             content = tuple(i for i in tokens if not stop[i]) or tokens
             part = text[span.start : span.end]
             phrases.append(CodedPhrase(tokens, content, part, head_noun(part), span.kinds, span.boxes))
-    return CodedSentence(text, tuple(ids), tuple(phrases), tuple(i for i, s in enumerate(stop) if s and i not in inside))
+    stops = tuple(i for i, s in enumerate(stop) if s and i not in inside)
+    return CodedSentence(text, tuple(ids), tuple(phrases), stops)
 
 
 class Absence:
@@ -83,9 +84,7 @@ class Absence:
     that kind. Training uses the teacher, measuring does not.
     """
 
-    def __init__(
-        self, photos: list[Photo], sentences: list[tuple[CodedSentence, ...]], teacher: MiniLM | None
-    ) -> None:
+    def __init__(self, photos: list[Photo], sentences: list[tuple[CodedSentence, ...]], teacher: MiniLM | None) -> None:
         votes: dict[str, Counter] = defaultdict(Counter)
         for row in sentences:
             for sentence in row:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cosine_similarity, mse_loss
 
 from crossviz.models.mini_text import text_states
@@ -51,7 +52,7 @@ def _teacher_words(teacher: MiniLM, texts: list[str], spans: list[list[tuple[int
 
 
 def _teach(texts: list[str], tokenizer: Tokenizer, teacher: MiniLM, tokens_a_batch: int) -> list[tuple[Tensor, ...]]:
-    """Texts in batches of similar length, with the teacher's states in fp16: ids, word of token, states, valid, pooled."""
+    """Batches of texts of like length with the teacher's states: ids, word of token, states (fp16), valid, pooled."""
     coded = [(text, *tokenizer(text)) for text in texts]
     coded = sorted((c for c in coded if c[1]), key=lambda c: len(c[1]))
     batches: list[tuple[Tensor, ...]] = []
@@ -102,7 +103,7 @@ def distil(data: Path, work: Path, settings: dict) -> None:
 
     def losses(batch: tuple) -> tuple[Tensor, Tensor]:
         ids, word, target, valid, pooled = batch
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             states = text_states(tower, ids)
             words = to_word(word_means(states.tokens, word[:, : states.tokens.shape[1]], target.shape[1]))
             embedding = to_pooled(states.pooled)

@@ -16,14 +16,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from crossviz.training.batches import ABSENT, PRESENT, SEEN, Batch, Sample, collate
 from crossviz.training.config import load_config
-from crossviz.training.dev import flickr_dev, measure, mix_dev
-from crossviz.training.features import Features, open_features
+from crossviz.training.dev import flickr_dev, imagenet_dev, measure, mix_dev
+from crossviz.training.features import open_features
 from crossviz.training.flickr import FlickrSampler
 from crossviz.training.forward import Maps, forward
 from crossviz.training.log import CsvLog
 from crossviz.training.losses import contrast, inside_loss, null_loss, pooled_cover, seen_loss, spread_loss
 from crossviz.training.mix import MixSampler
 from crossviz.training.model import Tokenizer, build_attention, build_clip
+from crossviz.training.prototypes import PrototypeSampler
 from crossviz.training.teacher import MiniLM
 
 __all__ = ["Trainer", "total_loss"]
@@ -31,7 +32,7 @@ __all__ = ["Trainer", "total_loss"]
 LOSSES = ["inside", "spread", "null", "seen", "stop", "clip", "found"]
 FIGURES = [
     f"{group}_{figure}"
-    for group in ("caption", "alone", "coco", "ade20k")
+    for group in ("caption", "alone", "coco", "ade20k", "imagenet")
     for figure in ("point", "iou", "auroc", "null_present", "null_absent")
 ]
 
@@ -42,6 +43,7 @@ def total_loss(maps: Maps, batch: Batch, scale: Tensor, weights: dict[str, float
     present, absent, seen = (batch.kinds == kind for kind in (PRESENT, ABSENT, SEEN))
     cover = pooled_cover(batch.covers[present], patches)
     captioned = batch.captions >= 0
+    alone = present & (batch.phrase_text >= 0)
     trust = torch.where(captioned, 1.0, weights["mix_null"])[:, None].expand_as(batch.kinds)
     parts = {
         "inside": inside_loss(maps.phrases[present], cover).mean(),
@@ -50,7 +52,7 @@ def total_loss(maps: Maps, batch: Batch, scale: Tensor, weights: dict[str, float
         "seen": seen_loss(maps.phrases[..., -1][seen]).sum() / max(int(seen.sum()), 1),
         "stop": null_loss(maps.tokens[..., -1][batch.stops]).sum() / max(int(batch.stops.sum()), 1),
         "clip": contrast(maps.image[captioned], maps.texts[batch.captions[captioned]], scale),
-        "found": contrast(maps.found[present], maps.texts[batch.phrase_text[present]], scale),
+        "found": contrast(maps.found[alone], maps.texts[batch.phrase_text[alone]], scale),
     }
     total = sum(weights[name] * value for name, value in parts.items())
     return total, {name: float(value.detach()) for name, value in parts.items()}
@@ -64,12 +66,16 @@ class Trainer:
         torch.manual_seed(settings["seed"])
         self.rng = random.Random(settings["seed"])
         self.tokenizer = Tokenizer()
-        self.flickr = FlickrSampler(data, self.tokenizer, MiniLM(), settings["swap"], settings["crop"])
+        teacher = MiniLM()
+        self.flickr = FlickrSampler(data, self.tokenizer, teacher, settings["swap"], settings["crop"])
         self.mix = MixSampler(data, self.tokenizer)
         counts = {"flickr": len(self.flickr.views["flickr"]), "flickr_crops": len(self.flickr.views["flickr_crops"])}
         counts["mix"] = len(self.mix.views)
         self.features = {name: open_features(work / "features" / name, n) for name, n in counts.items()}
-        self.dev = flickr_dev(self.flickr, settings["dev_photos"]), mix_dev(self.mix)
+        self.features["imagenet"] = open_features(work / "features" / "imagenet", 150)
+        self.prototypes = PrototypeSampler(self.flickr, self.features["flickr"].coarse, teacher)
+        dev_photos = settings["dev_photos"]
+        self.dev = flickr_dev(self.flickr, dev_photos), mix_dev(self.mix), imagenet_dev(data, self.prototypes)
         self.clip, self.attention = build_clip(), build_attention(settings["null_bias"])
         self.clip.visual.trunk.body = nn.Identity()  # its features are kept; export puts it back
         for block in self.clip.visual.trunk.head.blocks:
@@ -111,19 +117,26 @@ class Trainer:
 
     def _draw(self, stage: dict, order: dict[str, Iterator[int]]) -> tuple[tuple[Tensor, Tensor], Batch]:
         samples: list[Sample] = []
-        for name, sampler in (("flickr", self.flickr), ("mix", self.mix)):
+        samplers = {"flickr": self.flickr, "mix": self.mix, "prototypes": self.prototypes}
+        for name, sampler in samplers.items():
             if stage[name]:
                 samples += sampler.draw([next(order[name]) for _ in range(stage[name])], self.rng)
         kept = []
         for name in ("fine", "coarse"):
             rows = [(getattr(self.features[s.source], name)[s.row], s.flip) for s in samples]
+            if name == "coarse":
+                rows = [(_paste(row, s), s.flip) for (row, _), s in zip(rows, samples, strict=True)]
             kept.append(torch.from_numpy(np.stack([row[:, ::-1] if flip else row for row, flip in rows])))
         return (kept[0], kept[1]), collate(samples, self.tokenizer)
 
     def run(self) -> None:
         """All steps that are left."""
         settings, plan = self.config["grounding"], self._plan()
-        order = {"flickr": _forever(self.flickr.rows, self.rng), "mix": _forever(self.mix.rows, self.rng)}
+        order = {
+            "flickr": _forever(self.flickr.rows, self.rng),
+            "mix": _forever(self.mix.rows, self.rng),
+            "prototypes": _forever(self.prototypes.rows, self.rng),
+        }
         log = CsvLog(self.work / "train.csv", ["step", "seconds", "loss", *LOSSES], resume=self.step > 0)
         figures = CsvLog(self.work / "dev.csv", ["step", *FIGURES], resume=self.step > 0)
         params = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -139,8 +152,9 @@ class Trainer:
                 self.attention.train()
                 for group in self.optimizer.param_groups:
                     group["lr"] = self._rate(self.step, len(plan)) * group["rate"]
+                fine, coarse = (f.float() for f in features)
                 with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-                    maps = forward(self.clip, self.attention, (features[0].float(), features[1].float()), batch, stage["grid"])
+                    maps = forward(self.clip, self.attention, (fine, coarse), batch, stage["grid"])
                 scale = self.clip.logit_scale.exp().clamp(max=100)
                 loss, parts = total_loss(maps, batch, scale, self.config["loss"])
                 if not torch.isfinite(loss):
@@ -161,7 +175,7 @@ class Trainer:
                     found: dict[str, float] = {}
                     for dev in self.dev:
                         found |= measure(dev, self.clip, self.attention, self.features, self.tokenizer)
-                    figures.write(self.step, *(found[name] for name in FIGURES))
+                    figures.write(self.step, *(found.get(name, math.nan) for name in FIGURES))
                     print(figures.last, flush=True)
 
     def save(self) -> None:
@@ -183,6 +197,16 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds = state["step"], state["seconds"]
             self.rng.seed(self.config["grounding"]["seed"] + self.step)
+
+
+def _paste(coarse: np.ndarray, sample: Sample) -> np.ndarray:
+    """The coarse features with the sample's prototypes in them, in the range of the trunk's activation."""
+    if not sample.paste:
+        return coarse
+    out = torch.from_numpy(coarse.astype(np.float32))
+    for cells, shift in sample.paste:
+        out[cells] = (out[cells] + shift).clamp(0, 6)
+    return out.numpy().astype(coarse.dtype)
 
 
 def _forever(rows: list[int], rng: random.Random) -> Iterator[int]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from crossviz.training.data import Photo, read_set
 
-__all__ = ["MIX_SETS", "View", "flickr_crop_views", "flickr_views", "is_held_out", "mix_views"]
+__all__ = ["MIX_SETS", "View", "flickr_crop_views", "flickr_views", "imagenet_views", "is_held_out", "mix_views"]
 
 MIX_SETS = ("ade20k_val", "coco_mini", "mlperf_coco_tiny")
 
@@ -61,6 +61,11 @@ def mix_views(data: Path, seed: int = 0, zooms: int = 4) -> list[View]:
             for box in rng.sample(boxes, min(zooms, len(boxes))):
                 views.append(View(photo, name, _zoom(photo, box, rng), whole=False))
     return views
+
+
+def imagenet_views(data: Path) -> list[View]:
+    """The 150 ImageNet photos, whole: none is trained on."""
+    return [_whole(p, "imagenet_val300", True) for p in read_set(data, "imagenet_val300")]
 
 
 def _whole(photo: Photo, source: str, held_out: bool) -> View:

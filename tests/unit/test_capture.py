@@ -1,252 +1,18 @@
-"""Captured attention against each module's own output, torch's own weights and implementations written out here."""
+"""`capture`: gradients through what it captures, nothing left behind, nobody else's data."""
 
 import asyncio
-import copy
 import gc
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from crossviz.capture import TOLERANCES, Captured, SiteCapture, capture, sites, uncovered
 from crossviz.compat import import_open_clip, import_timm
 from crossviz.errors import CaptureError
-from crossviz.sites import projections, recompute
-
-EVERYTHING = ("queries", "keys", "values", "scores", "probs", "context", "output")
-HEADS, WIDTH = 4, 32
-
-
-@dataclass
-class Tower:
-    model: nn.Module
-    run: Callable[[], Tensor]
-    names: list[str]
-    """Of the sites, in order."""
-
-
-def image(batch: int = 2, height: int = 32, width: int = 48) -> Tensor:
-    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(3))
-
-
-def text(batch: int = 2, length: int = 9) -> Tensor:
-    ids = torch.randint(1, 90, (batch, length), generator=torch.Generator().manual_seed(4))
-    ids[0, -3:] = 0  # padding
-    return ids
-
-
-def lively(model: nn.Module) -> nn.Module:
-    """Weights and biases large enough that every term matters and attention is far from uniform."""
-    rng = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=rng) * 0.3 + (parameter.ndim == 1) * 0.3)
-    return model.eval()
-
-
-def blocks(count: int, pattern: str) -> list[str]:
-    return [pattern.format(i) for i in range(count)]
-
-
-def vision(**options) -> nn.Module:
-    import_open_clip()
-    from open_clip.transformer import VisionTransformer
-
-    made = {"image_size": (32, 48), "patch_size": 8, "width": WIDTH, "layers": 2, "heads": HEADS, "mlp_ratio": 2.0}
-    return lively(VisionTransformer(**(made | {"output_dim": 16} | options)))
-
-
-def language(**options) -> nn.Module:
-    import_open_clip()
-    from open_clip.transformer import TextTransformer
-
-    made = {"context_length": 9, "vocab_size": 90, "width": WIDTH, "heads": HEADS, "layers": 2, "output_dim": 16}
-    return lively(TextTransformer(**(made | options)))
-
-
-def timm_vit(name: str = "vit_tiny_patch16_224", **options) -> nn.Module:
-    made = {"img_size": (32, 48), "depth": 2, "embed_dim": WIDTH, "num_heads": HEADS, "num_classes": 16}
-    return lively(import_timm().create_model(name, pretrained=False, **(made | options)))
-
-
-def coca() -> nn.Module:
-    import_open_clip()
-    from open_clip.coca_model import CoCa
-
-    shared = {"width": WIDTH, "layers": 2, "heads": HEADS}
-    return lively(
-        CoCa(
-            WIDTH,
-            multimodal_cfg={**shared, "context_length": 9, "vocab_size": 90, "dim_head": 8, "attn_pooler_heads": HEADS},
-            text_cfg={**shared, "context_length": 10, "vocab_size": 90, "embed_cls": True, "output_tokens": True},
-            vision_cfg={
-                "width": WIDTH, "layers": 2, "head_width": 8, "image_size": 32, "patch_size": 8,
-                "attentional_pool": True, "attn_pooler_heads": HEADS, "output_tokens": True,
-            },
-        )
-    )  # fmt: skip
-
-
-def tower(name: str) -> Tower:
-    resblocks = blocks(2, "transformer.resblocks.{}.attn")
-    trunk = blocks(2, "blocks.{}.attn")
-    if name == "vision":
-        model = vision()
-        return Tower(model, lambda: model(image()), resblocks)
-    if name == "vision, custom blocks":
-        model = vision(block_type="custom")
-        return Tower(model, lambda: model(image()), resblocks)
-    if name == "vision, custom blocks, qk_norm":
-        model = vision(qk_norm=True)
-        return Tower(model, lambda: model(image()), resblocks)
-    if name == "vision, attention pool":
-        model = vision(attentional_pool=True, attn_pooler_queries=5, attn_pooler_heads=2)
-        return Tower(model, lambda: model(image()), [*resblocks, "attn_pool.attn"])
-    if name == "text":
-        model = language()
-        return Tower(model, lambda: model(text()), resblocks)
-    if name == "text, class token":
-        model = language(embed_cls=True, pad_id=0)
-        return Tower(model, lambda: model(text()), resblocks)
-    if name == "text, both ways, padded":
-        model = language(no_causal_mask=True, use_pad_mask=True, pool_type="first")
-        return Tower(model, lambda: model(text()), resblocks)
-    if name == "text, custom blocks, padded":
-        model = language(no_causal_mask=True, use_pad_mask=True, pool_type="first", block_type="custom")
-        return Tower(model, lambda: model(text()), resblocks)
-    if name == "timm":
-        model = timm_vit()
-        return Tower(model, lambda: model(image()), trunk)
-    if name == "timm, qk_norm":
-        model = timm_vit(qk_norm=True)
-        return Tower(model, lambda: model(image()), trunk)
-    if name == "timm, latent pool":
-        model = timm_vit("vit_base_patch16_siglip_224", qk_norm=True)
-        return Tower(model, lambda: model(image()), [*trunk, "attn_pool"])
-    if name == "coca":
-        model = coca()
-        names = blocks(2, "text.transformer.resblocks.{}.attn") + blocks(2, "visual.transformer.resblocks.{}.attn")
-        names += ["visual.attn_pool.attn"] + blocks(2, "text_decoder.resblocks.{}.attn")
-        names += blocks(2, "text_decoder.cross_attn.{}.attn")
-        return Tower(model, lambda: model(image(2, 32, 32), text())["logits"], names)
-    raise AssertionError(name)
-
-
-TOWERS = [
-    "vision",
-    "vision, custom blocks",
-    "vision, custom blocks, qk_norm",
-    "vision, attention pool",
-    "text",
-    "text, class token",
-    "text, both ways, padded",
-    "text, custom blocks, padded",
-    "timm",
-    "timm, qk_norm",
-    "timm, latent pool",
-    "coca",
-]
-
-
-def deviation(actual: Tensor, expected: Tensor) -> float:
-    assert actual.shape == expected.shape
-    difference = (actual.double() - expected.double()).abs().max() / expected.double().abs().max()
-    return difference.item()
-
-
-def recorded(modules: dict[str, nn.Module], run: Callable[[], Tensor]) -> dict[str, tuple]:
-    """The real (args, kwargs, result) of every site, by hooks of this test's own."""
-    calls = {}
-    handles = [
-        module.register_forward_hook(
-            lambda _, args, kwargs, result, name=name: calls.__setitem__(name, (args, kwargs, result)), with_kwargs=True
-        )
-        for name, module in modules.items()
-    ]
-    run()
-    for handle in handles:
-        handle.remove()
-    return calls
-
-
-def torch_weights(module: nn.MultiheadAttention, args: tuple, kwargs: dict) -> tuple[Tensor, Tensor]:
-    """torch's own probabilities, mean over heads and per head."""
-    kwargs = kwargs | {"need_weights": True}
-    return module(*args, **kwargs)[1], module(*args, **kwargs, average_attn_weights=False)[1]
-
-
-def timm_weights(module: nn.Module, args: tuple, kwargs: dict) -> Tensor:
-    """timm's own probabilities: what its unfused path hands to `attn_drop`."""
-    seen = []
-    handle = module.attn_drop.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
-    fused, module.fused_attn = module.fused_attn, False
-    module(*args, **kwargs)
-    module.fused_attn = fused
-    handle.remove()
-    return seen[0]
-
-
-def own_tensor(module: nn.Module, result) -> Tensor:
-    return result[0] if isinstance(result, tuple) else result
-
-
-@pytest.mark.parametrize("grad", [False, True], ids=["no_grad", "grad"])
-@pytest.mark.parametrize("name", TOWERS)
-def test_every_site_of_a_tower(name, grad):
-    """In no_grad, nn.MultiheadAttention takes its fused fast path; with grad it does not."""
-    subject = tower(name)
-    found = sites(subject.model)
-    assert list(found) == list(subject.model.get_submodule(n) and n for n in found)
-    assert sorted(found) == sorted(subject.names)
-    assert uncovered(subject.model) == {}
-
-    with torch.set_grad_enabled(grad):
-        calls = recorded(found, subject.run)
-        expected = subject.run()
-        with capture(found, keep=EVERYTHING) as captured:
-            actual = subject.run()
-    assert torch.equal(actual, expected), "capturing does not change the model"
-    assert list(captured) == list(found)
-
-    for site, module in found.items():
-        seen = captured[site]
-        args, kwargs, result = calls[site]
-        assert seen.deviation <= 1e-5 and seen.name == site
-        assert deviation(seen.output, own_tensor(module, result)) <= 1e-5
-        batch, heads, queries, keys = seen.scores.shape
-        assert heads == seen.num_heads == module.num_heads
-        assert seen.queries.shape[:3] == seen.context.shape[:3] == (batch, heads, queries)
-        assert seen.keys.shape[:3] == seen.values.shape[:3] == (batch, heads, keys)
-        assert seen.probs.requires_grad is grad
-
-        masked = seen.scores.isneginf()
-        bias = torch.zeros_like(seen.scores).masked_fill(masked, -torch.inf)
-        plain = F.scaled_dot_product_attention(seen.queries, seen.keys, seen.values, attn_mask=bias)
-        assert deviation(seen.context, plain) <= 1e-5
-        identity = torch.eye(keys).expand(batch, heads, -1, -1)
-        as_torch = F.scaled_dot_product_attention(
-            F.pad(seen.queries, (0, keys)) * ((seen.queries.shape[-1] + keys) / seen.queries.shape[-1]) ** 0.5,
-            F.pad(seen.keys, (0, keys)),
-            F.pad(identity, (seen.values.shape[-1], 0)),
-            attn_mask=bias,
-        )[..., seen.values.shape[-1] :]
-        assert deviation(seen.probs, as_torch) <= 1e-5
-        assert deviation(seen.probs.sum(-1), torch.ones(batch, heads, queries)) <= 1e-5
-        assert masked.any() == ("text" in site or name.startswith("text")) or "cross_attn" in site
-
-        with torch.no_grad():
-            if isinstance(module, nn.MultiheadAttention):
-                mean, each = torch_weights(module, args, kwargs)
-                assert deviation(seen.probs, each) <= 1e-5
-                assert deviation(seen.probs.mean(1), mean) <= 1e-5
-            elif hasattr(module, "attn_drop") and hasattr(module, "fused_attn"):
-                assert deviation(seen.probs, timm_weights(module, args, kwargs)) <= 1e-5
+from tests.towers import EVERYTHING, HEADS, TOWERS, WIDTH, deviation, image, lively, multihead, timm_vit, tower, vision
 
 
 @pytest.mark.parametrize("name", TOWERS)
@@ -262,7 +28,6 @@ def test_substituted_output_is_the_model_s_and_so_are_all_gradients(name):
     loss = (actual * weight).sum()
     by_probs = torch.autograd.grad(loss, [captured[n].probs for n in captured], retain_graph=True, allow_unused=True)
     reached = {n for n, gradient in zip(captured, by_probs, strict=True) if gradient is not None and gradient.any()}
-    # CoCa's logits come from its decoder; the text tower's last block is read through the tokens before the class token.
     assert reached == set(captured)
     again = torch.autograd.grad(loss, parameters, allow_unused=True)
     largest = max(g.abs().max() for g in plain if g is not None)
@@ -321,111 +86,6 @@ def test_gradients_of_captured_probs_reach_the_input_without_substitution():
     assert torch.autograd.grad(output.sum(), last, allow_unused=True) == (None,)
 
 
-@pytest.mark.parametrize("name", ["vision", "text", "vision, attention pool", "timm"])
-def test_projections_are_the_site_s_arithmetic(name):
-    subject = tower(name)
-    found = sites(subject.model)
-    with torch.no_grad():
-        calls = recorded(found, subject.run)
-        with capture(found, keep=EVERYTHING) as captured:
-            subject.run()
-    for site, module in found.items():
-        args, _, _ = calls[site]
-        x_query, x_key, x_value = args if len(args) == 3 else args * 3
-        weights, seen = projections(module), captured[site]
-        for x, weight, bias, expected in (
-            (x_query, weights.query_weight, weights.query_bias, seen.queries),
-            (x_key, weights.key_weight, weights.key_bias, seen.keys),
-            (x_value, weights.value_weight, weights.value_bias, seen.values),
-        ):
-            assert deviation((x @ weight.T + bias).unflatten(-1, (weights.num_heads, -1)).transpose(1, 2), expected) < 1e-5
-        scores = weights.scale * seen.queries @ seen.keys.transpose(-2, -1)
-        assert deviation(scores.masked_fill(seen.scores.isneginf(), 0.0), seen.scores.clamp(min=-1e9) * ~seen.scores.isneginf()) < 1e-5
-        by_head = weights.out_weight.unflatten(1, (weights.num_heads, -1))  # out head head_dim
-        total = torch.einsum("bhqd,ohd->bqo", seen.context, by_head) + weights.out_bias
-        assert deviation(total, seen.output) < 1e-5
-
-
-# --- nn.MultiheadAttention in all its ways of being called -----------------------------------------------------------
-
-
-def multihead(dtype=torch.float32, **options) -> nn.MultiheadAttention:
-    return lively(nn.MultiheadAttention(WIDTH, HEADS, **options)).to(dtype)
-
-
-def multihead_masks(kind: str, batch: int, queries: int, keys: int) -> dict:
-    rng = torch.Generator().manual_seed(8)
-    padding = torch.arange(keys) >= torch.tensor([keys, 2, 1])[:batch, None]
-    hidden = torch.rand(queries, keys, generator=rng) < 0.4
-    hidden[:, 0] = False
-    causal = torch.ones(queries, keys, dtype=torch.bool).triu(1)
-    each = torch.randn(batch * HEADS, queries, keys, generator=rng)
-    return {
-        "none": {},
-        "bool": {"attn_mask": hidden},
-        "float": {"attn_mask": torch.randn(queries, keys, generator=rng)},
-        "-inf": {"attn_mask": torch.zeros(queries, keys).masked_fill(hidden, -torch.inf)},
-        "per head": {"attn_mask": each},
-        "per head, bool": {"attn_mask": (each > 0.5) & (torch.arange(keys) > 0)},
-        "padding": {"key_padding_mask": padding},
-        "float padding": {"key_padding_mask": torch.zeros(batch, keys).masked_fill(padding, -torch.inf)},
-        "bool and padding": {"attn_mask": hidden, "key_padding_mask": padding},
-        "float and padding": {"attn_mask": each, "key_padding_mask": padding},
-        "causal": {"attn_mask": causal, "is_causal": True},
-        "causal and padding": {"attn_mask": causal, "is_causal": True, "key_padding_mask": padding},
-    }[kind]
-
-
-MULTIHEAD_MASKS = [
-    "none", "bool", "float", "-inf", "per head", "per head, bool", "padding", "float padding", "bool and padding",
-    "float and padding", "causal", "causal and padding",
-]  # fmt: skip
-
-
-@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask and attn_mask is deprecated")
-@pytest.mark.parametrize("mask", MULTIHEAD_MASKS)
-@pytest.mark.parametrize("inputs", ["self", "cross", "other widths"])
-@pytest.mark.parametrize("batch_first", [True, False], ids=["batch first", "batch second"])
-def test_multihead_attention_however_it_is_called(batch_first, inputs, mask):
-    options = {"kdim": 5, "vdim": 7} if inputs == "other widths" else {}
-    module = multihead(batch_first=batch_first, **options)
-    rng = torch.Generator().manual_seed(9)
-    batch, queries = 3, 6
-    keys = queries if inputs == "self" or "causal" in mask else 4
-    query = torch.randn(batch, queries, WIDTH, generator=rng)
-    key = query if inputs == "self" else torch.randn(batch, keys, options.get("kdim", WIDTH), generator=rng)
-    value = query if inputs == "self" else torch.randn(batch, keys, options.get("vdim", WIDTH), generator=rng)
-    if not batch_first:
-        same = inputs == "self"
-        query = query.transpose(0, 1)
-        key, value = (query, query) if same else (key.transpose(0, 1), value.transpose(0, 1))
-    masks = multihead_masks(mask, batch, queries, keys)
-    with torch.no_grad():
-        _, expected = torch_weights(module, (query, key, value), masks)
-    for grad in (False, True):
-        for need_weights in (False, True):
-            with torch.set_grad_enabled(grad), capture({"it": module}, keep=EVERYTHING) as captured:
-                own, _ = module(query, key, value, need_weights=need_weights, **masks)
-            own = own if batch_first else own.transpose(0, 1)
-            assert deviation(captured["it"].output, own) <= 1e-5
-            assert deviation(captured["it"].probs, expected) <= 1e-5
-
-
-@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
-@pytest.mark.parametrize("batch_first", [True, False])
-def test_multihead_attention_without_a_batch(batch_first, bias):
-    module = multihead(batch_first=batch_first, bias=bias)
-    x = torch.randn(5, WIDTH)
-    mask = torch.randn(HEADS, 5, 5)
-    with capture({"it": module}, keep=EVERYTHING, substitute=True) as captured:
-        own, weights = module(x, x, x, attn_mask=mask, key_padding_mask=torch.arange(5) > 3, average_attn_weights=False)
-    assert own.shape == (5, WIDTH) and weights.shape == (HEADS, 5, 5)
-    assert captured["it"].probs.shape == (1, HEADS, 5, 5)
-    expected = module(x, x, x, attn_mask=mask, key_padding_mask=torch.arange(5) > 3)
-    assert deviation(own, expected[0]) <= 1e-5
-    assert deviation(captured["it"].probs[0].mean(0), expected[1]) <= 1e-5
-
-
 @pytest.mark.parametrize("average", [True, False])
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_substituted_weights_have_the_gradient_path_that_torch_s_lack(batch_first, average):
@@ -440,35 +100,6 @@ def test_substituted_weights_have_the_gradient_path_that_torch_s_lack(batch_firs
         assert torch.autograd.grad(result, captured["it"].probs, retain_graph=True)[0].any()
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.data())
-def test_multihead_attention_of_any_size(data):
-    heads, head_dim = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 6))
-    batch, queries, keys = data.draw(st.integers(0, 3)), data.draw(st.integers(1, 6)), data.draw(st.integers(1, 6))
-    torch.manual_seed(data.draw(st.integers(0, 99)))
-    module = nn.MultiheadAttention(heads * head_dim, heads, batch_first=True).eval()
-    query, key = torch.randn(batch, queries, heads * head_dim), torch.randn(batch, keys, heads * head_dim)
-    with torch.no_grad(), capture({"it": module}) as captured:
-        _, weights = module(query, key, key, average_attn_weights=False)
-    assert captured["it"].probs.shape == (batch, heads, queries, keys)
-    assert torch.allclose(captured["it"].probs, weights, atol=1e-5)
-
-
-@pytest.mark.parametrize("dtype", list(TOLERANCES), ids=str)
-@pytest.mark.parametrize("name", ["vision", "text", "timm", "timm, latent pool", "vision, custom blocks"])
-def test_other_precisions(name, dtype):
-    subject = tower(name)
-    subject.model.to(dtype)
-    run = (lambda: subject.model(text())) if name == "text" else (lambda: subject.model(image().to(dtype)))
-    with torch.no_grad(), capture(sites(subject.model), keep=EVERYTHING) as captured:
-        run()
-    for seen in captured.values():
-        assert seen.deviation <= TOLERANCES[dtype]
-        assert seen.probs.dtype == seen.scores.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-        assert deviation(seen.probs.sum(-1), torch.ones(seen.probs.shape[:3])) <= 1e-5
-        assert seen.output.dtype == seen.values.dtype == dtype
-
-
 def test_autocast():
     subject = tower("vision")
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -480,104 +111,7 @@ def test_autocast():
     assert all(seen.probs.dtype == torch.float32 for seen in captured.values())
 
 
-def test_an_encoder_layer_s_fast_path_does_not_bypass_its_attention():
-    layer = lively(nn.TransformerEncoderLayer(WIDTH, HEADS, 64, batch_first=True))
-    x = torch.randn(2, 5, WIDTH)
-    with torch.no_grad(), capture({"it": layer.self_attn}) as captured:
-        layer(x)
-        _, expected = layer.self_attn(x, x, x, average_attn_weights=False)
-    assert len(captured.calls("it")) == 2
-    assert deviation(captured.calls("it")[0].probs, expected) <= 1e-5
-
-
-# --- What is refused -------------------------------------------------------------------------------------------------
-
-
-class OtherForward(nn.MultiheadAttention):
-    def forward(self, *args, **kwargs):
-        return super().forward(*args, **kwargs)
-
-
-class MyAttention(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x
-
-
-def refused() -> dict[str, tuple[str, Callable[[], nn.Module]]]:
-    import_open_clip()
-    timm = import_timm()
-    from open_clip.modified_resnet import AttentionPool2d
-    from open_clip.transformer import Attention
-
-    def patched() -> nn.Module:
-        module = multihead()
-        module.forward = lambda *args, **kwargs: None
-        return module
-
-    def adapted() -> nn.Module:
-        module = timm.layers.Attention(WIDTH, HEADS)
-        module.proj = nn.Sequential(module.proj, nn.Linear(WIDTH, WIDTH))
-        return module
-
-    def older() -> nn.Module:
-        module = Attention(WIDTH, HEADS)
-        del module.head_scale
-        return module
-
-    layer_norm = {"norm_layer": nn.LayerNorm}
-    return {
-        "bias_kv": ("learned key", lambda: multihead(add_bias_kv=True)),
-        "zero_attn": ("zero key", lambda: multihead(add_zero_attn=True)),
-        "dropout": ("at random .dropout=0.1", lambda: multihead(dropout=0.1).train()),
-        "subclass": ("OtherForward has a `forward` of its own", lambda: OtherForward(WIDTH, HEADS)),
-        "patched": ("MultiheadAttention has a `forward` of its own", patched),
-        "cosine": ("scaled_cosine", lambda: Attention(WIDTH, HEADS, scaled_cosine=True)),
-        "scale_heads": ("scale_heads", lambda: Attention(WIDTH, HEADS, scale_heads=True)),
-        "inner_norm": ("inner_norm", lambda: Attention(WIDTH, HEADS, inner_norm=True)),
-        "open_clip dropout": ("attn_drop with p=0.2", lambda: Attention(WIDTH, HEADS, attn_drop=0.2)),
-        "older version": ("another version of open_clip.transformer .*head_scale", older),
-        "scale_norm": ("scale_norm", lambda: timm.layers.Attention(WIDTH, HEADS, scale_norm=True, **layer_norm)),
-        "gated": ("gated", lambda: timm.layers.Attention(WIDTH, HEADS, gated=True)),
-        "timm dropout": ("proj_drop with p=0.3", lambda: timm.layers.Attention(WIDTH, HEADS, proj_drop=0.3)),
-        "batch norm": (
-            "q_norm .BatchNorm1d. keeps state",
-            lambda: timm.layers.Attention(WIDTH, HEADS, qk_norm=True, norm_layer=nn.BatchNorm1d),
-        ),
-        "adapter": ("proj .Sequential. is not a plain linear layer", adapted),
-        "rope": ("AttentionRope .timm.layers.attention. is none of", lambda: timm.layers.AttentionRope(WIDTH, HEADS)),
-        "pool dropout": ("drops at random", lambda: timm.layers.AttentionPoolLatent(WIDTH, num_heads=4, drop=0.1)),
-        "rn50 pool": ("AttentionPool2d .open_clip.modified_resnet.", lambda: AttentionPool2d(2, WIDTH, HEADS)),
-        "unknown": ("MyAttention", MyAttention),
-    }
-
-
-@pytest.mark.parametrize("case", refused())
-def test_what_is_not_covered_is_refused_by_name(case):
-    message, make = refused()[case]
-    model = nn.Sequential(nn.Linear(2, 2), make())
-    assert sites(model) == {}
-    assert list(uncovered(model)) == ["1"]
-    with pytest.raises(CaptureError, match=message) as caught, capture({"1": model[1]}):
-        pass
-    assert "Site '1' can't be captured" in str(caught.value)
-    with pytest.raises(CaptureError, match=message):
-        projections(model[1])
-
-
-def test_uncovered_names_the_attention_and_not_the_block_around_it():
-    eva = import_timm().create_model("eva02_tiny_patch14_224", pretrained=False, depth=2)
-    assert list(uncovered(eva)) == ["blocks.0.attn", "blocks.1.attn"]
-    relpos = import_timm().create_model("vit_relpos_small_patch16_224", pretrained=False)
-    assert set(uncovered(relpos)) == {f"blocks.{i}.attn" for i in range(12)}
-    model = vision(scaled_cosine_attn=True)
-    assert list(uncovered(model)) == blocks(2, "transformer.resblocks.{}.attn")
-    assert "scaled_cosine" in uncovered(model)["transformer.resblocks.0.attn"]
-
-
-def test_a_site_by_itself_is_its_own_model():
-    module = multihead()
-    assert sites(module) == {"": module} and uncovered(module) == {}
-    assert list(uncovered(multihead(add_zero_attn=True))) == [""]
+# --- What is refused --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("change", ["scale", "shape", "one value"])
@@ -605,28 +139,337 @@ def test_an_output_that_is_not_the_attention_s_is_refused(change):
     handle.remove()
 
 
-def bad_calls() -> dict[str, tuple[str, Callable[[], None]]]:
-    timm = import_timm()
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_calls_that_can_t_be_recomputed():
+    module = multihead(batch_first=True)
     x = torch.randn(2, 5, WIDTH)
 
-    def call(module: nn.Module, *args, **kwargs) -> Callable[[], None]:
-        def run() -> None:
-            with torch.no_grad(), capture({"it": module}):
-                module(*args, **kwargs)
+    def refused_call(message: str, *args, module: nn.Module = module, **kwargs) -> None:
+        expected = pytest.raises(CaptureError, match=f"Site 'it' can't be captured: .*{message}")
+        with torch.no_grad(), expected, capture({"it": module}):
+            module(*args, **kwargs)
 
-        return run
+    refused_call("not finite", *[x * torch.nan] * 3)
+    refused_call("not finite", x, x, x, key_padding_mask=torch.ones(2, 5, dtype=torch.bool))
+    nested = torch.nested.as_nested_tensor([torch.randn(3, WIDTH), torch.randn(4, WIDTH)])
+    refused_call("nested tensors", nested, nested, nested)
+    rounded = module.register_forward_hook(lambda _, __, result: (result[0].int(), None))
+    refused_call("output is torch.int32; run the model in torch.float64", x, x, x)
+    rounded.remove()
+    with capture({"it": module}) as captured:
+        module(x, x, x)
+    assert len(captured.calls("it")) == 1
 
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("nested", [True, False])
+def test_an_encoder_with_padding(nested):
+    layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 64, batch_first=True)
+    encoder = lively(nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested))
+    x, padding = torch.randn(2, 5, WIDTH), torch.arange(5) >= torch.tensor([[5], [3]])
+    with torch.no_grad():
+        expected = encoder(x, src_key_padding_mask=padding)
+        if nested:
+            with pytest.raises(CaptureError, match="enable_nested_tensor=False"), capture(sites(encoder)):
+                encoder(x, src_key_padding_mask=padding)
+        else:
+            with capture(sites(encoder)) as captured:
+                encoder(x, src_key_padding_mask=padding)
+            assert all(not seen.probs[1, :, :, 3:].any() for seen in captured.values())
+        assert torch.equal(encoder(x, src_key_padding_mask=padding), expected)
+
+
+def newer_version(forward: Callable) -> nn.Module:
+    """A module whose class has the place and the name of timm's, with another `forward`."""
+    base = import_timm().layers.Attention
+    cls = type("Attention", (base,), {"forward": forward, "__module__": base.__module__})
+    return lively(cls(WIDTH, HEADS))
+
+
+def test_an_argument_that_a_newer_version_adds():
+    base = import_timm().layers.Attention
+
+    def forward(self, x, attn_mask=None, is_causal=False, rope=None):
+        return base.forward(self, x if rope is None else x + rope, attn_mask, is_causal)
+
+    def other_forward(self, x, rope):
+        return base.forward(self, x + rope)
+
+    x = torch.randn(2, 5, WIDTH)
+    module = newer_version(forward)
+    with capture({"it": module}) as captured:
+        module(x)
+    assert captured["it"].deviation <= 1e-5
+    with pytest.raises(CaptureError, match=r"'it' .* called with `rope`"), capture({"it": module}):
+        module(x, rope=x)
+    assert "its `forward` takes `rope`" in uncovered(newer_version(other_forward))[""]
+
+
+# --- What `capture` gives back ---------------------------------------------------------------------------------------
+
+
+def test_only_what_is_asked_for_is_kept():
+    subject = tower("vision")
+    found = sites(subject.model)
+
+    def alive() -> int:
+        gc.collect()
+        return sum(type(x) is Tensor and x.shape == (2, HEADS, 25, 25) for x in gc.get_objects())
+
+    before = alive()
+    for keep, kept in (((), 0), (("probs",), 2), (("scores", "probs"), 4)):
+        with torch.no_grad(), capture(found, keep=keep) as captured:
+            subject.run()
+        assert alive() - before == kept
+        seen = captured["transformer.resblocks.0.attn"]
+        assert isinstance(seen, SiteCapture)
+        for name in EVERYTHING:
+            if name in keep:
+                assert torch.is_tensor(getattr(seen, name)) and name in repr(seen)
+            else:
+                with pytest.raises(CaptureError, match=f"{name} of site 'transformer.resblocks.0.attn' were not kept"):
+                    getattr(seen, name)
+        del captured, seen
+    assert alive() == before
+
+
+@pytest.mark.parametrize("keep", ["probs", ["weights"], ("probs", "attention")])
+def test_keep_must_name_what_there_is(keep):
+    with pytest.raises(CaptureError, match="`keep` must hold some of queries, keys"), capture({}, keep=keep):
+        pass
+
+
+def test_a_site_called_often_or_never_or_unknown():
+    module, other = multihead(batch_first=True), multihead()
+    x, y = torch.randn(1, 3, WIDTH), torch.randn(2, 4, WIDTH)
+    with capture({"it": module, "other": other}) as captured:
+        module(x, x, x)
+        module(y, y, y)
+    assert isinstance(captured, Captured)
+    assert [seen.probs.shape[0] for seen in captured.calls("it")] == [1, 2]
+    assert captured.calls("other") == () and list(captured) == ["it", "other"] and len(captured) == 2
+    with pytest.raises(CaptureError, match=r"'it' was called 2 times .* calls\('it'\)"):
+        captured["it"]
+    with pytest.raises(CaptureError, match="'other' was not called"):
+        captured["other"]
+    with pytest.raises(CaptureError, match="No site 'nowhere' was captured; there are: it, other"):
+        captured["nowhere"]
+    assert "nowhere" not in captured and "it" in captured
+
+
+def test_one_module_under_two_names():
+    module = multihead()
+    with pytest.raises(CaptureError, match="'a' and 'b' are the same module"), capture({"a": module, "b": module}):
+        pass
+
+
+def test_captures_in_one_another():
+    subject = tower("vision")
+    found = sites(subject.model)
+    name = "transformer.resblocks.1.attn"
+    with torch.no_grad(), capture(found) as outer:
+        subject.run()
+        with capture({name: found[name]}, substitute=True) as inner:
+            subject.run()
+        subject.run()
+    assert len(outer.calls(name)) == 3 and len(inner.calls(name)) == 1
+    assert torch.equal(inner[name].probs, outer.calls(name)[1].probs)
+
+
+def test_a_substitute_changed_in_place_does_not_change_what_was_captured():
+    import_open_clip()
+    from open_clip.transformer import LayerScale, ResidualAttentionBlock
+
+    block = lively(ResidualAttentionBlock(WIDTH, HEADS, ls_init_value=0.1))
+    block.ls_1 = lively(LayerScale(WIDTH, inplace=True))
+    x = torch.randn(2, 5, WIDTH)
+    with torch.no_grad():
+        expected = block(x)
+        with capture(sites(block), keep=EVERYTHING, substitute=True) as captured:
+            actual = block(x)
+        y = block.ln_1(x)
+        attended = block.attn(y, y, y)[0]
+    assert deviation(actual, expected) <= 1e-5
+    assert deviation(captured["attn"].output, attended) <= 1e-5
+
+
+# --- Nothing is left behind ------------------------------------------------------------------------------------------
+
+
+def snapshot(model: nn.Module) -> dict:
+    state = {}
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            if "hook" in key:
+                state[name, key] = None if value is None else list(value.items()) if hasattr(value, "items") else value
+            elif not key.startswith("_"):
+                state[name, key] = value
+        state[name, "vars"] = sorted(vars(module))
+        state[name, "grad"] = [(p.requires_grad, p.data_ptr(), p._version) for p in module.parameters(recurse=False)]
+    return state
+
+
+def tensors(model: nn.Module) -> list[Tensor]:
+    found = [*model.parameters(), *model.buffers()]
+    found += [p.grad for p in model.parameters() if p.grad is not None]
+    return [tensor.detach().clone() for tensor in found]
+
+
+class Stop(BaseException):
+    """Not even an Exception, as Ctrl-C."""
+
+
+def end_well(model: nn.Module) -> None:
+    model(image())
+
+
+def end_in_the_model(model: nn.Module) -> None:
+    model(image(2, 8, 8))
+
+
+def end_in_the_block(model: nn.Module) -> None:
+    model(image())
+    raise Stop
+
+
+def end_in_the_check(model: nn.Module) -> None:
+    model(image() * torch.nan)
+
+
+@pytest.mark.parametrize("substitute", [False, True], ids=["own", "substitute"])
+@pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize("end", [end_well, end_in_the_model, end_in_the_block, end_in_the_check])
+def test_nothing_is_left_behind(end, train, substitute):
+    model = vision(attentional_pool=True, attn_pooler_queries=5).train(train)
+    model(image()).sum().backward()
+    model.conv1.weight.requires_grad_(False)
+    model.transformer.resblocks[1].attn.eval()
+    fired = []
+    model.transformer.resblocks[0].attn.register_forward_hook(lambda *_: fired.append(1))
+    before, held = snapshot(model), tensors(model)
+    try:
+        with capture(sites(model), keep=EVERYTHING, substitute=substitute) as captured:
+            end(model)
+    except (Stop, CaptureError, RuntimeError) as error:
+        assert end is not end_well, error
+    else:
+        assert end is end_well
+        similarity = captured["attn_pool.attn"].probs.square().sum()
+        torch.autograd.grad(similarity, [seen.probs for seen in captured.values()], allow_unused=True)
+    assert snapshot(model) == before
+    after = tensors(model)
+    assert len(after) == len(held) and all(map(torch.equal, after, held))
+    count = len(fired)
+    model(image())
+    assert len(fired) == count + 1
+    if end is end_well:
+        assert len(captured.calls("attn_pool.attn")) == 1, "the block is over"
+
+
+def test_nothing_is_left_behind_when_a_site_is_refused_on_entering():
+    model = vision()
+    model.transformer.resblocks[1].attn.add_zero_attn = True
+    before = snapshot(model)
+    named = {name: module for name, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)}
+    with pytest.raises(CaptureError, match=r"resblocks\.1\.attn"), capture(named):
+        pass
+    assert snapshot(model) == before
+
+
+def test_hooks_on_the_pooler_s_parts_run_once():
+    model = timm_vit("vit_base_patch16_siglip_224")
+    fired = []
+    for part in (model.attn_pool.mlp, model.attn_pool.norm, model.attn_pool.q, model.blocks[0].attn.proj):
+        part.register_forward_hook(lambda module, *_: fired.append(type(module)))
+    with capture(sites(model)):
+        model(image())
+    assert len(fired) == 4
+
+
+# --- Several at once -------------------------------------------------------------------------------------------------
+
+
+def test_threads_on_one_model_see_only_their_own():
+    model = vision()
+    found = sites(model)
+    inputs = [torch.randn(1 + i, 3, 32, 48, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    with torch.no_grad():
+        expected = []
+        for pixels in inputs:
+            with capture(found) as captured:
+                output = model(pixels)
+            expected.append((output, [captured[name].probs for name in captured]))
+    before = snapshot(model)
+    barrier, failures = threading.Barrier(3), []
+
+    def work(i: int) -> None:
+        try:
+            barrier.wait(30)
+            for _ in range(15):
+                with torch.no_grad():
+                    if i == 2:  # without a capture of its own
+                        assert torch.equal(model(inputs[i]), expected[i][0])
+                        continue
+                    with capture(found, substitute=i == 1) as captured:
+                        output = model(inputs[i])
+                assert deviation(output, expected[i][0]) <= 1e-5
+                for name, probs in zip(captured, expected[i][1], strict=True):
+                    assert deviation(captured[name].probs, probs) <= 1e-5
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    assert snapshot(model) == before
+
+
+def test_a_capture_that_ends_while_another_thread_is_inside_the_site():
+    """torch then calls the hook that is gone, without the keyword arguments that it asked for."""
     module = multihead(batch_first=True)
-    nested = torch.nested.nested_tensor([torch.randn(3, WIDTH), torch.randn(4, WIDTH)])
-    bent = copy.deepcopy(module)
-    bent.num_heads = 2  # half as many as its head_dim says
-    return {
-        "NaN": ("not finite", call(module, *[x * torch.nan] * 3)),
-        "all keys masked": ("not finite", call(module, x, x, x, key_padding_mask=torch.ones(2, 5).bool())),
-        "nested": ("nested tensors", call(module, nested, nested, nested)),
-        "integers": ("run the model in torch.float64", call(lively(Int()), x)),
-    } | {"timm": ("not finite", call(lively(timm.layers.Attention(WIDTH, HEADS)), x * torch.inf))}
+    x = torch.randn(1, 3, WIDTH)
+    inside, over = threading.Event(), threading.Event()
+
+    def wait(*_) -> None:
+        inside.set()
+        assert over.wait(30)
+
+    blocker = module.register_forward_hook(wait)
+    results = []
+
+    def work() -> None:
+        try:
+            results.append(module(x, x, x)[0])
+        except BaseException as error:
+            results.append(error)
+
+    with capture({"it": module}) as captured:
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert inside.wait(30)
+    over.set()
+    thread.join(30)
+    blocker.remove()
+    assert torch.equal(results[0], module(x, x, x)[0])
+    assert captured.calls("it") == ()
 
 
-class Int(nn.MultiheadAttention):
-    """Never built: see `bad_calls`."""
+def test_asyncio_tasks_see_only_their_own():
+    module = multihead(batch_first=True)
+
+    async def task(batch: int) -> int:
+        x = torch.randn(batch, 3, WIDTH)
+        with capture({"it": module}) as captured:
+            await asyncio.sleep(0.01)
+            await asyncio.to_thread(module, x, x, x)
+            await asyncio.sleep(0.01)
+        return captured["it"].probs.shape[0]
+
+    async def both() -> list[int]:
+        return await asyncio.gather(task(1), task(2))
+
+    assert asyncio.run(both()) == [1, 2]
+    assert len(module._forward_hooks) == 0

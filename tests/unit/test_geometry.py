@@ -82,12 +82,12 @@ class TestAgainstOpenClip:
         return compared
 
     @pytest.mark.parametrize("mode", MODES)
-    @pytest.mark.parametrize("source_wh", [*SHAPES.values(), (2000, 13), (333, 777), (101, 100), (16, 16)])
+    @pytest.mark.parametrize("source_wh", [*SHAPES.values(), (2000, 63), (333, 777), (101, 100), (16, 16)])
     @pytest.mark.parametrize("input_hw", [(96, 96), (64, 112), (75, 33)])
     def test_every_pixel(self, mode, source_wh, input_hw):
         compared = self.check(mode, source_wh, input_hw)
-        if min(source_wh) > 60:
-            assert min(compared) > 100
+        if min(source_wh) > 200:
+            assert min(compared) > 300
 
     @given(st.sampled_from(MODES), st.tuples(st.integers(1, 400), st.integers(1, 400)), inputs)
     def test_every_pixel_of_any_size(self, mode, source_wh, input_hw):
@@ -120,21 +120,23 @@ class TestAgainstOpenClip:
         for row in range(grid.height):
             for col in range(grid.width):
                 x0, y0, x1, y1 = view.patch_box(grid, row, col)
-                if x0 < 0 or y0 < 0 or x1 > source_wh[0] or y1 > source_wh[1]:
-                    continue  # the patch lies in the padding, or holds some of it
+                left, right = (min(max(round(x), 0), source_wh[0]) for x in (x0, x1))
+                top, bottom = (min(max(round(y), 0), source_wh[1]) for y in (y0, y1))
+                if right - left < 2 or bottom - top < 2:
+                    continue  # in the padding
+                centre = ((left + right) / 2, (top + bottom) / 2)
                 pixels = np.zeros((source_wh[1], source_wh[0], 3), dtype=np.uint8)
-                pixels[round(y0) : max(round(y1), round(y0) + 1), round(x0) : max(round(x1), round(x0) + 1)] = 255
+                pixels[top:bottom, left:right] = 255
                 seen = transform(Image.fromarray(pixels))[0]  # input_h input_w
                 brightness = F.adaptive_avg_pool2d(seen[None, None], (grid.height, grid.width))[0, 0]
                 assert divmod(int(brightness.argmax()), grid.width) == (row, col)
-                centre = ((x0 + x1) / 2, (y0 + y1) / 2)
                 assert view.patch_at(grid, centre) == (row, col)
                 at = view.source_to_grid(centre, grid)
                 assert (math.floor(at[1]), math.floor(at[0])) == (row, col)
                 for smooth in (True, False):
                     heat = view.upsample(brightness.numpy(), smooth)
-                    peak = np.unravel_index(heat.argmax(), heat.shape)
-                    assert pixels[peak].all()
+                    y, x = np.unravel_index(heat.argmax(), heat.shape)
+                    assert view.patch_at(grid, (x + 0.5, y + 0.5)) == (row, col)
                 checked += 1
         assert checked >= min(grid.height, grid.width)
 
@@ -268,7 +270,7 @@ class TestUpsample:
         expected = F.interpolate(torch.tensor(values), source_wh[::-1], mode="bilinear", align_corners=False)
         assert found.dtype == np.float32
         assert found.shape == expected.shape
-        assert found == pytest.approx(expected.numpy(), abs=2e-5)
+        assert np.abs(found - expected.numpy()).max() < 2e-5
 
     @pytest.mark.parametrize("smooth", [True, False])
     @pytest.mark.parametrize("mode", MODES)
@@ -277,9 +279,12 @@ class TestUpsample:
     def test_against_a_loop(self, smooth, mode, source_wh, grid_hw):
         view = view_of(mode, source_wh, (30, 30 if grid_hw[0] == grid_hw[1] else 40))
         values = np.random.default_rng(1).normal(size=grid_hw)
-        assert view.upsample(values, smooth) == pytest.approx(upsample_by_loop(view, values, smooth), abs=1e-5)
+        assert np.abs(view.upsample(values, smooth) - upsample_by_loop(view, values, smooth)).max() < 1e-5
 
     @given(views, st.booleans())
+    @example(ImageView.shortest((2, 1), (9, 8)), True)
+    @example(ImageView.shortest((100, 1), (224, 224)), True)
+    @example(ImageView.longest((8000, 50), (224, 224)), False)
     def test_a_level_map_stays_level_where_the_model_looked(self, view, smooth):
         assume(view.source_wh[0] * view.source_wh[1] < 2e6)
         heat = view.upsample(np.full((3, 5), 0.25), smooth)
@@ -287,9 +292,13 @@ class TestUpsample:
         assert heat.shape == (height, width)
         x0, y0, x1, y1 = view.seen_xyxy
         x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
-        seen = ((y >= y0) & (y < y1))[:, None] & ((x >= x0) & (x < x1))[None, :]
-        assert heat[seen] == pytest.approx(0.25)
-        assert (heat[~seen] == 0).all()
+        seen_x, seen_y = (x >= x0) & (x < x1), (y >= y0) & (y < y1)
+        # Out of a tiny photo a crop can be that misses every pixel's centre: then one pixel is filled.
+        assert (heat != 0).any(0).sum() == max(seen_x.sum(), 1)
+        assert (heat != 0).any(1).sum() == max(seen_y.sum(), 1)
+        assert np.abs(heat[heat != 0] - 0.25).max() < 1e-6
+        if seen_x.any() and seen_y.any():
+            assert ((heat != 0) == seen_y[:, None] & seen_x[None, :]).all()
 
     def test_patches_keep_their_very_values(self):
         values = np.random.default_rng(2).normal(size=(7, 9)).astype(np.float32)

@@ -25,10 +25,20 @@
   const uid = (prefix) => `cv-${prefix}-${++ids}`;
   const NARROW = "\u202f"; // narrow no-break space between number and unit
 
+  /**
+   * The caption's text cut at positions that Python counted: in code points, where JavaScript counts UTF-16 units.
+   * @returns (start, end) -> text
+   */
+  function slicer(text) {
+    const points = Array.from(text);
+    return (start, end = points.length) => points.slice(start, end).join("");
+  }
+
   /** 0.9234 -> "92 %"; never rounds a little to nothing or almost all to all. */
   function percent(share) {
     const value = 100 * share;
-    if (value > 0 && value < 1) return `<${NARROW}1${NARROW}%`;
+    if (value > 0 && value < 0.1) return `<${NARROW}0.1${NARROW}%`;
+    if (value > 0 && value < 1) return `${value.toFixed(1)}${NARROW}%`;
     if (value < 100 && value > 99) return `>${NARROW}99${NARROW}%`;
     return `${Math.round(value)}${NARROW}%`;
   }
@@ -60,13 +70,13 @@
   /** Two or three choices side by side, as one radio group (arrow keys move inside, Tab leaves). */
   function segmented(label, options, value, onChange) {
     const name = uid("segment");
-    const row = el("div", { class: "cv-segments" });
+    const row = el("div", { class: "cv-segments", role: "radiogroup", "aria-labelledby": `${name}-label` });
     for (const [key, text] of options) {
       const input = el("input", { type: "radio", name, value: key, on: { change: () => onChange(key) } });
       input.checked = key === value;
       row.append(el("label", { class: "cv-segment" }, input, el("span", { text })));
     }
-    return el("fieldset", { class: "cv-field" }, el("legend", { class: "cv-label", text: label }), row);
+    return el("div", { class: "cv-field" }, el("span", { id: `${name}-label`, class: "cv-label", text: label }), row);
   }
 
   /** A labelled slider of 0 to 100 %. */
@@ -112,5 +122,5 @@
     return el("span", { class: "cv-hint-wrap" }, button, box);
   }
 
-  Object.assign(CV, { el, uid, NARROW, percent, figure, amount, select, segmented, slider, hint });
+  Object.assign(CV, { el, uid, slicer, percent, figure, amount, select, segmented, slider, hint });
 })();

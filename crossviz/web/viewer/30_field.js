@@ -188,37 +188,33 @@
   /** Marching squares over the lattice, closed along the edge by a ring of zero width below every level. */
   function smoothOutline(values, gh, gw, level) {
     const positive = Float64Array.from(values, (v) => Math.max(v, 0));
-    const axis = (n) => [0, 0, ...lattice(n), n, n];
+    const axis = (n) => Float64Array.from([0, 0, ...lattice(n), n, n]);
     const xs = axis(gw);
     const ys = axis(gh);
-    const inner = bilinear(positive, gh, gw, Float64Array.from(xs.slice(1, -1)), Float64Array.from(ys.slice(1, -1)));
-    const w = xs.length;
-    const below = Math.min(0, level) - 1;
-    const at = (j, i) =>
-      j === 0 || i === 0 || j === ys.length - 1 || i === w - 1 ? below : inner[(j - 1) * (w - 2) + (i - 1)];
+    const [w, h] = [xs.length, ys.length];
+    const inner = bilinear(positive, gh, gw, xs.subarray(1, w - 1), ys.subarray(1, h - 1));
+    const grid = new Float64Array(w * h).fill(Math.min(0, level) - 1);
+    for (let j = 1; j < h - 1; j++) grid.set(inner.subarray((j - 1) * (w - 2), j * (w - 2)), j * w + 1);
+
     const out = [];
-    const cut = (a, b) => (level - a) / (b - a);
-    for (let j = 0; j + 1 < ys.length; j++) {
+    for (let j = 0; j + 1 < h; j++) {
       for (let i = 0; i + 1 < w; i++) {
-        const nw = at(j, i);
-        const ne = at(j, i + 1);
-        const se = at(j + 1, i + 1);
-        const sw = at(j + 1, i);
-        const code = (nw >= level) * 8 + (ne >= level) * 4 + (se >= level) * 2 + (sw >= level);
+        const at = j * w + i;
+        const [nw, ne, sw, se] = [grid[at], grid[at + 1], grid[at + w], grid[at + w + 1]];
+        const code = (nw >= level ? 8 : 0) + (ne >= level ? 4 : 0) + (se >= level ? 2 : 0) + (sw >= level ? 1 : 0);
         if (code === 0 || code === 15) continue;
-        const n = () => [xs[i] + (xs[i + 1] - xs[i]) * cut(nw, ne), ys[j]];
-        const s = () => [xs[i] + (xs[i + 1] - xs[i]) * cut(sw, se), ys[j + 1]];
-        const e = () => [xs[i + 1], ys[j] + (ys[j + 1] - ys[j]) * cut(ne, se)];
-        const v = () => [xs[i], ys[j] + (ys[j + 1] - ys[j]) * cut(nw, sw)];
-        const line = (p, q) => out.push(...p(), ...q());
-        if (code === 1 || code === 14) line(v, s);
-        else if (code === 2 || code === 13) line(s, e);
-        else if (code === 3 || code === 12) line(v, e);
-        else if (code === 4 || code === 11) line(n, e);
-        else if (code === 6 || code === 9) line(n, s);
-        else if (code === 7 || code === 8) line(v, n);
-        else if (code === 5) line(v, n), line(s, e);
-        else line(n, e), line(v, s);
+        // Where the level crosses the cell's four sides; only those that it crosses are used.
+        const [x, y, dx, dy] = [xs[i], ys[j], xs[i + 1] - xs[i], ys[j + 1] - ys[j]];
+        const north = x + (dx * (level - nw)) / (ne - nw);
+        const south = x + (dx * (level - sw)) / (se - sw);
+        const east = y + (dy * (level - ne)) / (se - ne);
+        const west = y + (dy * (level - nw)) / (sw - nw);
+        if (code === 1 || code === 14 || code === 10) out.push(x, west, south, y + dy);
+        if (code === 2 || code === 13 || code === 5) out.push(south, y + dy, x + dx, east);
+        if (code === 3 || code === 12) out.push(x, west, x + dx, east);
+        if (code === 4 || code === 11 || code === 10) out.push(north, y, x + dx, east);
+        if (code === 6 || code === 9) out.push(north, y, south, y + dy);
+        if (code === 7 || code === 8 || code === 5) out.push(x, west, north, y);
       }
     }
     return out;

@@ -20,12 +20,22 @@
       dir: "auto",
     });
     if (caption.words.length > 24) line.classList.add("cv-words-many");
+    const slice = CV.slicer(caption.text);
     let at = 0;
-    const plain = (end) => {
-      if (end > at) line.append(el("span", { class: "cv-plain", text: caption.text.slice(at, end) }));
+    let unit = null; // a chip with the punctuation that touches it: never broken between two lines
+    const plain = (text, to) => text && to.append(el("span", { class: "cv-plain", text }));
+    const between = (end) => {
+      const [, closing, space, opening] = /^(\S*)(\s*)([^]*)$/.exec(slice(at, end));
+      plain(closing, unit || line);
+      plain(space, line);
+      const parts = /^([^]*\s)?(\S*)$/.exec(opening);
+      plain(parts[1], line);
+      unit = el("span", { class: "cv-unit" });
+      plain(parts[2], unit);
+      line.append(unit);
     };
     caption.words.forEach((word, index) => {
-      plain(word.start);
+      between(word.start);
       at = word.end;
       const chip = el(
         "button",
@@ -39,7 +49,7 @@
           title: word.truncated ? "Cut off: the model does not read this far." : null,
         },
         el("span", { class: "cv-level", "aria-hidden": "true" }),
-        el("span", { class: "cv-chip-text", text: caption.text.slice(word.start, word.end) }),
+        el("span", { class: "cv-chip-text", text: slice(word.start, word.end) }),
       );
       if (!word.truncated) {
         // Touch has no hover: a tap holds.
@@ -51,9 +61,9 @@
         if (chip.matches(":focus-visible") && !word.truncated) act.show(index);
       });
       chips.push(chip);
-      line.append(chip);
+      unit.append(chip);
     });
-    plain(caption.text.length);
+    between();
     if (chips.length) chips[0].setAttribute("tabindex", "0");
 
     line.addEventListener("keydown", (event) => {

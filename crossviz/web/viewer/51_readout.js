@@ -25,7 +25,8 @@
     if (absent) headline = `looked, and found nothing here (null ${percent(nullMass)})`;
     else if (found) headline = `found: ${found} of its attention is on the picture`;
     const half = stats.half.mass ? percent(stats.half.area) : null;
-    return { absent, found, headline, half, peak: amount(stats.peak, field) };
+    const below = field.isProbability && stats.peak < 1;
+    return { absent, found, headline, half, below, peak: amount(stats.peak, field) };
   }
 
   /** One sentence for the live region. */
@@ -34,12 +35,14 @@
     const parts = [`${word}:`];
     if (said.headline) parts.push(`${said.headline}.`);
     if (!said.absent && said.half) parts.push(`Half of its attention lies in ${said.half} of the picture.`);
-    parts.push(field.isProbability ? `Peak ${said.peak} chance.` : `Largest share ${said.peak}.`);
+    if (said.below) parts.push("Below chance everywhere.");
+    else parts.push(field.isProbability ? `Peak ${said.peak} chance.` : `Largest share ${said.peak}.`);
     return parts.join(" ");
   }
 
   function readout() {
-    const title = el("h3", { class: "cv-title", dir: "auto" });
+    const name = el("bdi");
+    const title = el("h3", { class: "cv-title" }, name);
     const headline = el("p", { class: "cv-headline" });
     const level = el("span");
     const share = el("b", { class: "cv-figure" });
@@ -54,7 +57,7 @@
     const node = el("section", { class: "cv-readout", "aria-label": "What the word found" }, title, headline, gauge, list);
 
     function none(field, similarity) {
-      title.textContent = "The plain photo";
+      name.textContent = "The plain photo";
       headline.textContent = "Point at a word to see where it looks. Click to hold it; several add up.";
       gauge.hidden = true;
       list.replaceChildren(
@@ -64,20 +67,20 @@
 
     function one(text, field, nullMass, stats) {
       const said = sentences(field, nullMass, stats);
-      title.textContent = text;
+      name.textContent = text;
       headline.textContent = said.headline || "where it looks";
       gauge.hidden = said.found === null;
       if (said.found !== null) {
-        level.parentElement.classList.toggle("cv-absent", said.absent);
+        gauge.firstChild.classList.toggle("cv-absent", said.absent);
         level.style.inlineSize = `${100 * (1 - nullMass)}%`;
         share.textContent = said.found;
       }
       const figure = (value, after) => [el("b", { class: "cv-figure", text: value }), el("span", { text: ` ${after}` })];
       list.replaceChildren(
         ...[
-          said.half && row("half of it lies in", DEFINE.half, ...figure(said.half, "of the picture")),
+          !said.absent && said.half && row("half of it lies in", DEFINE.half, ...figure(said.half, "of the picture")),
           field.isProbability
-            ? row("peak", DEFINE.peak, ...figure(said.peak, "chance"))
+            ? row("peak", DEFINE.peak, ...(said.below ? ["below chance everywhere"] : figure(said.peak, "chance")))
             : row("largest share", DEFINE.top, ...figure(said.peak, "")),
           field.isProbability ? null : row("all shares", DEFINE.share, ...figure(amount(stats.total, field), "")),
         ].filter(Boolean),
@@ -85,7 +88,7 @@
     }
 
     function many(items, field) {
-      title.textContent = `${items.length} words`;
+      name.textContent = `${items.length} words`;
       headline.textContent = "Each has its own colour; where they overlap the light adds up.";
       gauge.hidden = true;
       list.replaceChildren(
@@ -95,7 +98,12 @@
             "div",
             { class: "cv-row" },
             el("dt", {}, el("i", { class: "cv-swatch", "data-hue": hue + 1 }), el("bdi", { text })),
-            el("dd", {}, el("b", { class: "cv-figure", text: said.peak }), el("span", { text: said.found ? ` found ${said.found}` : "" })),
+            el(
+              "dd",
+              {},
+              el("span", { text: said.found ? `found ${said.found}, peak ` : "" }),
+              el("b", { class: "cv-figure", text: said.peak }),
+            ),
           );
         }),
       );

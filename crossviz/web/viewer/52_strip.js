@@ -30,8 +30,16 @@
     const said = el("p", { class: "cv-note cv-heads-said", text: "" });
     const idle = "Point at a head to look through it alone, click to keep it.";
     said.textContent = idle;
+    const layered = field.layers.length > 1;
+    if (layered) {
+      grid.classList.add("cv-layered");
+      grid.append(el("span"));
+      for (let head = 0; head < field.heads; head++) {
+        grid.append(el("span", { class: "cv-heads-name", text: String(head + 1), "aria-hidden": "true" }));
+      }
+    }
     field.layers.forEach((label, layer) => {
-      if (field.layers.length > 1) grid.append(el("span", { class: "cv-heads-layer", text: label, title: label }));
+      if (layered) grid.append(el("span", { class: "cv-heads-layer", text: label, title: label }));
       for (let head = 0; head < field.heads; head++) {
         const canvas = el("canvas", { width: field.gw, height: field.gh, "aria-hidden": "true" });
         for (const [key, share] of Object.entries(place)) canvas.style[key] = `${100 * share}%`;
@@ -40,7 +48,7 @@
           { type: "button", class: "cv-head", tabindex: cells.length ? "-1" : "0", "aria-pressed": "false" },
           few ? el("img", { src: payload.photo.src, alt: "", draggable: "false" }) : null,
           canvas,
-          el("span", { class: "cv-head-name", text: String(head + 1), "aria-hidden": "true" }),
+          layered ? null : el("span", { class: "cv-head-name", text: String(head + 1), "aria-hidden": "true" }),
         );
         cell.addEventListener("pointerenter", (event) => event.pointerType !== "touch" && act.preview(layer, head));
         cell.addEventListener("focus", () => {
@@ -66,12 +74,15 @@
     });
 
     /** @param state {word or null, layer, head (pinned), preview: [layer, head] or null, own, cmap} */
+    const every = layered ? "Every layer and head" : "Every head";
+    const title = el("h3", { class: "cv-label", text: every });
+
     function paint({ word, text, layer, head, preview, own, cmap, opacity }) {
       for (const { cell, canvas, layer: l, head: h, label } of cells) {
         cell.setAttribute("aria-pressed", String(layer === l && head === h));
         const ctx = canvas.getContext("2d");
         ctx.clearRect(0, 0, canvas.width, canvas.height);
-        const name = field.layers.length > 1 ? `${label}, head ${h + 1}` : `head ${h + 1}`;
+        const name = layered ? `${label}, head ${h + 1}` : `head ${h + 1}`;
         let about = name;
         if (word !== null) {
           const values = field.values(word, l, h);
@@ -94,12 +105,13 @@
         if (preview && preview[0] === l && preview[1] === h) said.textContent = about;
       }
       if (!preview) said.textContent = idle;
+      title.textContent = word === null ? every : `${every}, for \u201c${text}\u201d`;
     }
 
     const node = el(
       "section",
-      { class: "cv-strip", "aria-label": "Every layer and head" },
-      el("h3", { class: "cv-label", text: field.layers.length > 1 ? "Every layer and head" : "Every head" }),
+      { class: "cv-strip", "aria-label": every },
+      title,
       grid,
       said,
     );

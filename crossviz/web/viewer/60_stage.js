@@ -88,11 +88,16 @@
     let front = 0;
     let last = null;
 
-    const colours = () => palette(node);
+    // The design variables that lie on the picture are the same in light and dark: read once, when the style is there.
+    let known = null;
+    const colours = () => {
+      if (!known || !known.line) known = palette(node);
+      return known;
+    };
+    let box = { width: 0, height: 0 };
 
     function drawInk() {
       if (!last) return;
-      const box = frame.getBoundingClientRect();
       const ratio = Math.min(3, window.devicePixelRatio || 1);
       const [w, h] = [Math.max(1, Math.round(box.width * ratio)), Math.max(1, Math.round(box.height * ratio))];
       if (ink.width !== w || ink.height !== h) Object.assign(ink, { width: w, height: h });
@@ -159,7 +164,10 @@
       go({ row: clamp(from.row + step[0], field.gh), col: clamp(from.col + step[1], field.gw) }, true);
     });
 
-    const observer = new ResizeObserver(drawInk);
+    const observer = new ResizeObserver(([entry]) => {
+      box = entry.contentRect; // asking for the size in drawInk would force a layout on every word
+      drawInk();
+    });
     observer.observe(frame);
     return { node, frame, paint, colours, photo, size, heat: () => heats[front], stop: () => observer.disconnect() };
   }

@@ -37,17 +37,18 @@
   /** The caption as runs, the shown words marked with their colour. */
   function captionRuns(caption, words, hues) {
     const runs = [];
+    const slice = CV.slicer(caption.text);
     let at = 0;
     caption.words.forEach((word, index) => {
-      if (word.start > at) runs.push({ text: caption.text.slice(at, word.start) });
+      if (word.start > at) runs.push({ text: slice(at, word.start) });
       const shown = words.find((w) => w.word === index);
       runs.push({
-        text: caption.text.slice(word.start, word.end),
+        text: slice(word.start, word.end),
         mark: shown ? (words.length > 1 ? hues[shown.hue] : "shown") : null,
       });
       at = word.end;
     });
-    if (at < caption.text.length) runs.push({ text: caption.text.slice(at) });
+    if (slice(at)) runs.push({ text: slice(at) });
     return runs;
   }
 

@@ -58,7 +58,7 @@
     return best;
   }
 
-  function build(root, payload, options, live) {
+  function build(root, payload, options, prefs, live) {
     const field = new CV.Field(payload);
     const maps = field.signed ? CV.DIVERGING : CV.SEQUENTIAL;
     const state = {
@@ -68,10 +68,8 @@
       head: null,
       peek: null, // [layer, head] under the pointer in the head strip
       patch: null,
-      smooth: true,
-      own: false,
-      opacity: 0.85,
-      cmap: maps[0],
+      ...prefs,
+      cmap: maps.includes(prefs.cmap) ? prefs.cmap : maps[0],
     };
     const text = (word) => payload.caption.words[word].text;
     const choice = () => (state.peek ? { ...state, layer: state.peek[0], head: state.peek[1] } : state);
@@ -168,7 +166,7 @@
       const heads = Array.from({ length: field.heads }, (_, i) => [String(i), `head ${i + 1}`]);
       const head = CV.select("Head", [["all", all], ...heads], "all", pick("head"));
       const set = (key, parse) => (value) => {
-        state[key] = parse(value);
+        state[key] = prefs[key] = parse(value);
         paint({ heat: true });
       };
       const node = el(
@@ -176,16 +174,11 @@
         { class: "cv-controls" },
         field.hasHeads && field.layers.length > 1 ? layer.node : null,
         field.hasHeads && field.heads > 1 ? head.node : null,
-        CV.segmented("View", [["smooth", "Smooth"], ["patches", "Patches"]], "smooth", set("smooth", (v) => v === "smooth")),
-        CV.segmented("Scale", [["shared", "Shared"], ["own", "This word"]], "shared", set("own", (v) => v === "own")),
+        CV.segmented("View", [["smooth", "Smooth"], ["patches", "Patches"]], state.smooth ? "smooth" : "patches", set("smooth", (v) => v === "smooth")),
+        CV.segmented("Scale", [["shared", "Shared"], ["own", "This word"]], state.own ? "own" : "shared", set("own", (v) => v === "own")),
         CV.slider("Opacity", state.opacity, set("opacity", Number)),
-        CV.select("Colours", maps.map((name) => [name, name]), maps[0], set("cmap", String)).node,
-        el("button", {
-          type: "button",
-          class: "cv-button",
-          text: "Download PNG",
-          on: { click: () => CV.download({ payload, field, state: choice(), words: words(), stage }) },
-        }),
+        CV.select("Colours", maps.map((name) => [name, name]), state.cmap, set("cmap", String)).node,
+        ...saving(),
       );
       return {
         node,
@@ -194,6 +187,16 @@
           head.control.value = state.head === null ? "all" : String(state.head);
         },
       };
+    }
+
+    /** "Save": the view as PNG, made here; with a server behind the page also what it can write. */
+    function saving() {
+      const view = () => CV.download({ payload, field, state: choice(), words: words(), stage });
+      const button = (text, click) => el("button", { type: "button", class: "cv-button", text, on: { click } });
+      if (!options.onSave) return [button("Save as PNG", view)];
+      const format = CV.select("Save", [["view", "this view, PNG"], ...options.formats], "view", () => undefined, "cv-save");
+      const save = button("Save", () => (format.control.value === "view" ? view() : options.onSave(format.control.value)));
+      return [format.node, save];
     }
 
     function paint({ heat = false, say = false, sayPatch = false }) {
@@ -247,10 +250,21 @@
 
     state.shown = options.plain ? null : mostTelling(payload, field);
     paint({ heat: true });
+    // What hovering needs is worked out while nothing happens, so that every word switches at once.
+    const waiting = payload.caption.words.map((w, i) => i).filter((i) => !payload.caption.words[i].truncated);
+    const idle = window.requestIdleCallback || ((fn) => setTimeout(() => fn({ timeRemaining: () => 5 }), 50));
+    let stopped = false;
+    idle(function prepare(deadline) {
+      while (!stopped && waiting.length && deadline.timeRemaining() > 3) field.outline(waiting.shift(), null, null, true);
+      if (!stopped && waiting.length) idle(prepare);
+    });
     const ready = stage.photo.decode ? stage.photo.decode().catch(() => undefined) : Promise.resolve();
     return {
       ready,
-      stop: () => stage.stop(),
+      stop() {
+        stopped = true;
+        stage.stop();
+      },
       view: () => ({ payload, field, state: choice(), words: words(), stage }),
     };
   }
@@ -279,26 +293,31 @@
     const said = el("div", { class: "cv-live", role: "status", "aria-live": "polite" });
     const busyText = el("span", { class: "cv-busy-text" });
     const cancel = el("button", { type: "button", class: "cv-link", text: "Cancel", on: { click: () => options.onCancel?.() } });
-    const busyBar = el("div", { class: "cv-busy", hidden: true, role: "status" }, el("i"), busyText, options.onCancel ? cancel : null);
-    const staleNote = el("p", { class: "cv-stale", role: "status", hidden: true });
+    const busyLine = el("p", { class: "cv-pill", hidden: true, role: "status" }, busyText, options.onCancel ? cancel : null);
+    const staleNote = el("p", { class: "cv-pill cv-stale", role: "status", hidden: true });
+    // Over the picture's lower edge: nothing moves when they come and go.
+    const overlay = el("div", { class: "cv-over" }, el("i", { class: "cv-thin" }), busyLine, staleNote);
     const body = el("div", { class: "cv-body" });
-    const root = el("div", { class: "cv-viewer" }, said, el("div", { class: "cv-top" }, busyBar, staleNote), body);
+    const root = el("div", { class: "cv-viewer" }, said, body);
     element.replaceChildren(root);
     let current = null;
+    // What the reader chose to see stays chosen when the next explanation comes.
+    const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null };
     const live = (text) => (said.textContent = text);
 
     function update(next) {
       if (current) current.stop();
       root.removeAttribute("data-ready");
       body.hidden = !next;
-      current = next ? build(body, next, options, live) : null;
+      current = next ? build(body, next, options, prefs, live) : null;
+      (current ? current.view().stage.node : root).append(overlay);
       busy(null);
       stale(null);
       const id = next ? next.id : "empty";
       Promise.resolve(current && current.ready).then(() => (root.dataset.ready = id));
     }
     function busy(text) {
-      busyBar.hidden = !text;
+      busyLine.hidden = !text;
       busyText.textContent = text || "";
       root.toggleAttribute("data-busy", Boolean(text));
     }

@@ -1,0 +1,349 @@
+"""What one explanation holds, how to ask it, and how to keep it."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from PIL import Image
+
+from crossviz.bundle import LOADABLE, embed, read_bundle, write_atomic
+from crossviz.errors import BundleError, RenderError, ResultError
+from crossviz.geometry import ImageView, PatchGrid
+from crossviz.photo import Photo
+from crossviz.results import AttentionRecord, Provenance, RelevanceMap
+from crossviz.stored import bundle_to_parts, explanation_to_bundle
+from crossviz.words import Caption, Word
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from crossviz.render.figure import Panel
+    from crossviz.render.scale import Scale
+
+__all__ = ["SUFFIXES", "Explanation", "load"]
+
+SUFFIXES = (*LOADABLE[:3], ".pdf", *LOADABLE[3:])
+"""What `Explanation.save` writes; all but .pdf hold the whole explanation, for `load`."""
+Selector = int | str | tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Where each word of a caption looks in a photo. Equality is exact, of every part.
+
+    A word or a phrase is chosen by exactly one of `text` ("red frisbee", as whole words), `span` (start and end in
+    characters) and `word` (index). Its map is the mean over its tokens; layers and heads are averaged (probabilities)
+    or summed (shares) unless one is asked for.
+
+    Args:
+        photo: the photo, upright.
+        caption: the caption with its tokens and words.
+        view: from the photo to what the model saw.
+        grid: the patches.
+        record: every head's attention.
+        maps: relevance by method name.
+        method: the name of the map that is shown.
+        similarity: cosine of photo and caption, in [-1, 1].
+        provenance: model, weights, libraries.
+
+    Raises:
+        ResultError: for parts that don't fit together.
+    """
+
+    photo: Photo
+    caption: Caption
+    view: ImageView
+    grid: PatchGrid
+    record: AttentionRecord
+    maps: Mapping[str, RelevanceMap]
+    method: str
+    similarity: float
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "maps", MappingProxyType(dict(self.maps)))
+        object.__setattr__(self, "similarity", float(self.similarity))
+        if self.method not in self.maps:
+            raise ResultError(
+                f"There is no map of method {self.method!r:.60}, only of {', '.join(self.maps) or 'none'}."
+            )
+        if not math.isfinite(self.similarity):
+            raise ResultError(f"`similarity` must be a finite number, but is {self.similarity}.")
+        if self.view.source_wh != self.photo.wh:
+            raise ResultError(f"`view` is of a photo of {self.view.source_wh} pixels, but `photo` has {self.photo.wh}.")
+        expected = (len(self.caption.words), self.grid.height, self.grid.width)
+        for name, chart in self.maps.items():
+            if chart.values.shape != expected:
+                raise ResultError(
+                    f"The map of {name!r:.60} must be of shape {expected} (words, grid height, grid width), "
+                    f"but is {tuple(chart.values.shape)}."
+                )
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not Explanation:
+            return NotImplemented
+        return all(getattr(self, field.name) == getattr(other, field.name) for field in fields(self))
+
+    __hash__ = None
+
+    def __reduce__(self) -> tuple:
+        values = {field.name: getattr(self, field.name) for field in fields(self)} | {"maps": dict(self.maps)}
+        return _restore, (values,)
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The caption's words, with character spans."""
+        return self.caption.words
+
+    @property
+    def map(self) -> RelevanceMap:
+        """The map of `method`."""
+        return self.maps[self.method]
+
+    @property
+    def unit(self) -> str:
+        """What a value of `heatmap` is, e.g. "probability"."""
+        return self.map.unit
+
+    @property
+    def method_title(self) -> str:
+        """The method's name as it reads in a sentence."""
+        return self.map.method.replace("_", " ").capitalize()
+
+    @property
+    def scale(self) -> "Scale":
+        """The one colour scale of all words."""
+        from crossviz.render.scale import shared_scale
+
+        return shared_scale(self.map.values.numpy(), self.unit, signed=self.map.signed)
+
+    def patch_map(
+        self,
+        text: str | None = None,
+        *,
+        span: tuple[int, int] | None = None,
+        word: int | None = None,
+        layer: int | str | None = None,
+        head: int | None = None,
+    ) -> np.ndarray:
+        """The map over patches, not normalised: float32 `gh gw`, in `unit`.
+
+        Raises:
+            SelectionError: no such word, layer or head, or one that the model did not read.
+        """
+        phrase = self.caption.phrase(text, span=span, word=word)
+        return self.map.select(phrase.words, layer, head).numpy()
+
+    def heatmap(
+        self,
+        text: str | None = None,
+        *,
+        span: tuple[int, int] | None = None,
+        word: int | None = None,
+        layer: int | str | None = None,
+        head: int | None = None,
+        smooth: bool = True,
+    ) -> np.ndarray:
+        """The map in the photo's own pixels, not normalised: float32 `H W`, in `unit`; 0 where the model saw nothing.
+
+        Args:
+            text, span, word: the word or phrase, by one of the three.
+            layer: index or label; all of them if None.
+            head: index; all of them if None.
+            smooth: bilinear between the centres of the patches, or the patches themselves.
+
+        Raises:
+            SelectionError: no such word, layer or head, or one that the model did not read.
+        """
+        values = self.patch_map(text, span=span, word=word, layer=layer, head=head)
+        return self.view.upsample(values, smooth=smooth)
+
+    def null_mass(
+        self,
+        text: str | None = None,
+        *,
+        span: tuple[int, int] | None = None,
+        word: int | None = None,
+        layer: int | str | None = None,
+        head: int | None = None,
+    ) -> float:
+        """How much of the word's attention went to the null key, "nothing in this picture": 0 to 1.
+
+        Raises:
+            SelectionError: as for `heatmap`.
+            MethodError: the method has no null key.
+        """
+        return self.map.select_null(self.caption.phrase(text, span=span, word=word).words, layer, head)
+
+    def overlay(
+        self,
+        text: str | None = None,
+        *,
+        span: tuple[int, int] | None = None,
+        word: int | None = None,
+        layer: int | str | None = None,
+        head: int | None = None,
+        smooth: bool = True,
+        opacity: float | None = None,
+        cmap: str | None = None,
+        scale: Literal["shared", "word"] = "shared",
+        contour: bool = True,
+    ) -> Image.Image:
+        """The map drawn on the photo, of the photo's size, mode RGB.
+
+        Args:
+            text, span, word, layer, head, smooth: as for `heatmap`.
+            opacity: of the strongest heat, 0 to 1; 0.85 if None.
+            cmap: "viridis" (the default), "plasma", "inferno", "magma", "cividis"; for signed maps "RdBu_r" (the
+                default), "PuOr_r", "coolwarm".
+            scale: "shared": one scale for all words of the caption. "word": this map's own maximum is the end of
+                the scale, so that pictures of two words no longer compare.
+            contour: the line around the smallest region that holds half of the map's mass.
+
+        Raises:
+            SelectionError: as for `heatmap`.
+            RenderError: no such colour map, opacity or scale.
+        """
+        from crossviz.render import colour
+        from crossviz.render.overlay import draw_overlay
+        from crossviz.render.scale import word_scale
+
+        values = self.patch_map(text, span=span, word=word, layer=layer, head=head)
+        if scale not in ("shared", "word"):
+            raise RenderError(f'`scale` must be "shared" or "word", but is {scale!r:.60}.')
+        return draw_overlay(
+            self.photo.image(),
+            values,
+            self.view,
+            self.scale if scale == "shared" else word_scale(values, self.scale),
+            smooth=smooth,
+            opacity=colour.OPACITY if opacity is None else opacity,
+            cmap=cmap,
+            contour=contour,
+            trained=self.provenance.trained,
+        )
+
+    def figure(self, words: Sequence[Selector] | None = None) -> "Figure":
+        """A matplotlib figure: the photo, a panel per word on one scale, the colour bar, and how it was made.
+
+        Args:
+            words: what to show, each by index, by text, or by span; every word of the caption if None.
+
+        Raises:
+            SelectionError: no such word.
+        """
+        from crossviz.render.figure import draw_figure
+
+        chosen = range(len(self.words)) if words is None else [words] if isinstance(words, str) else words
+        return draw_figure(
+            self.photo.image(),
+            self.view,
+            [self._panel(selector) for selector in chosen],
+            self.scale,
+            caption=self.caption.text,
+            footer=self._footer(),
+            trained=self.provenance.trained,
+        )
+
+    def _panel(self, selector: Selector) -> "Panel":
+        from crossviz.render.figure import Panel
+        from crossviz.render.scale import ABSENT_NULL_MASS
+
+        unread = {word.index: word for word in self.words if not word.tokens}
+        if type(selector) is int and selector in unread:
+            return Panel(unread[selector].text, None, "cut off, not read")
+        if isinstance(selector, str):
+            phrase = self.caption.phrase(selector)
+        elif isinstance(selector, (tuple, list)):
+            phrase = self.caption.phrase(span=tuple(selector))
+        else:
+            phrase = self.caption.phrase(word=selector)
+        values = self.map.select(phrase.words).numpy()
+        if self.map.null_mass is None:
+            return Panel(phrase.text, values)
+        null = self.map.select_null(phrase.words)
+        absent = null > ABSENT_NULL_MASS
+        note = f"not in the picture (null {null:.0%})" if absent else f"null {null:.0%}"
+        return Panel(phrase.text, values, note, absent)
+
+    def _footer(self) -> list[str]:
+        chart, origin = self.map, self.provenance
+        how = "mean" if chart.reduce == "mean" else "sum"
+        parts = [origin.model, self.method_title, chart.direction, f"similarity {self.similarity:.3f}"]
+        if chart.per_head is not None:
+            layers, heads = chart.per_head.shape[:2]
+            parts.insert(3, f"{how} over {layers} layer{'s'[: layers > 1]} and {heads} head{'s'[: heads > 1]}")
+        lines = ["  ·  ".join(parts), "one absolute scale for all words"]
+        if not origin.trained:
+            lines[1] += "  ·  UNTRAINED WEIGHTS: the maps mean nothing"
+        weights = f"  ·  weights {origin.weights_sha256[:12]}" if origin.weights_sha256 else ""
+        return [lines[0], lines[1] + weights + f"  ·  crossviz {origin.crossviz_version}"]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the explanation; the suffix decides what.
+
+        .npz the data; .json the data as text; .png and .svg the figure; .html the interactive page; these five hold
+        the whole explanation, which `load` reads back. .pdf is the figure alone. The file is written whole or not at
+        all.
+
+        Raises:
+            BundleError: another suffix, or a folder that can't be written to.
+        """
+        path = Path(path)
+        suffix = path.suffix.lower()
+        if suffix not in SUFFIXES:
+            raise BundleError(
+                f"{path.name!r:.80} can't be saved as {suffix or 'a file without suffix'}: "
+                f"choose one of {', '.join(SUFFIXES)}."
+            )
+        if not path.parent.is_dir():
+            raise BundleError(f"There is no folder {str(path.parent)!r}: make it first.")
+        write_atomic(path, self.to_bytes(suffix))
+
+    def to_bytes(self, suffix: str) -> bytes:
+        """What `save` writes for a suffix of `SUFFIXES`."""
+        if suffix == ".pdf":
+            return self._drawn("pdf")
+        bundle = explanation_to_bundle(self)
+        if suffix == ".npz":
+            return bundle.to_npz()
+        if suffix == ".json":
+            return bundle.to_json()
+        if suffix == ".html":
+            from crossviz.render.html import standalone_page
+            from crossviz.render.payload import viewer_payload
+
+            return embed(".html", standalone_page(viewer_payload(self)), bundle.to_npz())
+        return embed(suffix, self._drawn(suffix[1:]), bundle.to_npz())
+
+    def _drawn(self, kind: str) -> bytes:
+        from crossviz.render.figure import figure_bytes
+
+        return figure_bytes(self.figure(), kind)
+
+    def __repr__(self) -> str:
+        return f"<Explanation of {self.caption.text!r:.60} by {self.provenance.model}, {self.method}>"
+
+
+def load(path: str | os.PathLike) -> Explanation:
+    """Read an explanation that `Explanation.save` wrote as .npz, .png, .svg, .html or .json; equal to the one saved.
+
+    Safe for files from others: nothing in them is executed, and sizes are checked before anything is unpacked.
+
+    Raises:
+        BundleError: the file is missing, of another kind, damaged, or of a newer schema.
+    """
+    parts = bundle_to_parts(read_bundle(path))
+    try:
+        return Explanation(**parts)
+    except ResultError as error:
+        raise BundleError(f"The bundle is damaged: {error}") from error
+
+
+def _restore(values: dict) -> Explanation:
+    return Explanation(**values)

@@ -1,0 +1,97 @@
+"""One page that stands alone: the viewer, its style and one explanation in a single file, for any browser, offline.
+
+Nothing is fetched: a content security policy forbids it, and lets no script run but the two whose hashes it names.
+What a user wrote is data in it, in JSON with every `<` escaped; the viewer sets it as text, never as markup.
+"""
+
+import base64
+import hashlib
+import html
+import json
+from typing import Any
+
+from crossviz.web import viewer_css, viewer_js
+
+__all__ = ["script_json", "standalone_page"]
+
+_BOOT = """\
+"use strict";
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+const follow = () => document.documentElement.classList.toggle("dark", dark.matches);
+follow();
+dark.addEventListener("change", follow);
+const payload = JSON.parse(document.getElementById("crossviz-payload").textContent);
+window.crossvizView = window.CrossvizViewer.mount(document.getElementById("crossviz-viewer"), payload, {});
+document.documentElement.dataset.ready = "true";
+"""
+
+_PAGE_CSS = """
+html { background: var(--cv-bg); }
+body { margin: 0 auto; max-width: 76rem; padding: var(--cv-6) var(--cv-4); color: var(--cv-ink);
+  font: var(--cv-text)/var(--cv-leading) var(--cv-font); }
+body > header { margin-bottom: var(--cv-4); color: var(--cv-muted); }
+body > header b { color: var(--cv-ink); }
+"""
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<meta name="generator" content="crossviz {version}">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<header><b>crossviz</b> which part of the picture does a word look at?</header>
+<main id="crossviz-viewer"></main>
+<noscript><p>This page draws the maps with JavaScript, which is switched off.</p></noscript>
+<script type="application/json" id="crossviz-payload">{payload}</script>
+<script>{viewer}</script>
+<script>{boot}</script>
+</body>
+</html>
+"""
+
+
+def standalone_page(payload: dict[str, Any]) -> bytes:
+    """The page, UTF-8.
+
+    Args:
+        payload: what `payload.viewer_payload` returns.
+    """
+    style = viewer_css() + _PAGE_CSS
+    viewer = viewer_js()
+    for code in (style, viewer):
+        if "</style" in code.lower() or "</script" in code.lower() or "<!--" in code:
+            raise RuntimeError("The viewer's code holds a tag that would end its element: write it in two parts.")
+    sources = " ".join(_hash(code) for code in (viewer, _BOOT))
+    policy = (
+        f"default-src 'none'; script-src {sources}; style-src {_hash(style)}; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    page = _PAGE.format(
+        policy=policy,
+        version=html.escape(payload["provenance"]["crossviz_version"]),
+        title=html.escape(" ".join(payload["caption"]["text"].split())) + " · crossviz",
+        style=style,
+        payload=script_json(payload),
+        viewer=viewer,
+        boot=_BOOT,
+    )
+    return page.encode("utf-8", "replace")
+
+
+def script_json(value: Any) -> str:
+    """JSON that is safe inside a script element: no `<`, `>` or `&`, and nothing outside ASCII."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _hash(code: str) -> str:
+    # A browser hashes the element's text after it has turned CR LF into LF.
+    digest = hashlib.sha256(code.replace("\r\n", "\n").encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"

@@ -1,0 +1,151 @@
+"""What the viewer draws from: one explanation as plain JSON, small enough to send.
+
+Maps are quantised to bytes, each with its own scale and offset: value = offset + scale * byte / 255. The exact values
+are in the bundle. Positions in the caption count characters (Unicode code points), as Python does.
+"""
+
+import base64
+import hashlib
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from crossviz.render.scale import shared_scale
+
+if TYPE_CHECKING:
+    from crossviz.explanation import Explanation
+
+__all__ = ["PAYLOAD_SCHEMA", "dequantise", "photo_data_url", "quantise", "viewer_payload"]
+
+PAYLOAD_SCHEMA = 1
+MAX_PHOTO_SIDE = 1280
+MAX_PHOTO_BYTES = 1_000_000
+"""The JPEG's bytes; photos that take more at quality 90 get a lower one."""
+_QUALITIES = (90, 80, 65, 50, 35)
+
+
+def viewer_payload(explanation: "Explanation") -> dict[str, Any]:
+    """The explanation as the viewer reads it: a dict of JSON types, without NaN or infinity.
+
+    `vmax` is where the caption's shared scale ends, in displayed units (multiples of chance for probabilities).
+    `maps` is None where the method has no single layers and heads, `null` where it has no null key. `id` is a hash
+    of everything else: equal explanations have equal ids.
+    """
+    ex = explanation
+    chart, grid = ex.map, ex.grid
+    has_heads = chart.per_head is not None
+    provenance = ex.provenance.to_arrays()[1]
+    # The explainer puts the model's two sentences first.
+    sentence, attention, *notes = (*ex.provenance.notes, "", "")
+    payload = {
+        "schema": PAYLOAD_SCHEMA,
+        "photo": {"src": photo_data_url(ex.photo.image()), "width": ex.photo.wh[0], "height": ex.photo.wh[1]},
+        "view": {"crop_xyxy": list(ex.view.crop_xyxy)},
+        "grid": {"height": grid.height, "width": grid.width},
+        "chance": 1 / grid.num_patches,
+        "caption": {
+            "text": ex.caption.text,
+            "cut_at": ex.caption.cut_at,
+            "words": [
+                {
+                    "text": word.text,
+                    "start": word.start,
+                    "end": word.end,
+                    "tokens": len(word.tokens),
+                    "truncated": word.truncated,
+                }
+                for word in ex.words
+            ],
+        },
+        "model": {
+            "name": ex.provenance.model,
+            "title": ex.provenance.model,
+            "sentence": sentence,
+            "attention_sentence": attention,
+            "trained": ex.provenance.trained,
+        },
+        "method": {
+            "name": chart.method,
+            "title": ex.method_title,
+            "unit": chart.unit,
+            "signed": chart.signed,
+            "reduce": chart.reduce,
+            "direction": chart.direction,
+            "text_dependent": chart.text_dependent,
+            "notes": [note for note in (*chart.notes, *notes) if note],
+        },
+        "layers": list(chart.layers) if has_heads else [],
+        "heads": chart.per_head.shape[1] if has_heads else 0,
+        "maps": quantise(chart.per_head.numpy()) if has_heads else None,
+        "means": quantise(chart.values.numpy()),
+        "null": _null(ex),
+        "similarity": ex.similarity,
+        "vmax": _short(shared_scale(chart.values.numpy(), chart.unit, signed=chart.signed).vmax),
+        "provenance": provenance,
+    }
+    content = json.dumps(payload, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return {"id": hashlib.sha256(content.encode()).hexdigest()[:32], **payload}
+
+
+def quantise(maps: np.ndarray) -> dict[str, Any]:
+    """Maps as bytes, each on its own range from its smallest to its largest value.
+
+    The round trip is off by at most 1/510 of a map's range (largest - smallest): 0.2 % of the largest value for maps
+    without sign.
+
+    Args:
+        maps: finite values `... gh gw`.
+
+    Returns:
+        `data`, base64 of one byte per value in C order, and flat lists `scale` and `offset`, one number per map.
+    """
+    flat = np.asarray(maps, dtype=np.float64).reshape(-1, *maps.shape[-2:])
+    low, high = flat.min(axis=(1, 2)), flat.max(axis=(1, 2))
+    span = high - low
+    steps = (flat - low[:, None, None]) / np.where(span > 0, span, 1.0)[:, None, None]
+    data = np.floor(255 * steps + 0.5).astype(np.uint8)
+    return {
+        "data": base64.b64encode(data.tobytes()).decode("ascii"),
+        "scale": [_short(value) for value in span],
+        "offset": [_short(value) for value in low],
+    }
+
+
+def dequantise(block: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
+    """The values that the viewer works with: float64 of `shape`, which ends in gh, gw; the inverse of `quantise`."""
+    data = np.frombuffer(base64.b64decode(block["data"]), dtype=np.uint8).astype(np.float64)
+    maps = data.reshape(-1, *shape[-2:])
+    scale, offset = (np.asarray(block[name], dtype=np.float64)[:, None, None] for name in ("scale", "offset"))
+    return (offset + scale / 255 * maps).reshape(shape)
+
+
+def photo_data_url(photo: Image.Image) -> str:
+    """The photo as a JPEG data URL: at most 1280 pixels a side, quality 90, or less where that is over 1 MB."""
+    small = photo.convert("RGB")
+    # Not `thumbnail` alone: on its own it could make a side of 0 pixels.
+    if max(small.size) > MAX_PHOTO_SIDE:
+        factor = MAX_PHOTO_SIDE / max(small.size)
+        size = tuple(max(1, round(side * factor)) for side in small.size)
+        small = small.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    for quality in _QUALITIES:
+        buffer = io.BytesIO()
+        small.save(buffer, "JPEG", quality=quality)
+        if buffer.tell() <= MAX_PHOTO_BYTES:
+            break
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _null(ex: "Explanation") -> dict[str, Any] | None:
+    null_mass = ex.map.null_mass
+    if null_mass is None:
+        return None
+    heads = [[[round(value, 5) for value in words] for words in layer] for layer in null_mass.double().tolist()]
+    return {"head": heads, "mean": [round(value, 5) for value in null_mass.double().mean((0, 1)).tolist()]}
+
+
+def _short(value: float) -> float:
+    """Seven significant digits, all that a float32 has: half the characters in JSON."""
+    return float(f"{float(value):.7g}")

@@ -1,0 +1,92 @@
+"""An explanation as a bundle, and back: which part goes where."""
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crossviz.bundle import SCHEMA_VERSION, Bundle
+from crossviz.errors import BundleError, CrossvizError
+from crossviz.geometry import ImageView, PatchGrid
+from crossviz.photo import Photo, load_photo
+from crossviz.results import AttentionRecord, Provenance, RelevanceMap
+from crossviz.words import Caption
+
+if TYPE_CHECKING:
+    from crossviz.explanation import Explanation
+
+__all__ = ["bundle_to_parts", "explanation_to_bundle"]
+
+_KIND = "crossviz explanation"
+_PHOTO = "photo.png"
+
+
+def explanation_to_bundle(ex: "Explanation") -> Bundle:
+    """All of an explanation: tensors as arrays, the photo as a PNG, the rest in the manifest."""
+    arrays, values = {}, {}
+    parts = {"record": ex.record, "provenance": ex.provenance}
+    parts |= {f"map{number}": chart for number, chart in enumerate(ex.maps.values())}
+    for name, part in parts.items():
+        own, values[name] = part.to_arrays()
+        arrays |= {f"{name}_{key}": array for key, array in own.items()}
+    png = io.BytesIO()
+    ex.photo.image().save(png, "PNG")
+    view, grid = ex.view, ex.grid
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": _KIND,
+        "caption": ex.caption.to_meta(),
+        "method": ex.method,
+        "similarity": ex.similarity,
+        "photo": {"name": ex.photo.name, "sha256": ex.photo.sha256},
+        "view": {
+            "source_wh": list(view.source_wh),
+            "input_hw": list(view.input_hw),
+            "crop_xyxy": list(view.crop_xyxy),
+        },
+        "grid": {"height": grid.height, "width": grid.width, "num_prefix_tokens": grid.num_prefix_tokens},
+        "record": values["record"],
+        "provenance": values["provenance"],
+        "maps": [[name, values[f"map{number}"]] for number, name in enumerate(ex.maps)],
+    }
+    return Bundle(manifest, arrays, {_PHOTO: png.getvalue()})
+
+
+def bundle_to_parts(bundle: Bundle) -> dict[str, Any]:
+    """The arguments of `Explanation`; each part is checked as it is when it is made.
+
+    Raises:
+        BundleError: for a part that is missing, or is not what was saved.
+    """
+    manifest = bundle.manifest
+    if manifest.get("kind") != _KIND:
+        raise BundleError("The bundle holds something else than an explanation: load a file that crossviz saved.")
+
+    def arrays(name: str) -> dict[str, np.ndarray]:
+        prefix = f"{name}_"
+        return {key.removeprefix(prefix): value for key, value in bundle.arrays.items() if key.startswith(prefix)}
+
+    try:
+        photo = Photo(load_photo(bundle.files[_PHOTO]).pixels, manifest["photo"]["name"])
+        if photo.sha256 != manifest["photo"]["sha256"]:
+            raise BundleError("The photo in the bundle is not the one that was saved: the file was changed.")
+        return {
+            "photo": photo,
+            "caption": Caption.from_meta(manifest["caption"]),
+            "view": ImageView(**{name: tuple(value) for name, value in manifest["view"].items()}),
+            "grid": PatchGrid(**manifest["grid"]),
+            "record": AttentionRecord.from_arrays(arrays("record"), manifest["record"]),
+            "maps": {
+                name: RelevanceMap.from_arrays(arrays(f"map{number}"), values)
+                for number, (name, values) in enumerate(manifest["maps"])
+            },
+            "method": manifest["method"],
+            "similarity": float(manifest["similarity"]),
+            "provenance": Provenance.from_arrays({}, manifest["provenance"]),
+        }
+    except BundleError:
+        raise
+    except CrossvizError as error:
+        raise BundleError(f"The bundle is damaged: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError("The bundle has parts missing or of the wrong kind: save the explanation again.") from error

@@ -1,0 +1,126 @@
+"""What the page asks for: explanations, with the photo's features kept while only the caption changes."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Generator
+
+from torch import Tensor
+
+from crossviz.errors import ModelUnavailableError
+from crossviz.explainer import Explainer
+from crossviz.explanation import Explanation
+from crossviz.methods import MethodInfo, methods
+from crossviz.models import ModelInfo, models
+from crossviz.photo import load_photo
+from crossviz.trace import EncodedImage
+from crossviz.words import check_caption
+
+__all__ = ["Engine"]
+
+MAX_IMAGES = 32
+MAX_IMAGE_BYTES = 512 << 20
+
+
+class Engine:
+    """Explainers by model name, and the photos that they encoded last.
+
+    Encoded photos are kept in this process, at most 32 of them and 512 MiB in all, those used longest ago leave
+    first. The key is the sha256 of the photo's pixels and the model: who has not got the photo can't ask for it.
+
+    Args:
+        model: the model that is there from the start.
+        device: as for `Explainer`.
+        folders: whether a model may be named by a folder of this computer. True only where the page is served to
+            this computer alone.
+    """
+
+    def __init__(self, model: str, device: str | None = None, *, folders: bool = False) -> None:
+        self.model = model
+        self._device = device
+        self._folders = folders
+        self._explainers: dict[str, Explainer] = {}
+        self._images: OrderedDict[tuple[str, str], EncodedImage] = OrderedDict()
+        self._sizes: dict[tuple[str, str], int] = {}
+        self._lock = threading.Lock()
+
+    def explainer(self, model: str) -> Explainer:
+        """The explainer of a model, loaded when first asked for.
+
+        Raises:
+            UnknownModelError, ModelUnavailableError, DeviceError: as `Explainer`.
+        """
+        name = (model or self.model).strip()
+        if name not in self._explainers:
+            if name != self.model and not self._folders and name not in self._listed():
+                raise ModelUnavailableError(
+                    f"'{name[:80]}' is not on the list of this server, which loads no folders for its visitors: "
+                    "choose a model from the list, or run crossviz on your own computer."
+                )
+            self._explainers[name] = Explainer(name, self._device)
+        return self._explainers[name]
+
+    def loaded(self, model: str) -> Explainer | None:
+        """The explainer of a model if it is loaded already."""
+        return self._explainers.get((model or self.model).strip())
+
+    def models(self) -> list[ModelInfo]:
+        """The models to choose from, that of the start first."""
+        infos = {info.name: info for info in models()}
+        if self.model in self._explainers:
+            infos = {self.model: self._explainers[self.model].info, **infos}
+        return sorted(infos.values(), key=lambda info: info.name != self.model)
+
+    def methods(self, model: str) -> list[MethodInfo]:
+        """The methods of a model; all of them as long as it is not loaded."""
+        explainer = self.loaded(model)
+        return methods() if explainer is None else explainer.methods
+
+    def steps(
+        self, photo: str | bytes | None, caption: str, model: str, method: str | None
+    ) -> Generator[str, None, Explanation]:
+        """One explanation, step by step: yields what is being done next, returns the explanation.
+
+        Raises:
+            CrossvizError: the photo, the caption, the model or the method will not do.
+        """
+        loaded = load_photo(photo)
+        check_caption(caption)
+        if self.loaded(model) is None:
+            yield f"loading {model[:80]}"
+        explainer = self.explainer(model)
+        key = (loaded.sha256, explainer.info.name)
+        with self._lock:
+            image = self._images.get(key)
+            if image is not None:
+                self._images.move_to_end(key)
+        if image is None:
+            yield "reading the photo"
+            image = explainer.encode(loaded)
+            self._keep(key, image)
+        yield "asking every word"
+        return explainer.explain(image, caption, method or None)
+
+    def explain(
+        self, photo: str | bytes | None, caption: str, model: str = "", method: str | None = None
+    ) -> Explanation:
+        """`steps` in one go."""
+        steps = self.steps(photo, caption, model, method)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                return done.value
+
+    def _keep(self, key: tuple[str, str], image: EncodedImage) -> None:
+        tensors = [image.embedding, *image.features.values()]
+        size = image.photo.pixels.nbytes + sum(t.nbytes for t in tensors if isinstance(t, Tensor))
+        with self._lock:
+            self._images[key] = image
+            self._sizes[key] = size
+            while len(self._images) > MAX_IMAGES or sum(self._sizes.values()) > MAX_IMAGE_BYTES:
+                oldest, _ = self._images.popitem(last=False)
+                del self._sizes[oldest]
+
+    @staticmethod
+    def _listed() -> set[str]:
+        return {info.name for info in models(everything=True)}

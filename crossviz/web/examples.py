@@ -1,0 +1,64 @@
+"""The example photos: their index, small pictures of them, and copies that Gradio is allowed to hand out."""
+
+import atexit
+import base64
+import io
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from crossviz.paths import assets_dir
+from crossviz.photo import Photo, load_photo
+
+__all__ = ["Example", "examples", "keep_photo", "thumbnail"]
+
+THUMBNAIL = (144, 108)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One example of assets/examples/examples.json."""
+
+    photo: Path
+    caption: str
+    title: str
+    licence: str
+    source: str
+
+
+@cache
+def examples() -> tuple[Example, ...]:
+    """The examples, in the order of the index.
+
+    The photos are copies in a temporary folder of this process: Gradio serves files from there, wherever crossviz
+    itself is installed.
+    """
+    home = assets_dir() / "examples"
+    index = json.loads((home / "examples.json").read_text("utf-8"))
+    return tuple(Example(**{**entry, "photo": Path(shutil.copy(home / entry["photo"], _folder()))}) for entry in index)
+
+
+def keep_photo(photo: Photo) -> Path:
+    """The photo as a file that Gradio is allowed to hand out."""
+    path = _folder() / f"{photo.sha256[:16]}.png"
+    photo.image().save(path)
+    return path
+
+
+@cache
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="crossviz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def thumbnail(example: Example) -> str:
+    """A small picture as a data URL."""
+    picture = load_photo(example.photo).image().convert("RGB")
+    picture.thumbnail((2 * THUMBNAIL[0], 2 * THUMBNAIL[1]))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

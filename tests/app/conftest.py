@@ -1,0 +1,86 @@
+"""A real Chromium, the real app in this process, and pages that note every error and every request.
+
+CROSSVIZ_TEST_MODEL   the model that the app starts with (default: the embedded one)
+CROSSVIZ_RECORD=1     store the screens that are seen as the new baselines (`make screenshots`)
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import browser as chromium
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from screens import Album
+from watched import Watched
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach a hub; read when huggingface_hub is imported
+
+CONTEXT = {
+    "reduced_motion": "reduce",
+    "locale": "en-GB",
+    "timezone_id": "UTC",
+    "device_scale_factor": 1,
+}
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        running = chromium.launch(playwright)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator:
+    """`visit(url, **context options)`: a new visitor's page, watched."""
+    contexts = []
+
+    def open_page(url: str | None = None, *, width: int = 1280, height: int = 900, **options) -> Watched:
+        context = browser.new_context(viewport={"width": width, "height": height}, **{**CONTEXT, **options})
+        contexts.append(context)
+        watched = Watched(context.new_page())
+        if url is not None:
+            watched.page.goto(url)
+            ready(watched.page)
+        return watched
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def ready(page: Page) -> None:
+    """Until the viewer has drawn and the browser has painted."""
+    page.wait_for_selector(".cv-viewer[data-ready]")
+    page.evaluate(
+        "async () => { await document.fonts.ready;"
+        " await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))); }"
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def app() -> Iterator[str]:
+    """The address of the running app, started as `crossviz serve` starts it."""
+    from crossviz.web.app import build
+    from crossviz.web.page import launch
+
+    page = build(os.environ.get("CROSSVIZ_TEST_MODEL", "crossviz-mini"))
+    yield launch(page, "127.0.0.1", free_port())
+    page.close(verbose=False)
+
+
+@pytest.fixture(scope="session")
+def album() -> Iterator[Album]:
+    """Where screens are compared with their baselines; writes one report of them all at the end."""
+    book = Album(Path(__file__).parent, record=bool(os.environ.get("CROSSVIZ_RECORD")))
+    yield book
+    book.write_report()

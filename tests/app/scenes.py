@@ -1,0 +1,133 @@
+"""Explanations to look at: a drawn photo and maps from formulas, the same on every machine and for any weights."""
+
+from collections.abc import Mapping
+
+import factories
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from crossviz.explanation import Explanation
+from crossviz.geometry import ImageView, PatchGrid
+from crossviz.photo import Photo
+from crossviz.results import AttentionRecord, RelevanceMap
+
+__all__ = ["meadow", "shares"]
+
+Spot = tuple[float, float, float, float, float]
+"""Where a word looks: centre and width as shares of the photo (x, y, sx, sy), and its null mass."""
+
+DOG: Spot = (0.30, 0.66, 0.10, 0.12, 0.06)
+FRISBEE: Spot = (0.72, 0.30, 0.045, 0.05, 0.04)
+SKY: Spot = (0.50, 0.12, 0.40, 0.10, 0.20)
+
+
+def drawing(width: int, height: int) -> Image.Image:
+    """A meadow, a sky, a dog-brown oval and a red disc."""
+    picture = Image.new("RGB", (2 * width, 2 * height), (158, 196, 226))
+    pen = ImageDraw.Draw(picture)
+
+    def box(x: float, y: float, rx: float, ry: float) -> tuple[float, float, float, float]:
+        return 2 * width * (x - rx), 2 * height * (y - ry), 2 * width * (x + rx), 2 * height * (y + ry)
+
+    pen.rectangle(box(0.5, 0.75, 0.5, 0.27), fill=(104, 150, 82))
+    pen.ellipse(box(0.30, 0.66, 0.16, 0.13), fill=(92, 64, 44))
+    pen.ellipse(box(0.44, 0.55, 0.06, 0.08), fill=(92, 64, 44))
+    pen.ellipse(box(0.72, 0.30, 0.08, 0.05), fill=(196, 52, 44))
+    return picture.resize((width, height), Image.Resampling.BOX)
+
+
+def meadow(
+    text: str = "A black dog catches a red frisbee under the sky; there is no zebra.",
+    spots: Mapping[str, Spot] | None = None,
+    *,
+    size_wh: tuple[int, int] = (720, 480),
+    crop: bool = False,
+    read: int | None = None,
+    trained: bool = True,
+    layers: int = 1,
+    heads: int = 4,
+) -> Explanation:
+    """Cross-attention with a null key, each word a soft spot, its heads shifted a little against each other."""
+    if spots is None:
+        spots = {"dog": DOG, "black": DOG, "frisbee": FRISBEE, "red": FRISBEE, "sky": SKY, "catches": (0.5, 0.5, 0.2, 0.2, 0.45)}
+    grid = PatchGrid(16, 16) if crop else PatchGrid(16, 24)
+    view = ImageView.shortest(size_wh, (256, 256)) if crop else ImageView.squash(size_wh, (256, 384))
+    words = factories.caption(text, read=read)
+    count = len(words.words)
+    read = count if read is None else read
+    y, x = (np.mgrid[: grid.height, : grid.width] + 0.5) / np.array([grid.height, grid.width])[:, None, None]
+    if crop:  # the grid covers the middle square only
+        x0, y0, x1, y1 = view.crop_xyxy
+        x, y = (x0 + x * (x1 - x0)) / size_wh[0], (y0 + y * (y1 - y0)) / size_wh[1]
+    rows = np.zeros((layers, heads, count, grid.num_patches + 1))
+    for word in words.words[:read]:
+        cx, cy, sx, sy, null = spots.get(word.text.lower(), (0.5, 0.5, 9.0, 9.0, 0.95))
+        for layer in range(layers):
+            for head in range(heads):
+                dx, dy = 0.03 * np.cos(1.7 * head + layer), 0.03 * np.sin(1.7 * head + layer)
+                spot = np.exp(-(((x - cx - dx) / sx) ** 2 + ((y - cy - dy) / sy) ** 2) / 2) + 0.002
+                rows[layer, head, word.index, :-1] = (spot / spot.sum() * (1 - null)).ravel()
+                rows[layer, head, word.index, -1] = null
+    each = torch.from_numpy(rows)
+    probs = torch.full((layers, heads, len(words.tokens), rows.shape[-1]), 1 / rows.shape[-1], dtype=torch.float64)
+    probs[:, :, 1 : 1 + read] = each[:, :, :read]
+    per_head = each[..., :-1].unflatten(-1, (grid.height, grid.width))
+    labels = ("cross-attention",) if layers == 1 else tuple(f"layer {layer + 1}" for layer in range(layers))
+    found = RelevanceMap(
+        values=per_head.mean((0, 1)),
+        unit="probability",
+        signed=False,
+        method="cross_attention",
+        params={},
+        direction="query: text, key: image",
+        text_dependent=True,
+        token_counts=tuple(len(word.tokens) for word in words.words),
+        per_head=per_head,
+        layers=labels,
+        null_mass=each[..., -1],
+        notes=("Drawn from formulas, for the tests.",),
+    )
+    record = AttentionRecord(probs.log(), probs, labels, "text", "image", has_null=True)
+    return Explanation(
+        photo=Photo(np.asarray(drawing(*size_wh)), "meadow.png"),
+        caption=words,
+        view=view,
+        grid=grid,
+        record=record,
+        maps={"cross_attention": found},
+        method="cross_attention",
+        similarity=0.27,
+        provenance=factories.provenance(trained=trained),
+    )
+
+
+def shares(layers: int = 12, heads: int = 12) -> Explanation:
+    """Signed shares of the similarity in many layers and heads, no null key."""
+    base = meadow("a dog and a frisbee", layers=layers, heads=heads)
+    lean = torch.linspace(-1, 1, layers * heads).reshape(layers, heads, 1, 1, 1).sin() + 0.3
+    per_head = base.map.per_head.double() * lean * 0.02
+    found = RelevanceMap(
+        values=per_head.sum((0, 1)),
+        unit="similarity share",
+        signed=True,
+        method="head_decomposition",
+        params={},
+        direction="query: text, key: image",
+        text_dependent=True,
+        token_counts=base.map.token_counts,
+        reduce="sum",
+        per_head=per_head,
+        layers=base.map.layers,
+    )
+    return Explanation(
+        photo=base.photo,
+        caption=base.caption,
+        view=base.view,
+        grid=base.grid,
+        record=base.record,
+        maps={"head_decomposition": found},
+        method="head_decomposition",
+        similarity=0.27,
+        provenance=factories.provenance("head_decomposition"),
+    )

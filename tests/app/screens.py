@@ -1,0 +1,135 @@
+"""Screens compared with stored baselines, and one HTML report of all of them.
+
+Two browsers draw text differently, and so do two machines with other fonts. A baseline is therefore compared only
+where the Chromium version, the platform and the widths of a few texts are those it was recorded with; elsewhere the
+report says so, and the tests rely on what holds everywhere (canvas pixels, layout, roles).
+"""
+
+import base64
+import html
+import io
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import Page
+
+__all__ = ["Album", "differing"]
+
+TOLERANCE = 8
+"""Levels of 255 that a channel may differ by before its pixel counts."""
+SHARE = 0.0005
+"""Share of pixels that may count before a screen has changed."""
+
+_MEASURE = """() => {
+  const ctx = document.createElement("canvas").getContext("2d");
+  const family = getComputedStyle(document.querySelector(".cv-viewer")).fontFamily;
+  return ["400 16px", "600 16px", "700 22px"].flatMap((font) => {
+    ctx.font = `${font} ${family}`;
+    return ["photo 0123456789 ×", "كلب القرص", "🥏 猫"].map((text) => Math.round(100 * ctx.measureText(text).width) / 100);
+  });
+}"""
+
+
+def differing(one: Image.Image, other: Image.Image) -> np.ndarray:
+    """Where two pictures of one size differ by more than the tolerance: bool `H W`."""
+    a, b = (np.asarray(picture.convert("RGB"), dtype=np.int16) for picture in (one, other))
+    return (np.abs(a - b) > TOLERANCE).any(axis=-1)
+
+
+@dataclass
+class _Entry:
+    name: str
+    verdict: str
+    pictures: dict[str, Image.Image]
+    failed: bool = False
+
+
+@dataclass
+class Album:
+    """The baselines of a folder.
+
+    Args:
+        home: holds `baselines/`, and gets `report/`.
+        record: store what is seen instead of comparing it.
+    """
+
+    home: Path
+    record: bool = False
+    entries: list[_Entry] = field(default_factory=list)
+
+    def check(self, page: Page, name: str, *, full_page: bool = True) -> None:
+        """Compare the page as it stands with the baseline of that name.
+
+        Raises:
+            AssertionError: it has changed, or has no baseline although one could be compared here.
+        """
+        seen = Image.open(io.BytesIO(page.screenshot(full_page=full_page, animations="disabled"))).convert("RGB")
+        here = self._environment(page)
+        stored = self.home / "baselines" / f"{name}.png"
+        if self.record:
+            stored.parent.mkdir(exist_ok=True)
+            seen.save(stored, optimize=True)
+            (stored.parent / "environment.json").write_text(json.dumps(here, indent=1) + "\n", "utf-8")
+            self.entries.append(_Entry(name, "recorded", {"now": seen}))
+            return
+        if here != self._recorded_environment():
+            self.entries.append(_Entry(name, "not comparable here: other browser or fonts", {"now": seen}))
+            return
+        if not stored.is_file():
+            self.entries.append(_Entry(name, "no baseline", {"now": seen}, failed=True))
+            raise AssertionError(f"{name} has no baseline: look at it, then record it with `make screenshots`.")
+        baseline = Image.open(stored)
+        if baseline.size != seen.size:
+            verdict = f"size changed from {baseline.size} to {seen.size}"
+            self.entries.append(_Entry(name, verdict, {"baseline": baseline, "now": seen}, failed=True))
+            raise AssertionError(f"{name}: {verdict}; see tests/app/report/index.html.")
+        changed = differing(baseline, seen)
+        share = float(changed.mean())
+        failed = share > SHARE
+        pictures = {"now": seen}
+        if changed.any():
+            mark = np.where(changed[..., None], np.array([255, 0, 90]), np.asarray(seen) // 3 + 160).astype(np.uint8)
+            pictures = {"baseline": baseline, "now": seen, "difference": Image.fromarray(mark)}
+        self.entries.append(_Entry(name, f"{share:.4%} of the pixels differ", pictures, failed))
+        assert not failed, f"{name}: {share:.3%} of the pixels differ; see tests/app/report/index.html."
+
+    def write_report(self) -> None:
+        """All screens of this run on one page, the failed ones first."""
+        if not self.entries:
+            return
+        folder = self.home / "report"
+        folder.mkdir(exist_ok=True)
+        parts = [
+            "<!doctype html><meta charset=utf-8><title>crossviz screens</title><style>body{font:15px sans-serif;"
+            "margin:2rem}img{max-width:30rem;border:1px solid #bbb;vertical-align:top}figure{display:inline-block;"
+            "margin:0 1rem 1rem 0}.failed h2{color:#a3241a}</style><h1>Screens</h1>"
+        ]
+        for entry in sorted(self.entries, key=lambda entry: not entry.failed):
+            shown = "".join(
+                f"<figure><figcaption>{what}</figcaption><img src='{_data_url(picture)}'></figure>"
+                for what, picture in entry.pictures.items()
+            )
+            kind = "failed" if entry.failed else "fine"
+            parts.append(f"<section class={kind}><h2>{html.escape(entry.name)}</h2><p>{entry.verdict}</p>{shown}</section>")
+        (folder / "index.html").write_text("\n".join(parts), "utf-8")
+
+    def _environment(self, page: Page) -> dict:
+        return {
+            "chromium": page.context.browser.version.partition(".")[0],
+            "platform": sys.platform,
+            "text widths": page.evaluate(_MEASURE),
+        }
+
+    def _recorded_environment(self) -> dict | None:
+        stored = self.home / "baselines" / "environment.json"
+        return json.loads(stored.read_text("utf-8")) if stored.is_file() else None
+
+
+def _data_url(picture: Image.Image) -> str:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,36 @@
+"""A page whose console, dialogs and requests are kept, so that a test can say that nothing went wrong unseen."""
+
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Page
+
+__all__ = ["Watched"]
+
+
+class Watched:
+    """A page and what it let slip."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        self.dialogs: list[str] = []
+        self.hosts: set[str] = set()
+        page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("dialog", self._dialog)
+        page.on("request", lambda request: self._request(request.url))
+
+    def _dialog(self, dialog) -> None:
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    def _request(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("data", "blob", "about", "file"):
+            self.hosts.add(parts.hostname or parts.scheme)
+
+    def assert_quiet(self) -> None:
+        """No error, no dialog, and no request to anywhere but this computer."""
+        assert self.errors == []
+        assert self.dialogs == []
+        assert self.hosts <= {"127.0.0.1"}

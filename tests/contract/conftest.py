@@ -1,0 +1,56 @@
+"""What the contract tests run over: every registered family, each by a small model, and every registered method."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_models import CLIP_VARIANTS, clip_folder, mini_folder
+
+from crossviz import methods, models
+from crossviz.paths import assets_dir
+
+MODELS = {
+    "crossviz-mini, random": lambda folder: f"crossviz-mini:{mini_folder(folder)}",
+    "crossviz-mini, embedded": lambda folder: "crossviz-mini",
+    **{
+        f"open_clip, {name}": lambda folder, name=name: f"open_clip:{clip_folder(folder, **CLIP_VARIANTS[name])}"
+        for name in ("class token, quick GELU", "average", "timm, class token")
+    },
+}
+"""A new family adds its small model here, and is then held to everything in this folder."""
+
+
+@pytest.fixture(scope="session", params=list(MODELS))
+def model_name(request, tmp_path_factory) -> str:
+    """The name of a small model, as `crossviz.Explainer` takes it."""
+    return MODELS[request.param](tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session", params=[name for name in MODELS if name != "crossviz-mini, random"])
+def local_model_name(request, tmp_path_factory) -> str:
+    """As `model_name`, without the deep random convolutions that spread every change over the whole photo."""
+    return MODELS[request.param](tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def model(model_name):
+    return models.load_model(model_name, "cpu")
+
+
+@pytest.fixture(params=[info.name for info in methods.methods()])
+def method_name(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def photo() -> np.ndarray:
+    """Coloured noise with structure at several scales, 96 x 160."""
+    rng = np.random.default_rng(5)
+    coarse = rng.integers(0, 200, (6, 10, 3), dtype=np.uint8).repeat(16, 0).repeat(16, 1)
+    return coarse + rng.integers(0, 55, coarse.shape, dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def cat() -> Image.Image:
+    """A real photo of one thing."""
+    with Image.open(assets_dir() / "examples" / "cat.jpg") as image:
+        return image.convert("RGB")

@@ -1,0 +1,265 @@
+"""What every family and every method is held to, over the registries: a new entry is tested by being there."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_models import VISION, clip_folder
+
+from crossviz import Explainer, methods
+from crossviz.capture import capture
+from crossviz.errors import (
+    CaptionError,
+    CrossvizError,
+    ModelError,
+    PhotoError,
+    SelectionError,
+    UnsupportedMethodError,
+)
+from crossviz.photo import load_photo
+
+CAPTION = "A dog's red frisbee, the dog!"
+
+
+@pytest.fixture
+def explainer(model_name) -> Explainer:
+    return Explainer(model_name, "cpu")
+
+
+def offered(explainer: Explainer) -> list[str]:
+    """The methods that the model supports; that it says why it lacks the others is a test of its own."""
+    return [info.name for info in explainer.methods]
+
+
+def state_of(model) -> dict:
+    """Everything about a model that a call must leave as it was, bit for bit."""
+    modules, parameters = dict(model.module.named_modules()), dict(model.module.named_parameters())
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return {
+        "hooks": {name: [len(getattr(module, kind)) for kind in hooks] for name, module in modules.items()},
+        "forwards": {name for name, module in modules.items() if "forward" in vars(module)},
+        "modes": {name: module.training for name, module in modules.items()},
+        "requires_grad": {name: parameter.requires_grad for name, parameter in parameters.items()},
+        "grads": {name for name, parameter in parameters.items() if parameter.grad is not None},
+        "weights": {name: tensor.clone() for name, tensor in model.module.state_dict().items()},
+        "autograd": torch.is_grad_enabled(),
+        "random": torch.get_rng_state(),
+    }
+
+
+def assert_same_state(before: dict, after: dict) -> None:
+    for name in before:
+        if name == "weights":
+            assert before[name].keys() == after[name].keys()
+            assert all(torch.equal(tensor, after[name][key]) for key, tensor in before[name].items())
+        elif name == "random":
+            assert torch.equal(before[name], after[name])
+        else:
+            assert before[name] == after[name], name
+
+
+def test_captured_attention_recomputes_every_sites_own_output(model, photo):
+    sites = model.attention_sites()
+    assert sites
+    with torch.no_grad(), capture(sites, keep=("probs",)) as captured:
+        model.encode_image(load_photo(photo))
+        model.encode_text(model.tokenize(CAPTION))
+    calls = [call for name in sites for call in captured.calls(name)]
+    assert len(calls) >= 2
+    assert max(call.deviation for call in calls) <= 1e-5
+    for call in calls:
+        assert torch.allclose(call.probs.sum(-1), torch.ones(()), atol=1e-5)
+
+
+def test_the_embeddings_are_open_clips_own(model, photo):
+    """What a family takes apart must still be the model that open_clip runs."""
+    clip = model.module["clip"] if "clip" in dict(model.module.named_children()) else model.module
+    tokenized = model.tokenize(CAPTION)
+    with torch.no_grad():
+        image = model.encode_image(load_photo(photo))
+        pixels, _ = model.preprocess(load_photo(photo))
+        assert torch.allclose(image.embedding, clip.encode_image(pixels, normalize=True)[0], atol=1e-5)
+        text = model.encode_text(tokenized)
+        assert torch.allclose(text.embedding, clip.encode_text(tokenized.ids, normalize=True)[0], atol=1e-5)
+        assert torch.allclose(model.embed_texts([CAPTION])[0], text.embedding.cpu(), atol=1e-5)
+        similarity = model.trace(image, CAPTION).similarity
+    assert similarity == pytest.approx(float(image.embedding @ text.embedding), abs=1e-6)
+    assert len(text.tokens) == len(tokenized.caption.tokens) if text.tokens is not None else True
+
+
+def test_what_is_explained_fits_together(explainer, photo):
+    for method in offered(explainer):
+        found = explainer.explain(photo, CAPTION, method)
+        info = next(info for info in methods.methods() if info.name == method)
+        grid, words = found.grid, len(found.words)
+        assert [word.text for word in found.words] == ["A", "dog's", "red", "frisbee", "the", "dog"]
+        assert found.method == method and found.map.method == method
+        assert (found.map.unit, found.map.signed) == (info.unit, info.signed)
+        assert found.map.values.shape == (words, grid.height, grid.width)
+        assert found.map.per_head.shape[2:] == found.map.values.shape
+        assert found.record.layers == found.map.layers
+        assert found.map.notes
+        assert torch.allclose(torch.softmax(found.record.scores, -1), found.record.probs, atol=1e-5)
+        assert found.heatmap("red frisbee").shape == photo.shape[:2]
+        assert found.photo.wh == (photo.shape[1], photo.shape[0])
+        assert -1 <= found.similarity <= 1
+        provenance = found.provenance
+        assert provenance.trained == explainer.info.trained
+        assert provenance.model == explainer.info.name and len(provenance.weights_sha256) == 64
+        assert provenance.libraries["torch"] == torch.__version__.partition("+")[0] or "torch" in provenance.libraries
+        untrained = [note for note in provenance.notes if "not trained" in note]
+        assert bool(untrained) != provenance.trained
+
+
+def test_a_method_that_the_model_does_not_support_says_why(explainer, method_name, photo):
+    if method_name in offered(explainer):
+        assert explainer.explain(photo, CAPTION, method_name).method == method_name
+    else:
+        with pytest.raises(UnsupportedMethodError, match=r"does not offer .+: its .+"):
+            explainer.explain(photo, CAPTION, method_name)
+
+
+class Failing:
+    """A method that does its work with autograd on, and then fails."""
+
+    needs_grad = True
+
+    def __init__(self, method) -> None:
+        self.method, self.info = method, method.info
+
+    def __call__(self, trace, layers=None):
+        self.method(trace, layers)
+        raise ZeroDivisionError
+
+
+def test_nothing_is_left_behind_after_success_or_failure(explainer, model, photo):
+    before = state_of(model)
+    image = explainer.encode(photo)
+    for method in offered(explainer):
+        explainer.explain(image, CAPTION, method)
+        assert_same_state(before, state_of(model))
+        for caption, layers, error in (("   ", None, CaptionError), (CAPTION, [99], SelectionError)):
+            with pytest.raises(error):
+                explainer.explain(image, caption, method, layers)
+            assert_same_state(before, state_of(model))
+
+        with pytest.raises(ZeroDivisionError):
+            explainer.explain(image, CAPTION, Failing(methods.get_method(method)))
+        assert_same_state(before, state_of(model))
+
+
+def test_two_calls_are_identical(explainer, photo):
+    for method in offered(explainer):
+        assert explainer.explain(photo, CAPTION, method) == explainer.explain(photo, CAPTION, method)
+
+
+def test_an_image_encoded_once_explains_as_one_encoded_anew(explainer, photo):
+    image = explainer.encode(photo)
+    for method in offered(explainer):
+        first = explainer.explain(image, "a cat", method)
+        explainer.explain(image, CAPTION, method)
+        assert first == explainer.explain(photo, "a cat", method) == explainer.explain(image, "a cat", method)
+
+
+def test_threads_do_not_mix_their_photos(explainer, photo):
+    photos = [photo, np.ascontiguousarray(photo[:, ::-1]), np.ascontiguousarray(photo.transpose(1, 0, 2))]
+    for method in offered(explainer):
+        alone = [explainer.explain(each, CAPTION, method) for each in photos]
+        with ThreadPoolExecutor(len(photos)) as pool:
+            together = pool.map(explainer.explain, photos, [CAPTION] * len(photos), [method] * len(photos))
+            assert list(together) == alone
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(360, 640), (640, 360), (1600, 300)], ids=["portrait", "landscape", "panorama"]
+)
+@pytest.mark.parametrize("place", [0.25, 0.62])
+def test_the_map_is_where_the_photo_has_the_thing(local_model_name, cat, width, height, place):
+    """A cat is put into an even photo. Random weights don't know a cat: there the map changes where it was put."""
+    explainer = Explainer(local_model_name, "cpu")
+    even = np.full((height, width, 3), (150, 170, 190), dtype=np.uint8)
+    bare = explainer.encode(even)
+    x0, y0, x1, y1 = bare.view.seen_xyxy
+    # A quarter of what the model sees, off the middle and off the diagonal.
+    left, top = x0 + place * (x1 - x0), y0 + (0.85 - place) * (y1 - y0)
+    box = tuple(round(value) for value in (left, top, left + (x1 - x0) / 4, top + (y1 - y0) / 4))
+    with_cat = even.copy()
+    with_cat[box[1] : box[3], box[0] : box[2]] = cat.resize((box[2] - box[0], box[3] - box[1]))
+    slack_x, slack_y = (x1 - x0) / bare.grid.width, (y1 - y0) / bare.grid.height
+    for method in offered(explainer):
+        heat = explainer.explain(with_cat, "a cat", method).heatmap("cat")
+        if not explainer.info.trained or "open_clip" in explainer.info.name:
+            heat = np.abs(heat - explainer.explain(bare, "a cat", method).heatmap("cat"))
+        row, col = np.unravel_index(heat.argmax(), heat.shape)
+        assert box[0] - slack_x <= col <= box[2] + slack_x, method
+        assert box[1] - slack_y <= row <= box[3] + slack_y, method
+
+
+def test_a_turned_photo_is_explained_upright(explainer, photo, tmp_path):
+    path = tmp_path / "turned.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its left side: the viewer turns it a quarter clockwise
+    Image.fromarray(photo).transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
+    for method in offered(explainer):
+        turned, upright = (explainer.explain(source, CAPTION, method) for source in (path, photo))
+        assert np.array_equal(turned.heatmap("dog's"), upright.heatmap("dog's"))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 900), (900, 1), (3, 2000)], ids=str)
+def test_slivers_are_explained(explainer, shape):
+    sliver = np.random.default_rng(2).integers(0, 255, (*shape, 3), dtype=np.uint8)
+    for method in offered(explainer):
+        found = explainer.explain(sliver, "a dog", method)
+        assert found.heatmap("dog").shape == shape
+        assert np.isfinite(found.heatmap("dog")).all()
+
+
+@pytest.mark.parametrize(
+    ("photo_given", "caption", "error"),
+    [
+        (None, "a dog", PhotoError),
+        (b"not a photo", "a dog", PhotoError),
+        ("photo", "", CaptionError),
+        ("photo", " \n", CaptionError),
+        ("photo", "?!", CaptionError),
+        ("photo", "dog " * 2500, CaptionError),
+        ("photo", None, CaptionError),
+    ],
+)
+def test_bad_input_is_one_clear_sentence(explainer, photo, photo_given, caption, error):
+    for method in offered(explainer):
+        with pytest.raises(error) as caught:
+            explainer.explain(photo if photo_given == "photo" else photo_given, caption, method)
+        assert isinstance(caught.value, CrossvizError)
+        assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+
+
+def test_a_caption_longer_than_the_model_reads_says_where_it_was_cut(explainer, photo):
+    caption = " ".join(f"dog{i}" for i in range(200))
+    for method in offered(explainer):
+        found = explainer.explain(photo, caption, method)
+        assert found.caption.truncated and found.words[-1].truncated and not found.words[0].truncated
+        assert caption[found.caption.cut_at :]
+        assert not found.map.values[-1].any() and found.map.token_counts[-1] == 0
+        with pytest.raises(SelectionError, match="did not read"):
+            found.heatmap(word=-1)
+
+
+@pytest.mark.parametrize(("layers", "chosen"), [(1, -1), ([0], 0), ([-1], -1)])
+def test_layers_are_chosen_as_everywhere(explainer, photo, layers, chosen):
+    image = explainer.encode(photo)
+    for method in offered(explainer):
+        every = explainer.explain(image, CAPTION, method)
+        one = explainer.explain(image, CAPTION, method, layers)
+        assert one.map.layers == one.record.layers == (every.map.layers[chosen],)
+        assert torch.equal(one.map.per_head[0], every.map.per_head[chosen])
+        assert torch.equal(one.record.probs[0], every.record.probs[chosen])
+
+
+def test_an_image_of_another_model_is_refused(photo, tmp_path):
+    one = Explainer(f"open_clip:{clip_folder(tmp_path / 'one')}", "cpu")
+    other = Explainer(f"open_clip:{clip_folder(tmp_path / 'other', vision={**VISION, 'layers': 2})}", "cpu")
+    with pytest.raises(ModelError, match="encode it with the explainer that explains it"):
+        other.explain(one.encode(photo), "a dog")

@@ -1,0 +1,152 @@
+"""The viewer's payload: its keys, its round trip, its size, and that it is plain JSON."""
+
+import base64
+import io
+import json
+
+import factories
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from crossviz.render.payload import MAX_PHOTO_BYTES, dequantise, photo_data_url, quantise, viewer_payload
+
+finite = st.floats(-1e4, 1e4, allow_nan=False, width=32)
+
+
+def keys(value, path=""):
+    if isinstance(value, dict):
+        return {path} | {found for key, part in value.items() for found in keys(part, f"{path}.{key}")}
+    return {path}
+
+
+def test_the_payload_holds_what_the_viewer_reads():
+    ex = factories.explanation("a dog and a zebra", read=4, layers=2, heads=3)
+    payload = viewer_payload(ex)
+    assert payload["schema"] == 1
+    assert payload["photo"]["src"].startswith("data:image/jpeg;base64,")
+    assert (payload["photo"]["width"], payload["photo"]["height"]) == (60, 40)
+    assert payload["view"] == {"crop_xyxy": [0.0, 0.0, 60.0, 40.0]}
+    assert payload["grid"] == {"height": 4, "width": 6} and payload["chance"] == 1 / 24
+    caption = payload["caption"]
+    assert caption["text"] == "a dog and a zebra" and caption["cut_at"] == 12
+    assert caption["words"][1] == {"text": "dog", "start": 2, "end": 5, "tokens": 1, "truncated": False}
+    assert caption["words"][4] == {"text": "zebra", "start": 12, "end": 17, "tokens": 0, "truncated": True}
+    model = payload["model"]
+    assert (model["name"], model["trained"]) == ("synthetic", True)
+    assert model["sentence"] == "A model made of planted numbers."
+    assert model["attention_sentence"] == "query: text tokens, key: image patches"
+    assert payload["method"] == {
+        "name": "cross_attention",
+        "title": "Cross attention",
+        "unit": "probability",
+        "signed": False,
+        "reduce": "mean",
+        "direction": "query: text, key: image",
+        "text_dependent": True,
+        "notes": ["Planted.", "Only for tests."],
+    }
+    assert payload["layers"] == ["layer 0", "layer 1"] and payload["heads"] == 3
+    assert payload["similarity"] == 0.25 and payload["vmax"] == pytest.approx(ex.scale.vmax)
+    assert payload["provenance"]["weights_sha256"] == "ab" * 32
+    np.testing.assert_allclose(payload["null"]["head"], ex.map.null_mass.numpy(), atol=1e-5)
+    np.testing.assert_allclose(payload["null"]["mean"], ex.map.null_mass.mean((0, 1)).numpy(), atol=1e-5)
+
+
+def test_maps_come_back_within_0_2_percent_of_each_maps_maximum():
+    ex = factories.explanation(layers=3, heads=4, seed=5)
+    payload = viewer_payload(ex)
+    for block, exact in ((payload["maps"], ex.map.per_head.numpy()), (payload["means"], ex.map.values.numpy())):
+        got = dequantise(block, exact.shape)
+        top = exact.max(axis=(-2, -1))
+        assert (np.abs(got - exact).max(axis=(-2, -1)) <= 0.002 * top).all()
+    weakest = ex.map.per_head.numpy().max(axis=(-2, -1))
+    assert weakest.min() < weakest.max(), "maps of different strength"
+
+
+@given(hnp.arrays(np.float32, st.tuples(*[st.integers(1, 4)] * 4), elements=finite))
+def test_quantising_is_off_by_half_a_step_at_most(maps):
+    block = quantise(maps)
+    got = dequantise(block, maps.shape)
+    low, high = maps.min(axis=(-2, -1)), maps.max(axis=(-2, -1))
+    span = (high - low).astype(np.float64)
+    slack = 1e-6 * (np.abs(low) + np.abs(high))
+    assert (np.abs(got - maps).max(axis=(-2, -1)) <= span / 510 + slack).all()
+    assert len(block["scale"]) == len(block["offset"]) == np.prod(maps.shape[:-2])
+    json.dumps(block, allow_nan=False)
+
+
+def test_a_constant_map_is_exact():
+    block = quantise(np.full((1, 2, 2), 0.25))
+    assert block["scale"] == [0.0] and (dequantise(block, (1, 2, 2)) == 0.25).all()
+
+
+def test_signed_maps_without_null_key():
+    ex = factories.signed_explanation()
+    payload = viewer_payload(ex)
+    assert payload["null"] is None and payload["method"]["signed"] and payload["method"]["reduce"] == "sum"
+    assert payload["method"]["title"] == "Head decomposition"
+    got = dequantise(payload["maps"], ex.map.per_head.shape)
+    # with two signs a map's range is up to twice its largest magnitude
+    largest = np.abs(ex.map.per_head.numpy()).max(axis=(-2, -1))
+    assert (np.abs(got - ex.map.per_head.numpy()).max(axis=(-2, -1)) <= 0.004 * largest).all()
+    assert payload["vmax"] == pytest.approx(float(ex.map.values.abs().max()), rel=1e-6)
+
+
+def test_a_method_without_heads_sends_no_maps_of_them():
+    import dataclasses
+
+    base = factories.explanation()
+    bare = dataclasses.replace(base.map, per_head=None, null_mass=None, layers=())
+    payload = viewer_payload(dataclasses.replace(base, maps={"cross_attention": bare}))
+    assert payload["maps"] is None and payload["layers"] == [] and payload["heads"] == 0
+
+
+def test_it_is_json_and_its_id_follows_the_content():
+    payload = viewer_payload(factories.explanation())
+    assert json.loads(json.dumps(payload, allow_nan=False)) == payload
+    assert viewer_payload(factories.explanation())["id"] == payload["id"]
+    others = [
+        factories.explanation("a cat and a zebra"),
+        factories.explanation(seed=1),
+        factories.explanation(trained=False),
+        factories.explanation(null=[0.2] * 5),
+    ]
+    ids = {payload["id"], *(viewer_payload(ex)["id"] for ex in others)}
+    assert len(ids) == 5
+
+
+def test_keys_do_not_depend_on_the_caption():
+    one, other = (viewer_payload(factories.explanation(text)) for text in ("a dog", "</script> $x ${alert(1)} 黒"))
+    assert keys(one) == keys(other)
+    assert other["caption"]["text"] == "</script> $x ${alert(1)} 黒"
+
+
+def test_emoji_before_a_word_do_not_shift_it():
+    payload = viewer_payload(factories.explanation("👩‍👩‍👧 sees a dog"))
+    word = payload["caption"]["words"][-1]
+    assert payload["caption"]["text"][word["start"] : word["end"]] == word["text"] == "dog"
+
+
+@pytest.mark.parametrize("size_wh", [(3000, 2000), (40, 30), (5000, 1), (1, 5000), (1280, 1280)])
+def test_the_photo_is_bounded_and_looks_like_itself(size_wh):
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (size_wh[1], size_wh[0], 3), dtype=np.uint8))
+    url = photo_data_url(noise)
+    data = base64.b64decode(url.removeprefix("data:image/jpeg;base64,"))
+    assert len(data) <= MAX_PHOTO_BYTES
+    image = Image.open(io.BytesIO(data))
+    assert max(image.size) == min(1280, max(size_wh)) and min(image.size) >= 1
+    smooth = factories.photo(300, 200).image()
+    back = Image.open(io.BytesIO(base64.b64decode(photo_data_url(smooth).partition(",")[2])))
+    assert np.abs(np.asarray(back).astype(int) - np.asarray(smooth)).mean() < 12
+
+
+def test_a_usual_payload_is_small():
+    ex = factories.explanation(
+        " ".join(f"w{i}" for i in range(20)), grid=factories.PatchGrid(16, 16), layers=2, heads=8
+    )
+    assert len(json.dumps(viewer_payload(ex))) < 250_000

@@ -1,0 +1,74 @@
+"""Small models, built here with random weights: folders that open_clip and crossviz load as they load real ones."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from crossviz.compat import import_open_clip
+
+TEXT = {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 4, "layers": 2}
+VISION = {"layers": 3, "width": 48, "head_width": 12, "patch_size": 16, "image_size": [64, 96]}
+"""A grid of 4 rows and 6 columns: nothing may assume a square."""
+CLIP_VARIANTS: dict[str, dict[str, Any]] = {
+    "class token, quick GELU": {"vision": VISION, "quick_gelu": True},
+    "average": {"vision": {**VISION, "pool_type": "avg"}},
+    "average, then norm": {"vision": {**VISION, "pool_type": "avg", "final_ln_after_pool": True}},
+    "no first norm, layer scale": {"vision": {**VISION, "no_ln_pre": True, "ls_init_value": 0.5}},
+    "norm of queries and keys": {"vision": {**VISION, "qk_norm": True}},
+    "patches that leave a rest": {"vision": {**VISION, "patch_size": 14, "image_size": 96}},
+    "timm, class token": {
+        "vision": {"timm_model_name": "test_vit", "timm_pool": "token", "image_size": 160},
+        "custom_text": True,
+    },
+    "timm, average, biased projection": {
+        "vision": {"timm_model_name": "test_vit", "timm_pool": "avg", "timm_proj_bias": True, "image_size": 160},
+        "custom_text": True,
+    },
+}
+"""Image towers that both methods explain."""
+
+
+def clip_folder(
+    folder: Path, *, vision: dict = VISION, text: dict = TEXT, preprocess: dict | None = None, **cfg
+) -> Path:
+    """A model of open_clip's with random weights, every bias and norm away from its neutral value.
+
+    The image tower's keys are its queries, so that a patch attends to itself first and things stay in their place.
+    """
+    open_clip = import_open_clip()
+    folder.mkdir(parents=True, exist_ok=True)
+    model_cfg = {"embed_dim": 32, "vision_cfg": vision, "text_cfg": text, **cfg}
+    config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess or {}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    build: Callable[..., Any] = open_clip.CustomTextCLIP if cfg.get("custom_text") else open_clip.CLIP
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = build(**{key: value for key, value in model_cfg.items() if key != "custom_text"})
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 1 and "logit" not in name:
+                parameter.data += torch.randn(parameter.shape) * 0.3
+            if name.startswith("visual.") and name.endswith(("in_proj_weight", "qkv.weight")):
+                query, key, _ = (part.data for part in parameter.chunk(3))
+                key.copy_(query.mul_(2))
+    state = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+    return folder
+
+
+def mini_folder(folder: Path, *, trained: bool = False) -> Path:
+    """A model of the family crossviz-mini with random weights; `trained` is what its metadata claims."""
+    import_open_clip()
+    from crossviz.training.export import export
+    from crossviz.training.model import build_attention, build_clip
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        clip, attention = build_clip(), build_attention(null_bias=0.0)
+        for parameter in attention.parameters():
+            parameter.data += torch.randn(parameter.shape) * 0.05
+    export(clip, attention, {"trained": trained}, folder)
+    return folder

@@ -13,7 +13,7 @@ WORDS = man coat grass dog
 
 run:
 	@scripts/setup run
-	@GRADIO_SERVER_PORT=$(PORT) $(PY) app.py
+	@exec env GRADIO_SERVER_PORT=$(PORT) $(PY) app.py
 
 test:
 	@scripts/setup test
@@ -27,7 +27,7 @@ lint:
 
 screenshots:
 	@scripts/setup test
-	@$(PY) scripts/screenshots
+	@CROSSVIZ_RECORD=1 $(PY) -m pytest tests/app
 
 picture:
 	@scripts/setup run

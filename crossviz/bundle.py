@@ -71,7 +71,7 @@ class Bundle:
             name: {
                 "dtype": _checked(name, array).dtype.str,
                 "shape": list(array.shape),
-                "data": _b64(np.ascontiguousarray(array).tobytes()),
+                "data": _b64(array.tobytes()),
             }
             for name, array in self.arrays.items()
         }
@@ -265,7 +265,7 @@ def _checked(name: str, array: np.ndarray) -> np.ndarray:
 
 def _npy_bytes(name: str, array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(_checked(name, array)), version=(1, 0), allow_pickle=False)
+    np.lib.format.write_array(buffer, np.asarray(_checked(name, array), order="C"), version=(1, 0), allow_pickle=False)
     return buffer.getvalue()
 
 

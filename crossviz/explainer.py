@@ -106,6 +106,10 @@ class Explainer:
             trace = self._model.trace(encoded, caption)
             record, found = chosen(trace, layers)
         model = self._model
+        # Where the record is not the text's attention, its own query and key are what is true.
+        attention = model.info.attention_sentence
+        if record.query_kind != "text tokens":
+            attention = f"query: {record.query_kind}, key: {record.key_kind}; in the image tower itself"
         untrained = () if model.info.trained else ("The weights of this model were not trained.",)
         provenance = Provenance(
             crossviz_version=__version__,
@@ -115,7 +119,7 @@ class Explainer:
             method=chosen.info.name,
             libraries=model.library_versions(),
             device=str(model.device),
-            notes=(model.info.sentence, model.info.attention_sentence, *trace.model_notes, *untrained),
+            notes=(model.info.sentence, attention, *trace.model_notes, *untrained),
         )
         return Explanation(
             photo=encoded.photo,
@@ -133,11 +137,14 @@ class Explainer:
         if method is None:
             supported = self.methods
             if not supported:
-                raise UnsupportedMethodError(f"No method works with {self.info.name}: {self._reasons()}.")
+                raise UnsupportedMethodError(
+                    f"No method here can explain {self.info.name}: {self._reasons()}. Choose a model that "
+                    "crossviz.models() lists."
+                )
             return get_method(supported[0].name)
         if isinstance(method, str):
             return get_method(method)
-        if isinstance(getattr(method, "info", None), MethodInfo) and callable(method):
+        if isinstance(getattr(method, "info", None), MethodInfo) and not isinstance(method, type):
             return method
         raise MethodError(f"A method is chosen by its name or given as a method object, not as {method!r:.60}.")
 

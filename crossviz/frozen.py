@@ -39,8 +39,10 @@ class FrozenResult:
         try:
             tensors = {name: torch.from_numpy(np.array(arrays[name])) for name in cls._TENSORS if name in arrays}
             return cls(**tensors, **values)
-        except (TypeError, ValueError, KeyError, CrossvizError) as error:
+        except CrossvizError as error:
             raise BundleError(f"The saved {cls.__name__} can't be read: {error}") from error
+        except (TypeError, ValueError, KeyError) as error:
+            raise BundleError(f"The saved {cls.__name__} has parts missing or of the wrong kind.") from error
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):

@@ -231,8 +231,9 @@ class ImageView:
     def upsample(self, values: ArrayLike, smooth: bool = True) -> NDArray[np.float32]:
         """Values of patches, drawn out to the pixels of the photo. Nothing is rescaled.
 
-        Every pixel whose centre the model saw takes the value there: bilinear between the centres of the patches, level beyond the
-        outermost ones (as `F.interpolate(mode="bilinear", align_corners=False)`), or that of the patch it lies in.
+        Every pixel whose centre the model saw takes the value there: bilinear between the centres of the patches, level
+        beyond the outermost ones (as `F.interpolate(mode="bilinear", align_corners=False)`), or that of the patch it
+        lies in.
 
         Args:
             values: finite, `(..., gh, gw)`.

@@ -144,6 +144,7 @@ class Trace:
         if capability not in self.provides:
             reason = self.lacks.get(capability, "it does not offer it")
             raise UnsupportedMethodError(
-                f"{self.image.model_name} does not offer {CAPABILITIES[capability]}: {reason}."
+                f"{self.image.model_name} does not offer {CAPABILITIES[capability]}: {reason}. Choose another method, "
+                "or another model."
             )
         return self.provides[capability]()

@@ -73,9 +73,11 @@ class HeadDecomposition:
         place = torch.tensor([unique.index(prompt) for prompt in prompts], dtype=torch.long)
         read = torch.tensor([word.index for word in words], dtype=torch.long)
         grid, count = trace.image.grid, len(trace.caption.words)
-        per_head = patches.new_zeros(len(chosen), patches.shape[1], count, grid.num_patches)
-        per_head[:, :, read] = patches[chosen][:, :, place]
-        per_head = per_head.float().unflatten(-1, (grid.height, grid.width))  # layer head word gh gw
+        shares = patches[chosen].float().unflatten(-1, (grid.height, grid.width))  # layer head text gh gw
+        per_head = shares.new_zeros(*shares.shape[:2], count, grid.height, grid.width)  # layer head word gh gw
+        values = shares.new_zeros(count, grid.height, grid.width)
+        # Summed before words are looked up, so that a word that occurs twice has one map to the last bit.
+        per_head[:, :, read], values[read] = shares[:, :, place], shares.sum((0, 1))[place]
         record = AttentionRecord(
             scores=torch.stack([stream.layers[i].scores for i in chosen])[:, :, None],  # layer head 1 key
             probs=torch.stack([stream.layers[i].probs for i in chosen])[:, :, None],
@@ -95,7 +97,7 @@ class HeadDecomposition:
         return MethodResult(
             record,
             RelevanceMap(
-                values=per_head.sum((0, 1)),
+                values=values,
                 unit=self.info.unit,
                 signed=self.info.signed,
                 method=self.info.name,

@@ -32,8 +32,9 @@ __all__ = [
 DEFAULT_MODEL = "crossviz-mini"
 
 _families: dict[str, Family] = {}
-_loaded: dict[tuple[str, str], Model] = {}
-_locks: dict[tuple[str, str], threading.Lock] = {}
+_loaded: dict[tuple[str, str, str], tuple[str, Model]] = {}
+"""Family, source and device to the state of the files when the model was loaded, and the model."""
+_locks: dict[tuple[str, str, str], threading.Lock] = {}
 _lock = threading.Lock()
 
 
@@ -61,7 +62,7 @@ def models(everything: bool = False) -> list[ModelInfo]:
 
 
 def load_model(name: str = DEFAULT_MODEL, device: str | torch.device | None = None) -> Model:
-    """The model of that name on that device; loaded once in a process.
+    """The model of that name on that device; loaded once in a process, and again where its files have changed.
 
     Args:
         name: "crossviz-mini", "open_clip:ARCH/TAG" or "open_clip:FOLDER".
@@ -82,13 +83,15 @@ def load_model(name: str = DEFAULT_MODEL, device: str | torch.device | None = No
         hint = f"Did you mean {' or '.join(close)}? " if close else ""
         raise UnknownModelError(f"There is no model '{name[:80]}'. {hint}{_listing()}")
     place = resolve_device(device)
-    key = (family.cache_key(name), str(place))
+    source, state = family.identity(name)
+    key = (family.name, source, str(place))
     with _lock:
         lock = _locks.setdefault(key, threading.Lock())
     with lock:
-        if key not in _loaded:
-            _loaded[key] = family.load(name, place)
-        return _loaded[key]
+        found = _loaded.get(key)
+        if found is None or found[0] != state:
+            found = _loaded[key] = (state, family.load(name, place))
+        return found[1]
 
 
 def unload_models() -> None:

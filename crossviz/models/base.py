@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -18,7 +19,7 @@ from crossviz.models.clip_tokens import Tokenized
 from crossviz.photo import Photo
 from crossviz.trace import EncodedImage, Trace
 
-__all__ = ["EncodedText", "Family", "Model", "ModelInfo", "resolve_device"]
+__all__ = ["EncodedText", "Family", "Model", "ModelInfo", "folder_state", "resolve_device"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,13 @@ class Family(Protocol):
         """The family's models; a choice of them unless `everything` is asked for."""
         ...
 
-    def cache_key(self, name: str) -> str:
-        """Two names with one key are the same model; a changed file gives another key."""
+    def identity(self, name: str) -> tuple[str, str]:
+        """Where the model comes from, the same for all names of it, and the state that its files are in.
+
+        Raises:
+            UnknownModelError: the family has no such model.
+            ModelUnavailableError: it can't be had here.
+        """
         ...
 
     def load(self, name: str, device: torch.device) -> "Model":
@@ -179,6 +185,12 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     if str(found).removesuffix(":0") not in {name.removesuffix(":0") for name in known}:
         raise DeviceError(f"The device '{found}' is not there: choose from {', '.join(known)}.")
     return torch.device("cpu") if found.type == "cpu" else found
+
+
+def folder_state(folder: Path) -> str:
+    """Changes when a file of the folder is written."""
+    files = sorted(path for path in folder.glob("*") if path.is_file())
+    return "\n".join(f"{path.name} {path.stat().st_mtime_ns} {path.stat().st_size}" for path in files)
 
 
 def _devices() -> list[str]:

@@ -50,7 +50,7 @@ def tokenize(tokenizer: Any, text: str, context_length: int | None = None) -> To
     if getattr(getattr(tokenizer, "tokenizer", None), "is_fast", False):
         return _fast(tokenizer, text, length)
     raise ModelError(
-        f"The tokenizer of this model ({type(tokenizer).__qualname__}) does not say which characters a token covers: "
+        f"The tokenizer of this model ({type(tokenizer).__name__}) does not say which characters a token covers: "
         "open_clip's own tokenizers and the fast ones of transformers do."
     )
 
@@ -78,7 +78,7 @@ def _byte_pair(tokenizer: Any, text: str, length: int) -> Tokenized:
     ids[0, : len(kept)] = torch.tensor([piece[0] for piece in kept])
     if safe == cleaned and not torch.equal(ids, tokenizer(text, context_length=length)):
         raise ModelError(
-            f"This model's {type(tokenizer).__qualname__} gives other tokens than its own pieces: it is set to drop "
+            f"This model's {type(tokenizer).__name__} gives other tokens than its own pieces: it is set to drop "
             "tokens, or is of a version of open_clip that is not known here."
         )
     return Tokenized(ids, tuple(range(len(kept))), make_caption(text, kept, cut=content[room:]))
@@ -94,8 +94,10 @@ def _fast(tokenizer: Any, text: str, length: int) -> Tokenized:
     for id_, name, (first, last) in zip(encoded["input_ids"], names, encoded["offset_mapping"], strict=True):
         covered = cleaned[first:last]
         first, last = first + len(covered) - len(covered.lstrip()), last - (len(covered) - len(covered.rstrip()))
-        place = (spans[first][0], spans[last - 1][1]) if first < last else (None, None)
-        content.append((id_, cleaned[first:last] or name, *place))
+        bare = first >= last or not name.strip("▁Ġ")  # a space by itself, which may claim the letter after it
+        content.append(
+            (id_, name, None, None) if bare else (id_, cleaned[first:last], spans[first][0], spans[last - 1][1])
+        )
     ids = tokenizer([text], context_length=length)
     row = ids[0].tolist()
     special = {*inner.all_special_ids, 0} if getattr(tokenizer, "strip_sep_token", False) else {*inner.all_special_ids}
@@ -112,7 +114,7 @@ def _fast(tokenizer: Any, text: str, length: int) -> Tokenized:
             pieces.append((id_, inner.convert_ids_to_tokens(id_), None, None))
         else:
             raise ModelError(
-                f"Token {position} of this model's {type(tokenizer).__qualname__} ({id_}) can't be found in the "
+                f"Token {position} of this model's {type(tokenizer).__name__} ({id_}) can't be found in the "
                 "caption: its tokenizer changes the text in a way that is not known here."
             )
         positions.append(position)

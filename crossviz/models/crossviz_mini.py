@@ -20,7 +20,7 @@ from crossviz.attention import CrossModalAttention
 from crossviz.capture import sites
 from crossviz.errors import ModelUnavailableError, UnknownModelError
 from crossviz.geometry import ImageView, PatchGrid
-from crossviz.models.base import EncodedText, Model, ModelInfo
+from crossviz.models.base import EncodedText, Model, ModelInfo, folder_state
 from crossviz.models.clip_tokens import Tokenized, tokenize
 from crossviz.models.pixels import Preprocess
 from crossviz.paths import assets_dir
@@ -50,10 +50,9 @@ class CrossvizMini:
         except ModelUnavailableError as error:
             return [_info(NAME, {}, available=False, reason=str(error))]
 
-    def cache_key(self, name: str) -> str:
+    def identity(self, name: str) -> tuple[str, str]:
         folder = self._folder(name)
-        stamps = [f"{path.name} {path.stat().st_mtime_ns}" for path in sorted(folder.glob("*")) if path.is_file()]
-        return "\n".join((str(folder), *stamps))
+        return str(folder), folder_state(folder)
 
     def load(self, name: str, device: torch.device) -> Model:
         folder = self._folder(name)

@@ -18,7 +18,7 @@ from crossviz.errors import UnsupportedMethodError
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.models.base import EncodedText, Model, ModelInfo
 from crossviz.models.clip_tokens import Tokenized, tokenize
-from crossviz.models.open_clip_load import Source, cache_key, infos, load, source_of
+from crossviz.models.open_clip_load import Source, identity, infos, load, source_of
 from crossviz.models.pixels import Preprocess
 from crossviz.models.vit_tower import VitTower, vit_tower
 from crossviz.photo import Photo
@@ -38,8 +38,8 @@ class OpenClip:
     def infos(self, everything: bool) -> list[ModelInfo]:
         return infos(everything)
 
-    def cache_key(self, name: str) -> str:
-        return cache_key(source_of(name))
+    def identity(self, name: str) -> tuple[str, str]:
+        return identity(source_of(name))
 
     def load(self, name: str, device: torch.device) -> Model:
         source = source_of(name)
@@ -161,8 +161,8 @@ class OpenClipModel(Model):
     def _need_tower(self) -> VitTower:
         if self._tower is None:
             raise UnsupportedMethodError(
-                f"No method here can explain {self.info.name}: {self._why_no_tower}. Choose a model with a plain "
-                "vision transformer, as open_clip:ViT-B-16/openai."
+                f"No method here can explain {self.info.name}: {self._why_no_tower}. Choose a model that "
+                "crossviz.models() lists."
             )
         return self._tower
 

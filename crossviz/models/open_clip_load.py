@@ -14,10 +14,10 @@ from torch import nn
 
 from crossviz import compat
 from crossviz.errors import ModelUnavailableError, UnknownModelError
-from crossviz.models.base import ModelInfo
+from crossviz.models.base import ModelInfo, folder_state
 from crossviz.models.hub import cached_weights, unreachable
 
-__all__ = ["Source", "cache_key", "infos", "load", "source_of"]
+__all__ = ["Source", "identity", "infos", "load", "source_of"]
 
 PREFIX = "open_clip:"
 CHOICE = (
@@ -83,12 +83,11 @@ def infos(everything: bool) -> list[ModelInfo]:
     return found
 
 
-def cache_key(source: Source) -> str:
-    """What tells two models apart: the architecture and tag, or the folder and when its files were written."""
+def identity(source: Source) -> tuple[str, str]:
+    """What tells two models apart: the architecture and tag, or the folder and the state of its files."""
     if source.folder is None:
-        return f"{source.arch}/{source.tag}"
-    files = sorted(path for path in source.folder.glob("*") if path.is_file())
-    return "\n".join((str(source.folder), *(f"{path.name} {path.stat().st_mtime_ns}" for path in files)))
+        return f"{source.arch}/{source.tag}", ""
+    return str(source.folder), folder_state(source.folder)
 
 
 def load(source: Source) -> tuple[nn.Module, Any]:

@@ -6,12 +6,13 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from crossviz import compat
 from crossviz.geometry import ImageView
 from crossviz.photo import Photo
 
 __all__ = ["Preprocess"]
 
-MAX_RESIZED = 1 << 26
+MAX_RESIZED = 1 << 24
 """Pixels of the resized photo, before it is cropped, up to which open_clip's own transform runs."""
 
 
@@ -23,16 +24,15 @@ class Preprocess:
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        from open_clip.transform import PreprocessCfg, image_transform_v2
-
+        transform = compat.import_open_clip().transform
         size = config.get("size", 224)
         # A size read from JSON is a list, which open_clip's PreprocessCfg can't take apart.
-        known = PreprocessCfg(**{**config, "size": tuple(size) if isinstance(size, list) else size})
+        known = transform.PreprocessCfg(**{**config, "size": tuple(size) if isinstance(size, list) else size})
         self.input_hw: tuple[int, int] = known.input_size[1:]
         self.resize_mode = known.resize_mode or "shortest"
         self._fill = int(known.fill_color or 0)
         self._resample = Image.Resampling.BILINEAR if known.interpolation == "bilinear" else Image.Resampling.BICUBIC
-        self._transform = image_transform_v2(known, is_train=False)
+        self._transform = transform.image_transform_v2(known, is_train=False)
 
     def view(self, source_wh: tuple[int, int]) -> ImageView:
         """Where a photo of that size lies in the model's input."""

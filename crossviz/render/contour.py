@@ -113,4 +113,5 @@ def half_mass_outlines(values: np.ndarray, *, smooth: bool = True, share: float 
     field = np.pad(field, 1, constant_values=min(0.0, level) - 1.0)
     x, y = (np.concatenate([[axis[0]], axis, [axis[-1]]]) for axis in (x, y))
     lines = contourpy.contour_generator(*np.meshgrid(x, y), field, name="serial").lines(level)
+    lines = [np.clip(line, 0.0, (gw, gh)) for line in lines]  # interpolation may round to an ulp beyond the edge
     return [line for line in lines if len(line) > 2 and np.ptp(line, axis=0).max() > 0]

@@ -222,6 +222,8 @@ def _colour_bar(figure: Figure, scale: Scale, cmap: str, opacity: float, left: f
     strip = np.round(table[:, :3] * alpha + grey * (1 - alpha)).astype(np.uint8)[None]
     axes.imshow(strip, extent=(0, 1, 0, 1), aspect="auto", interpolation="nearest")
     ticks = scale.ticks()
+    if any(len(_number(tick)) > 4 for tick in ticks[1:-1]):  # no room for long numbers between the ends
+        ticks = [ticks[0], *([0.0] if scale.signed else []), ticks[-1]]
     at = [float(scale.position_of_displayed(np.float64(tick))) for tick in ticks]
     at = [(t + 1) / 2 if scale.signed else t for t in at]
     axes.set(xlim=(0, 1), ylim=(0, 1), xticks=at, yticks=[])

@@ -24,7 +24,8 @@ For the display pixel in column i and row j, in double precision:
 
 Under the heat lies the photo as CSS `grayscale(1) brightness(0.7)` shows it. Around the smallest region that holds
 half of the map's mass runs a thin contour (`contour.half_mass`: its level, and the fixed lattice that defines it),
-drawn only where the level lies above the scale's start: below chance nothing is drawn, so nothing is outlined.
+drawn only where the level lies above the scale's start: below chance nothing is drawn, so nothing is outlined
+(signed maps: above 0.05 * vmax).
 Pixels that the model did not see (cut off by a centre crop) are darkened and hatched.
 """
 
@@ -46,6 +47,7 @@ from crossviz.render.contour import half_mass, half_mass_outlines, sample_axis
 from crossviz.render.scale import Scale
 
 __all__ = [
+    "CONTOUR_START",
     "contour_is_shown",
     "dim_photo",
     "display_rgba",
@@ -56,6 +58,8 @@ __all__ = [
     "unseen_boxes",
 ]
 
+CONTOUR_START = 0.05
+"""Share of a signed scale's end that the contour's level must exceed."""
 _BAND = 1 << 18  # pixels that are worked on at once: bounds the memory, and stays in the cache
 
 
@@ -212,9 +216,13 @@ def mark_unseen(photo: Image.Image, view: ImageView, *, dim: bool = False) -> Im
 
 
 def contour_is_shown(values: np.ndarray, scale: Scale, *, smooth: bool = True) -> bool:
-    """Whether the half-mass contour is drawn: its level lies above the scale's start (above 0 if signed)."""
+    """Whether the half-mass contour is drawn: its level lies above the scale's start, so that something is to be seen.
+
+    Signed maps: above `CONTOUR_START` of the scale's end, or every word without weight would be outlined noise.
+    """
     region = half_mass(values, smooth=smooth)
-    return region.mass > 0 and region.level * scale.factor > max(scale.vmin, 0.0)
+    start = CONTOUR_START * scale.vmax if scale.signed else max(scale.vmin, 0.0)
+    return region.mass > 0 and region.level * scale.factor > start
 
 
 def outlines_to_display(

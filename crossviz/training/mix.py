@@ -35,6 +35,7 @@ class MixWords:
 
     words: dict[str, dict[str, tuple[str, ...]]]  # set, class (ADE20K index or COCO name), words
     alike: dict[str, frozenset[str]]
+    foreign: dict[str, tuple[str, ...]]  # broad class, words that are absent where it is
 
     @classmethod
     def read(cls) -> "MixWords":
@@ -57,7 +58,8 @@ class MixWords:
             members = _split(group)
             for m in members:
                 alike[m].update(members)
-        return cls(words, {w: frozenset(a) for w, a in alike.items()})
+        foreign = {name: tuple(_split(text)) for name, text in raw["foreign"].items()}
+        return cls(words, {w: frozenset(a) for w, a in alike.items()}, foreign)
 
 
 @dataclass
@@ -66,17 +68,22 @@ class _Known:
 
     covers: dict[str, np.ndarray]
     absent: list[str]
+    foreign: list[str]
 
 
 class MixSampler:
     """Per picture four present and four absent words, alone or listed in a made-up caption.
 
+    Some words of the captions' vocabulary that the picture lacks ("dog" in a kitchen) are asked for too.
     Rare words are drawn more often (count to the power -1/2), and a word is drawn as absent about as often as it is
     drawn as present: a word that is only ever absent would learn to be always absent.
     """
 
-    def __init__(self, data: Path, tokenizer: Tokenizer, positives: int = 4, negatives: int = 4) -> None:
+    def __init__(
+        self, data: Path, tokenizer: Tokenizer, positives: int = 4, negatives: int = 4, foreign: int = 2
+    ) -> None:
         self.data, self.tokenizer, self.positives, self.negatives = data, tokenizer, positives, negatives
+        self.foreign = foreign
         self.words = MixWords.read()
         self.views = mix_views(data)
         self.known: dict[int, _Known] = {}
@@ -116,7 +123,9 @@ class MixSampler:
         for word in list(close):
             close |= self.words.alike.get(word, frozenset())
         every = {w for ws in words.values() for w in ws}
-        return _Known(covers, sorted(every - close))
+        names = {words[n][0] for n, _ in cache[photo.path]} | {w for n, _ in cache[photo.path] for w in words[n]}
+        foreign = [w for broad, ws in self.words.foreign.items() if broad not in names for w in ws]
+        return _Known(covers, sorted(every - close), foreign)
 
     def draw(self, rows: list[int], rng: random.Random) -> list[Sample]:
         """One sample for each of these views."""
@@ -129,6 +138,8 @@ class MixSampler:
         owed = [w for w in known.absent if self.drawn[w] > 0]
         absent = _weighted(owed, [float(self.drawn[w]) for w in owed], self.negatives, rng)
         self.drawn.subtract(absent)
+        foreign = [w for w in known.foreign if w not in absent]
+        absent += rng.sample(foreign, min(self.foreign, len(foreign)))
         asks = [(w, True) for w in present] + [(w, False) for w in absent]
         rng.shuffle(asks)
         size = 1 if rng.random() < 0.5 else rng.choice((2, 3))

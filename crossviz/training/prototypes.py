@@ -99,7 +99,7 @@ class PrototypeSampler:
         present: list[int] = []
         taken = np.zeros((COARSE_GRID, COARSE_GRID), bool)
         for _ in range(rng.choice((1, 1, 2))):
-            number = int(rng.choice(free))
+            number = self._class(free, rng)
             region = _blob(rng) & ~taken
             if region.sum() < 4 or any(self.alike[number, p] for p in present):
                 continue
@@ -119,6 +119,13 @@ class PrototypeSampler:
         if not sample.asks:
             return self._sample(row, rng)
         return sample
+
+    def _class(self, free: np.ndarray, rng: random.Random) -> int:
+        """One of the free classes; half of the time by an everyday broader word first, so that each counts alike."""
+        if rng.random() < 0.5:
+            everyday = np.intersect1d(free, np.fromiter(_BROADER[rng.choice(list(_BROADER))], int))
+            free = everyday if len(everyday) else free
+        return int(rng.choice(free))
 
     def _ask(self, sample: Sample, word: str, kind: int, cover: np.ndarray | None, rng: random.Random) -> None:
         ids = tuple(self.tokenizer(rng.choice(("", "a ", "the ")) + word)[0])

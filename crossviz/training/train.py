@@ -106,14 +106,16 @@ class Trainer:
                 groups.setdefault((rate, decay), []).append(p)
         return [{"params": p, "rate": r, "weight_decay": d, "lr": 0.0} for (r, d), p in groups.items()]
 
-    def _plan(self) -> list[dict]:
-        """The stage of every step."""
-        return [stage for stage in self.config["stage"] for _ in range(stage["steps"])]
-
-    def _rate(self, step: int, total: int) -> float:
-        settings = self.config["grounding"]
-        warm = min(1.0, (step + 1) / settings["warmup"])
-        return settings["lr"] * warm * (0.02 + 0.98 * (1 + math.cos(math.pi * step / total)) / 2)
+    def _plan(self) -> list[tuple[dict, float]]:
+        """Stage and learning rate of every step. The rate falls as a cosine, anew from each stage that names one."""
+        warmup, plan = self.config["grounding"]["warmup"], []
+        for lr, stages in _parts(self.config["stage"]):
+            total = sum(stage["steps"] for stage in stages)
+            part = [stage for stage in stages for _ in range(stage["steps"])]
+            for step, stage in enumerate(part):
+                cosine = 0.02 + 0.98 * (1 + math.cos(math.pi * step / total)) / 2
+                plan.append((stage, lr * min(1.0, (step + 1) / warmup) * cosine))
+        return plan
 
     def _draw(self, stage: dict, order: dict[str, Iterator[int]]) -> tuple[tuple[Tensor, Tensor], Batch]:
         samples: list[Sample] = []
@@ -142,16 +144,16 @@ class Trainer:
         params = [p for group in self.optimizer.param_groups for p in group["params"]]
         began, means = time.time() - self.seconds, []
         with ThreadPoolExecutor(1) as pool:
-            pending = pool.submit(self._draw, plan[min(self.step, len(plan) - 1)], order)
+            pending = pool.submit(self._draw, plan[min(self.step, len(plan) - 1)][0], order)
             while self.step < len(plan):
                 features, batch = pending.result()
-                stage = plan[self.step]
+                stage, rate = plan[self.step]
                 if self.step + 1 < len(plan):
-                    pending = pool.submit(self._draw, plan[self.step + 1], order)
+                    pending = pool.submit(self._draw, plan[self.step + 1][0], order)
                 self.clip.train()
                 self.attention.train()
                 for group in self.optimizer.param_groups:
-                    group["lr"] = self._rate(self.step, len(plan)) * group["rate"]
+                    group["lr"] = rate * group["rate"]
                 fine, coarse = (f.float() for f in features)
                 with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
                     maps = forward(self.clip, self.attention, (fine, coarse), batch, stage["grid"])
@@ -197,6 +199,16 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds = state["step"], state["seconds"]
             self.rng.seed(self.config["grounding"]["seed"] + self.step)
+
+
+def _parts(stages: list[dict]) -> list[tuple[float, list[dict]]]:
+    """Stages in parts, each beginning with a stage that names its learning rate."""
+    parts: list[tuple[float, list[dict]]] = []
+    for stage in stages:
+        if "lr" in stage:
+            parts.append((stage["lr"], []))
+        parts[-1][1].append(stage)
+    return parts
 
 
 def _paste(coarse: np.ndarray, sample: Sample) -> np.ndarray:

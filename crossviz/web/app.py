@@ -1,16 +1,18 @@
-"""Serving the page. Kept free of heavy imports: Gradio and the model load at the same time."""
+"""Serving the page. Kept free of heavy imports, so that a port that is taken is said at once."""
 
-import contextlib
 import os
 import socket
-import threading
 import time
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from crossviz.errors import CrossvizError
 
 if TYPE_CHECKING:
     import gradio as gr
+
+    from crossviz.explanation import Explanation
+    from crossviz.web.engine import Engine
 
 __all__ = ["build", "serve"]
 
@@ -19,12 +21,17 @@ DEFAULT_PORT = 7860
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def build(model: str = DEFAULT_MODEL, device: str | None = None, *, folders: bool = False) -> "gr.Blocks":
-    """The page as `gr.Blocks`, its first example explained already; see `crossviz.web.page.build`."""
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    from crossviz.web import page
-
-    return page.build(model, device, folders=folders)
+def build(
+    model: str = DEFAULT_MODEL,
+    device: str | None = None,
+    *,
+    folders: bool = False,
+    opening: "Explanation | None" = None,
+) -> "gr.Blocks":
+    """The page as `gr.Blocks`, its first example (or `opening`) explained already; see `crossviz.web.page.build`."""
+    page, engine = _modules(model, device, folders)
+    engine.explainer(model)
+    return page.build(engine, _opening(engine) if opening is None else opening)
 
 
 def serve(
@@ -46,30 +53,32 @@ def serve(
     """
     started = time.perf_counter()
     check_port(host, port)
-    threading.Thread(target=_load_early, args=(model, device), daemon=True).start()
-    page = build(model, device, folders=host in LOOPBACK)
-    from crossviz.web.page import launch
-
-    address = launch(page, host, port)
-    place = _load(model, device)
+    page, engine = _modules(model, device, host in LOOPBACK)
+    blocks = page.build(engine, _opening(engine))
+    address = page.launch(blocks, host, port)
+    engine.warm()
     seconds = time.perf_counter() - started
+    place = engine.explainer(model).device
     print(f"crossviz is ready at {address} ({model} on {place}, warm in {seconds:.1f} s)", flush=True)
     try:
-        page.block_thread()
+        blocks.block_thread()
     finally:
-        page.close()
+        blocks.close()
 
 
-def _load(model: str, device: str | None) -> str:
-    """Loads a model, or finds it loaded; the device that it is on."""
-    from crossviz.explainer import Explainer
+def _modules(model: str, device: str | None, folders: bool) -> "tuple[ModuleType, Engine]":
+    """The page's module and an engine; importing them takes seconds, so this file does it when asked to serve."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    from crossviz.web import page
+    from crossviz.web.engine import Engine
 
-    return Explainer(model, device).device
+    return page, Engine(model, device, folders=folders)
 
 
-def _load_early(model: str, device: str | None) -> None:
-    with contextlib.suppress(CrossvizError):  # `build` meets the same error and tells of it
-        _load(model, device)
+def _opening(engine: "Engine") -> "Explanation":
+    from crossviz.web.opening import opening
+
+    return opening(engine)
 
 
 def check_port(host: str, port: int) -> None:

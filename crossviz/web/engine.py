@@ -10,9 +10,10 @@ from crossviz.errors import ModelUnavailableError
 from crossviz.explainer import Explainer
 from crossviz.explanation import Explanation
 from crossviz.methods import MethodInfo, methods
-from crossviz.models import ModelInfo, models
+from crossviz.models import ModelInfo, families, models
 from crossviz.photo import load_photo
 from crossviz.trace import EncodedImage
+from crossviz.web.examples import examples
 from crossviz.words import check_caption
 
 __all__ = ["Engine"]
@@ -36,7 +37,7 @@ class Engine:
 
     def __init__(self, model: str, device: str | None = None, *, folders: bool = False) -> None:
         self.model = model
-        self._device = device
+        self.device = device
         self._folders = folders
         self._explainers: dict[str, Explainer] = {}
         self._images: OrderedDict[tuple[str, str], EncodedImage] = OrderedDict()
@@ -51,12 +52,13 @@ class Engine:
         """
         name = (model or self.model).strip()
         if name not in self._explainers:
-            if name != self.model and not self._folders and name not in self._listed():
+            family = name.partition(":")[0]
+            if name != self.model and not self._folders and family in families() and name not in self._listed():
                 raise ModelUnavailableError(
                     f"'{name[:80]}' is not on the list of this server, which loads no folders for its visitors: "
                     "choose a model from the list, or run crossviz on your own computer."
                 )
-            self._explainers[name] = Explainer(name, self._device)
+            self._explainers[name] = Explainer(name, self.device)
         return self._explainers[name]
 
     def loaded(self, model: str) -> Explainer | None:
@@ -110,6 +112,15 @@ class Engine:
                 next(steps)
             except StopIteration as done:
                 return done.value
+
+    def warm(self) -> None:
+        """Load the first model and explain the first example with it, so that no visitor waits for what is done once.
+
+        Raises:
+            ModelError, DeviceError: it can't be loaded.
+        """
+        first = examples()[0]
+        self.explain(str(first.photo), first.caption)
 
     def _keep(self, key: tuple[str, str], image: EncodedImage) -> None:
         tensors = [image.embedding, *image.features.values()]

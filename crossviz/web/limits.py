@@ -4,6 +4,7 @@ Gradio limits uploads (`max_file_size`) but no other request body, hands out any
 (`/file=http...`, `/proxy=`), and sets no security headers.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -73,17 +74,18 @@ class Limits:
 
         async def with_headers(message: Message) -> None:
             nonlocal started
+            if received > limit and not started:
+                return  # the handler's own answer to the body that it did not get
             if message["type"] == "http.response.start":
                 started = True
                 present = {name.lower() for name, _ in message["headers"]}
                 message["headers"] = [*message["headers"], *(h for h in _HEADERS if h[0] not in present)]
             await send(message)
 
-        try:
+        with contextlib.suppress(_TooLarge):
             await self._app(scope, counted, with_headers)
-        except _TooLarge:
-            if not started:
-                await _refuse(send, 413, too_large)
+        if received > limit and not started:
+            await _refuse(send, 413, too_large)
 
 
 def _is_proxy(path: str) -> bool:

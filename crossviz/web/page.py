@@ -22,7 +22,7 @@ from crossviz.errors import (
     PhotoError,
 )
 from crossviz.explanation import Explanation
-from crossviz.models import DEFAULT_MODEL, ModelInfo
+from crossviz.models import ModelInfo
 from crossviz.photo import MAX_BYTES, load_photo
 from crossviz.render.payload import viewer_payload
 from crossviz.web import viewer_css
@@ -54,31 +54,18 @@ def field_of(error: CrossvizError) -> str:
     return "model" if isinstance(error, (ModelError, DeviceError)) else "general"
 
 
-def build(
-    model: str = DEFAULT_MODEL,
-    device: str | None = None,
-    *,
-    folders: bool = False,
-    opening: Explanation | None = None,
-) -> gr.Blocks:
+def build(engine: Engine, opening: Explanation) -> gr.Blocks:
     """The page, complete: it opens with an explanation.
 
     Args:
-        model: the model chosen when the page opens; it is loaded here.
-        device: as for `Explainer`.
-        folders: whether visitors may name models by folders of this computer.
-        opening: what the page opens with; None explains the first example.
-
-    Raises:
-        ModelError, DeviceError: the model can't be loaded.
+        engine: answers what visitors ask. Its model need not be loaded yet; until it is, the lists of models and
+            methods are short, and each visit fills them when it is.
+        opening: what the page opens with.
     """
-    engine = Engine(model, device, folders=folders)
-    engine.explainer(model)
-    if opening is None:
-        first = examples()[0]
-        shown, opening = first.photo, engine.explain(str(first.photo), first.caption, model)
-    else:
-        shown = keep_photo(opening.photo)
+    model = engine.model
+    first = examples()[0]
+    shown = first.photo if opening.photo.name == first.photo.name else keep_photo(opening.photo)
+    ready = engine.loaded(model) is not None
 
     with gr.Blocks(title="crossviz", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         gr.HTML(_asset("header.html"), js_on_load=_asset("header.js"), apply_default_css=False, elem_id="cv-header")
@@ -107,18 +94,19 @@ def build(
                 explain = gr.Button("Explain", variant="primary", elem_id="cv-explain")
                 general = message("cv-general-error")
                 chosen = gr.Dropdown(
-                    choices=_model_choices(engine),
+                    choices=_model_choices(engine) if ready else [(model, model)],
                     value=model,
                     allow_custom_value=True,
                     label="Model",
                     elem_id="cv-model",
                 )
                 model_error = message("cv-model-error", control="#cv-model input")
-                model_about = message("cv-model-about", _about(engine, model), kind="about")
+                about = _about(engine, model) if ready else opening.provenance.notes[0]
+                model_about = message("cv-model-about", about, kind="about")
                 method = gr.Dropdown(
-                    choices=_method_choices(engine, model),
+                    choices=_method_choices(engine, model) if ready else [(opening.method_title, opening.method)],
                     value=opening.method,
-                    visible=len(engine.methods(model)) > 1,
+                    visible=ready and len(engine.methods(model)) > 1,
                     label="Method",
                     elem_id="cv-method",
                 )
@@ -184,6 +172,10 @@ def build(
                 method: gr.update(choices=choices, value=kept, visible=len(choices) > 1),
             }
 
+        def fill(method_name: str | None) -> dict[Any, Any]:
+            engine.explainer(model)
+            return {chosen: gr.update(choices=_model_choices(engine)), **new_model(model, method_name)}
+
         hidden = {"show_progress": "hidden", "api_visibility": "private"}
 
         def save(wanted: gr.EventData, explanation: Explanation | None) -> dict[Any, Any]:
@@ -216,6 +208,8 @@ def build(
         chosen.change(
             new_model, inputs=[chosen, method], outputs=[model_about, model_error, method], queue=False, **hidden
         )
+        if not ready:
+            page.load(fill, inputs=method, outputs=[chosen, model_about, model_error, method], **hidden)
     page.queue(default_concurrency_limit=4, max_size=64)
     return page
 

@@ -5,17 +5,23 @@ CROSSVIZ_RECORD=1     store the screens that are seen as the new baselines (`mak
 """
 
 import os
-import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import browser as chromium
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 from screens import Album
-from watched import Watched
+from watched import Watched, free_port, ready
+
+from crossviz.explanation import Explanation
+from crossviz.render.html import standalone_page
+from crossviz.render.payload import viewer_payload
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach a hub; read when huggingface_hub is imported
+_cache = tempfile.TemporaryDirectory(prefix="crossviz-tests-")
+os.environ["XDG_CACHE_HOME"] = _cache.name  # nothing is left in the user's home, and nothing is taken from it
 
 CONTEXT = {
     "reduced_motion": "reduce",
@@ -52,19 +58,17 @@ def visit(browser: Browser) -> Iterator:
         context.close()
 
 
-def ready(page: Page) -> None:
-    """Until the viewer has drawn and the browser has painted."""
-    page.wait_for_selector(".cv-viewer[data-ready]")
-    page.evaluate(
-        "async () => { await document.fonts.ready;"
-        " await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))); }"
-    )
+@pytest.fixture
+def show(visit):
+    """`show(explanation, **context options)`: its standalone page, as `save("x.html")` writes it."""
 
+    def open_view(explanation: Explanation, **options) -> Watched:
+        watched = visit(**options)
+        watched.page.set_content(standalone_page(viewer_payload(explanation)).decode())
+        ready(watched.page)
+        return watched
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return open_view
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,14 @@ def meadow(
 ) -> Explanation:
     """Cross-attention with a null key, each word a soft spot, its heads shifted a little against each other."""
     if spots is None:
-        spots = {"dog": DOG, "black": DOG, "frisbee": FRISBEE, "red": FRISBEE, "sky": SKY, "catches": (0.5, 0.5, 0.2, 0.2, 0.45)}
+        spots = {
+            "dog": DOG,
+            "black": DOG,
+            "frisbee": FRISBEE,
+            "red": FRISBEE,
+            "sky": SKY,
+            "catches": (0.5, 0.5, 0.2, 0.2, 0.45),
+        }
     grid = PatchGrid(16, 16) if crop else PatchGrid(16, 24)
     view = ImageView.shortest(size_wh, (256, 256)) if crop else ImageView.squash(size_wh, (256, 384))
     words = factories.caption(text, read=read)

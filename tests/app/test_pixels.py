@@ -1,20 +1,19 @@
 """What the viewer draws and says is what Python computes: the same bytes, levels, ticks and texts."""
 
 import base64
-import json
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scenes import meadow, shares
 
 from crossviz.explanation import Explanation
 from crossviz.render import colour
 from crossviz.render.contour import half_mass, half_mass_outlines
-from crossviz.render.html import standalone_page
-from crossviz.render.overlay import display_rgba
+from crossviz.render.overlay import dim_photo, display_rgba
 from crossviz.render.payload import dequantise, viewer_payload
-from crossviz.render.scale import shared_scale, word_scale
+from crossviz.render.scale import Scale, shared_scale, word_scale
 
 READ = """async ([word, layer, head, smooth, own, opacity, cmap, width, height]) => {
   const { payload, field } = crossvizView.view();
@@ -33,19 +32,6 @@ CANVAS = """() => {
 }"""
 
 
-@pytest.fixture
-def show(visit):
-    """`show(explanation)`: its standalone page, as `save("x.html")` writes it."""
-
-    def open_view(explanation: Explanation, **options):
-        watched = visit(**options)
-        watched.page.set_content(standalone_page(viewer_payload(explanation)).decode())
-        watched.page.wait_for_selector(".cv-viewer[data-ready]")
-        return watched
-
-    return open_view
-
-
 def rgba(text: str, width: int, height: int) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)
 
@@ -62,6 +48,19 @@ def sent(explanation: Explanation, layer: int | None, head: int | None) -> np.nd
     return maps.sum((0, 1)) if explanation.map.reduce == "sum" else maps.mean((0, 1))
 
 
+def part_scale(explanation: Explanation, one_layer: bool, one_head: bool, shared: Scale) -> Scale:
+    """Parts of a sum share a scale of their own, which ends at the largest part of that kind."""
+    if explanation.map.reduce == "mean":
+        return shared
+    layers, heads = explanation.map.per_head.shape[:2]
+    parts = [
+        sent(explanation, layer, head)
+        for layer in (range(layers) if one_layer else [None])
+        for head in (range(heads) if one_head else [None])
+    ]
+    return shared_scale(np.stack(parts), explanation.unit, signed=explanation.map.signed)
+
+
 @pytest.mark.parametrize(
     ("explanation", "layer", "head"),
     [
@@ -71,8 +70,17 @@ def sent(explanation: Explanation, layer: int | None, head: int | None) -> np.nd
         (meadow(layers=3), 1, None),
         (shares(3, 4), None, None),
         (shares(3, 4), 2, 1),
+        (shares(3, 4), 1, None),
     ],
-    ids=["mean", "portrait, one head", "centre crop", "one layer", "signed, summed", "signed, one head"],
+    ids=[
+        "mean",
+        "portrait, one head",
+        "centre crop",
+        "one layer",
+        "signed, summed",
+        "signed, one head",
+        "signed, one layer",
+    ],
 )
 @pytest.mark.parametrize("smooth", [True, False], ids=["smooth", "patches"])
 def test_heat_has_the_bytes_of_the_reference(show, explanation, layer, head, smooth):
@@ -84,12 +92,12 @@ def test_heat_has_the_bytes_of_the_reference(show, explanation, layer, head, smo
     ]:
         values = sent(explanation, layer, head)[word]
         scale = shared_scale(sent(explanation, None, None), chart.unit, signed=chart.signed)
+        if layer is not None or head is not None:
+            scale = part_scale(explanation, layer is not None, head is not None, scale)
         scale = word_scale(values, scale) if own else scale
         names = colour.DIVERGING if chart.signed else colour.SEQUENTIAL
         name = names[0] if cmap is None else names[cmap]
-        wanted = display_rgba(
-            values, scale, size, view=explanation.view, smooth=smooth, opacity=opacity, cmap=name
-        )
+        wanted = display_rgba(values, scale, size, view=explanation.view, smooth=smooth, opacity=opacity, cmap=name)
         seen = rgba(page.evaluate(READ, [word, layer, head, smooth, own, opacity, name, *size]), *size)
         # vmax travels with seven digits, so an index that lies within 1e-6 of a rounding edge may fall the other way.
         differ = (seen != wanted).any(axis=-1)
@@ -106,7 +114,9 @@ def test_canvas_holds_what_was_drawn(show):
     seen = rgba(text, width, height).astype(int)
     word = next(word.index for word in explanation.words if word.text == "frisbee")
     scale = shared_scale(sent(explanation, None, None), "probability")
-    wanted = display_rgba(sent(explanation, None, None)[word], scale, (width, height), view=explanation.view).astype(int)
+    wanted = display_rgba(sent(explanation, None, None)[word], scale, (width, height), view=explanation.view).astype(
+        int
+    )
     assert (width, height) == (512, 341)
     assert (np.abs(seen[..., 3] - wanted[..., 3]) <= 1).all()
     assert wanted[..., 3].max() > 200
@@ -158,12 +168,16 @@ def test_a_word_below_chance_has_no_outline(show):
     assert page.evaluate("w => crossvizView.view().field.outline(w, null, null, true)", zebra) == []
 
 
-@pytest.mark.parametrize("explanation", [meadow(), meadow("a zebra", {}), shares(2, 2)], ids=["found", "floor", "signed"])
+@pytest.mark.parametrize(
+    "explanation", [meadow(), meadow("a zebra", {}), shares(2, 2)], ids=["found", "floor", "signed"]
+)
 def test_ticks_are_those_of_the_figure(show, explanation):
     page = show(explanation).page
     chart = explanation.map
     scale = shared_scale(sent(explanation, None, None), chart.unit, signed=chart.signed)
-    seen = page.evaluate("() => { const f = crossvizView.view().field; return CrossvizViewer.barTicks(f.scaleFor([], false)); }")
+    seen = page.evaluate(
+        "() => { const f = crossvizView.view().field; return CrossvizViewer.barTicks(f.scaleFor([])); }"
+    )
     assert seen == pytest.approx(scale.ticks(), rel=1e-5)
 
 
@@ -172,7 +186,9 @@ def test_null_mass_is_that_of_the_explanation(show):
     page = show(explanation).page
     for layer, head in ((None, None), (1, None), (None, 2), (0, 3)):
         for word in explanation.words:
-            seen = page.evaluate("([w, l, h]) => crossvizView.view().field.nullMass(w, l, h)", [word.index, layer, head])
+            seen = page.evaluate(
+                "([w, l, h]) => crossvizView.view().field.nullMass(w, l, h)", [word.index, layer, head]
+            )
             assert seen == pytest.approx(explanation.null_mass(word=word.index, layer=layer, head=head), abs=1e-5)
 
 
@@ -188,11 +204,7 @@ def test_photo_is_dimmed_for_the_download_as_in_the_figure(show):
           CrossvizViewer.dimPhoto(ctx, rows.length, 1);
           return Array.from(ctx.getImageData(0, 0, rows.length, 1).data);
         }""",
-        json.loads(json.dumps(colours.tolist())),
+        colours.tolist(),
     )
-    from PIL import Image
-
-    from crossviz.render.overlay import dim_photo
-
     wanted = np.asarray(dim_photo(Image.fromarray(colours[None])))[0].astype(int)
     assert np.abs(np.array(seen).reshape(-1, 4)[:, :3] - wanted).max() <= 1

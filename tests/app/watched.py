@@ -1,10 +1,16 @@
 """A page whose console, dialogs and requests are kept, so that a test can say that nothing went wrong unseen."""
 
+import socket
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import axe_core_python
 from playwright.sync_api import Page
 
-__all__ = ["Watched"]
+__all__ = ["AXE", "Watched", "free_port", "ready"]
+
+AXE = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text("utf-8")
+"""axe-core: defines `axe` in a page."""
 
 
 class Watched:
@@ -34,3 +40,18 @@ class Watched:
         assert self.errors == []
         assert self.dialogs == []
         assert self.hosts <= {"127.0.0.1"}
+
+
+def ready(page: Page) -> None:
+    """Until the viewer has drawn and the browser has painted."""
+    page.wait_for_selector(".cv-viewer[data-ready]")
+    page.evaluate(
+        "async () => { await document.fonts.ready;"
+        " await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))); }"
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from PIL import Image
 
+import crossviz
 import crossviz.cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,11 +116,28 @@ def test_every_command_and_option_is_documented():
             assert not long or any(f"`{option}`" in text or f" {option} " in text for option in spelled), long
 
 
+def test_the_tour_in_the_readme_runs(tmp_path, monkeypatch):
+    (tour,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    shutil.copy(ROOT / "assets" / "examples" / "cat.jpg", tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(tour, names)
+    assert names["ex"].words[2].text == "dog"
+    assert names["ex"].caption.phrase("red frisbee") == names["ex"].caption.phrase(span=(22, 33))
+    assert crossviz.load("dog.crossviz.html") == names["ex"]
+    assert Image.open("frisbee.png").size == (451, 300)
+
+
 def test_links_in_the_documents_lead_somewhere():
     for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "assets").rglob("*.md")):
         for target in re.findall(r"\]\(([^)#]+)", document.read_text(encoding="utf-8")):
             if not target.startswith("https://"):
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_no_document_has_a_place_left_to_fill():
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "assets").rglob("*.md")):
+        assert not re.search(r"@@|TODO|TBD|XXX|FIXME", document.read_text(encoding="utf-8")), document
 
 
 def ignored_by_docker(path: str) -> bool:

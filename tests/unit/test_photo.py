@@ -4,7 +4,6 @@ import io
 import os
 import pickle
 import struct
-import time
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -322,9 +321,7 @@ class TestTooLarge:
         )
         assert len(bomb) < 23_000
         tracemalloc.start()
-        start = time.perf_counter()
         text = sentence(bomb)
-        assert time.perf_counter() - start < 0.25
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
         tracemalloc.stop()
         assert "13300 x 13300" in text

@@ -30,6 +30,7 @@
       this._maps = payload.maps ? { ...payload.maps, bytes: bytes(payload.maps.data) } : null;
       this.hasHeads = Boolean(this._maps) && this.layers.length * this.heads > 1;
       this._cache = new Map();
+      this._tops = {};
     }
 
     _decode(block, index) {
@@ -103,9 +104,40 @@
       });
     }
 
-    /** Where a map ends on the colour scale: the caption's shared end, or its own. */
-    scaleFor(values, own) {
-      const shared = { vmin: this.signed ? -this.vmax : this.vmin, vmax: this.vmax, signed: this.signed };
+    /** Whether a choice of layer or head has a scale of its own kind: single parts of a sum are far smaller than it. */
+    groups(layer, head) {
+      return this.sum && Boolean(this._maps) && (layer ?? head ?? null) !== null;
+    }
+
+    /** The largest absolute value of any word in any part of the sum of the same kind: one head, or one layer, ... */
+    _groupMax(oneLayer, oneHead) {
+      const key = `${oneLayer}.${oneHead}`;
+      if (this._tops[key] !== undefined) return this._tops[key];
+      let top = 0;
+      if (oneLayer && oneHead) {
+        this._maps.offset.forEach((low, i) => {
+          top = Math.max(top, Math.abs(low), Math.abs(low + this._maps.scale[i]));
+        });
+      } else {
+        for (const l of oneLayer ? this.layers.keys() : [null]) {
+          for (const h of oneHead ? Array(this.heads).keys() : [null]) {
+            for (let word = 0; word < this.words; word++) {
+              for (const v of this.values(word, l, h)) top = Math.max(top, Math.abs(v));
+            }
+          }
+        }
+      }
+      this._tops[key] = top * this.factor || this.vmax;
+      return this._tops[key];
+    }
+
+    /**
+     * Where a map lies on the colour scale: the end that all words share (and, of a sum's parts, all parts of the same
+     * kind), or with `own` the map's own end.
+     */
+    scaleFor(values, { layer = null, head = null, own = false } = {}) {
+      const vmax = this.groups(layer, head) ? this._groupMax(layer !== null, head !== null) : this.vmax;
+      const shared = { vmin: this.signed ? -vmax : this.vmin, vmax, signed: this.signed };
       if (!own) return shared;
       let top = this.signed ? 0 : this.vmin;
       for (const v of values) top = Math.max(top, (this.signed ? Math.abs(v) : v) * this.factor);
@@ -117,7 +149,7 @@
     outline(word, layer, head, smooth) {
       return this._remember(`o${word}.${layer}.${head}.${smooth}`, () => {
         const { half } = this.stats(word, layer, head, smooth);
-        if (!half.mass || half.level * this.factor <= Math.max(this.vmin, 0)) return [];
+        if (!half.mass || half.level * this.factor <= (this.signed ? 0.05 * this.vmax : this.vmin)) return [];
         const values = this.values(word, layer, head);
         return smooth
           ? smoothOutline(values, this.gh, this.gw, half.level)

@@ -5,6 +5,7 @@
   const { el, percent, amount, hint } = CV;
 
   const RANKED = 5; // words listed for a patch
+  const NOTHING = 0.8; // from here on a word says that it found nothing; between half and this it is not sure
 
   const DEFINE = {
     found: "Every word may look at the patches of the picture or at one extra key that stands for “nothing in this picture” (the null key). Found is the share that went to the picture.",
@@ -22,11 +23,12 @@
     const absent = nullMass !== null && nullMass > CV.ABSENT;
     const found = nullMass === null ? null : percent(1 - nullMass);
     let headline = null;
-    if (absent) headline = `looked, and found nothing here (null ${percent(nullMass)})`;
+    if (nullMass !== null && nullMass >= NOTHING) headline = `looked, and found nothing here (null ${percent(nullMass)})`;
+    else if (absent) headline = `not sure that it is here (null ${percent(nullMass)})`;
     else if (found) headline = `found: ${found} of its attention is on the picture`;
     const half = stats.half.mass ? percent(stats.half.area) : null;
     const below = field.isProbability && stats.peak < 1;
-    return { absent, found, headline, half, below, peak: amount(stats.peak, field) };
+    return { absent, nothing: nullMass !== null && nullMass >= NOTHING, found, headline, half, below, peak: amount(stats.peak, field) };
   }
 
   /** One sentence for the live region. */
@@ -34,7 +36,7 @@
     const said = sentences(field, nullMass, stats);
     const parts = [`${word}:`];
     if (said.headline) parts.push(`${said.headline}.`);
-    if (!said.absent && said.half) parts.push(`Half of its attention lies in ${said.half} of the picture.`);
+    if (!said.nothing && said.half) parts.push(`Half of its attention lies in ${said.half} of the picture.`);
     if (said.below) parts.push("Below chance everywhere.");
     else parts.push(field.isProbability ? `Peak ${said.peak} chance.` : `Largest share ${said.peak}.`);
     return parts.join(" ");
@@ -42,7 +44,7 @@
 
   function readout() {
     const name = el("bdi");
-    const title = el("h3", { class: "cv-title" }, name);
+    const title = el("h2", { class: "cv-title" }, name);
     const headline = el("p", { class: "cv-headline" });
     const level = el("span");
     const share = el("b", { class: "cv-figure" });
@@ -78,7 +80,7 @@
       const figure = (value, after) => [el("b", { class: "cv-figure", text: value }), el("span", { text: ` ${after}` })];
       list.replaceChildren(
         ...[
-          !said.absent && said.half && row("half of it lies in", DEFINE.half, ...figure(said.half, "of the picture")),
+          !said.nothing && said.half && row("half of it lies in", DEFINE.half, ...figure(said.half, "of the picture")),
           field.isProbability
             ? row("peak", DEFINE.peak, ...(said.below ? ["below chance everywhere"] : figure(said.peak, "chance")))
             : row("largest share", DEFINE.top, ...figure(said.peak, "")),
@@ -113,7 +115,7 @@
 
   /** The ranked list of the words that look at one patch. Its rows are always there, so that nothing jumps. */
   function patchList() {
-    const title = el("h3", { class: "cv-label" });
+    const title = el("h2", { class: "cv-label" });
     const rows = Array.from({ length: RANKED }, () => {
       const bar = el("i", { class: "cv-rank-bar" });
       const name = el("bdi", { class: "cv-rank-name" });

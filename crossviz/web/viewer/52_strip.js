@@ -75,7 +75,7 @@
 
     /** @param state {word or null, layer, head (pinned), preview: [layer, head] or null, own, cmap} */
     const every = layered ? "Every layer and head" : "Every head";
-    const title = el("h3", { class: "cv-label", text: every });
+    const title = el("h2", { class: "cv-label", text: every });
 
     function paint({ word, text, layer, head, preview, own, cmap, opacity }) {
       for (const { cell, canvas, layer: l, head: h, label } of cells) {
@@ -86,7 +86,7 @@
         let about = name;
         if (word !== null) {
           const values = field.values(word, l, h);
-          const scale = field.scaleFor(own ? values : null, own);
+          const scale = field.scaleFor(values, { layer: l, head: h, own });
           const table = CV.packedTable(cmap, few ? opacity : 1, scale.signed);
           const image = new ImageData(field.gw, field.gh);
           const pixels = new Uint32Array(image.data.buffer);
@@ -105,7 +105,8 @@
         if (preview && preview[0] === l && preview[1] === h) said.textContent = about;
       }
       if (!preview) said.textContent = idle;
-      title.textContent = word === null ? every : `${every}, for \u201c${text}\u201d`;
+      const scale = field.sum ? " on their own scale" : "";
+      title.textContent = word === null ? every : `${every}${scale}, for \u201c${text}\u201d`;
     }
 
     const node = el(

@@ -5,7 +5,7 @@
   const { el } = CV;
 
   const BACKING = 512; // pixels of the heat canvas's long side; CSS scales it to the photo
-  const STAGE_ASPECT = [0.86, 2]; // the stage keeps within these; a taller or wider photo is centred in it
+  const STAGE_ASPECT = [0.86, 2.4]; // the stage keeps within these; a taller or wider photo is centred in it
 
   /** Colours that the canvases need, read from the design variables. */
   function palette(node) {
@@ -32,7 +32,7 @@
     const options = { ...size, smooth: state.smooth, opacity: state.opacity, cmap: state.cmap };
     const one = (word) => {
       const values = field.values(word, state.layer, state.head);
-      return { values, scale: field.scaleFor(values, state.own) };
+      return { values, scale: field.scaleFor(values, state) };
     };
     if (words.length === 1) {
       const { values, scale } = one(words[0].word);

@@ -122,7 +122,7 @@
     let y = top + height + Math.round(unit * 0.9);
     if (words.length) {
       const values = field.values(words[0].word, state.layer, state.head);
-      const scaleNow = field.scaleFor(values, state.own);
+      const scaleNow = field.scaleFor(values, state);
       const bar = document.createElement("canvas");
       Object.assign(bar, { width: Math.round(full * 0.6), height: Math.round(unit * 0.8) });
       const rgb = words.length > 1 ? [255, 255, 255] : null;
@@ -136,7 +136,7 @@
         ctx.fillText(figure(tick), margin + t * bar.width, y + bar.height + unit * 0.75);
       }
       ctx.textAlign = "left";
-      ctx.fillText(CV.barLabel(field, state.own, words.length), margin + bar.width + unit, y + bar.height / 2);
+      ctx.fillText(CV.barLabel(field, state, words.length), margin + bar.width + unit, y + bar.height / 2);
       y += barHeight;
     }
     ctx.font = small;

@@ -7,9 +7,10 @@
 
   const MOST_HELD = 6; // as many as there are hues that people with any colour vision tell apart
 
-  function barLabel(field, own, words) {
+  function barLabel(field, { own, layer, head }, words) {
     if (own && words > 1) return "each word scaled to itself";
-    const unit = field.isProbability ? "× chance" : field.unit;
+    let unit = field.isProbability ? "× chance" : field.unit;
+    if (field.groups(layer, head)) unit += layer === null || head === null ? ", of one part of the sum" : ", of single heads";
     return own ? `${unit}, scaled to this word alone` : unit;
   }
 
@@ -20,7 +21,7 @@
     const label = el("p", { class: "cv-label" });
     const node = el("div", { class: "cv-colourbar", role: "img" }, label, canvas, ticks);
     function paint(field, scale, state, words, ground) {
-      const text = barLabel(field, state.own, words);
+      const text = barLabel(field, state, words);
       label.textContent = field.isProbability && !state.own ? `${text} (1 = looks everywhere alike)` : text;
       CV.paintBar(canvas, {
         cmap: state.cmap,
@@ -196,7 +197,7 @@
       if (!options.onSave) return [button("Save as PNG", view)];
       const format = CV.select("Save", [["view", "this view, PNG"], ...options.formats], "view", () => undefined, "cv-save");
       const save = button("Save", () => (format.control.value === "view" ? view() : options.onSave(format.control.value)));
-      return [format.node, save];
+      return [el("div", { class: "cv-saving" }, format.node, save)];
     }
 
     function paint({ heat = false, say = false, sayPatch = false }) {
@@ -215,7 +216,7 @@
       const nullOf = (word) => field.nullMass(word, now.layer, now.head);
       if (heat) {
         const first = active.length ? field.values(active[0].word, now.layer, now.head) : null;
-        bar.paint(field, field.scaleFor(first || [], now.own && first !== null), now, active.length, stage.colours().ground);
+        bar.paint(field, field.scaleFor(first || [], { ...now, own: now.own && first !== null }), now, active.length, stage.colours().ground);
         if (!active.length) readout.none(field, figure(payload.similarity).replace("-", "\u2212"));
         else if (active.length === 1) readout.one(text(active[0].word), field, nullOf(active[0].word), statsOf(active[0].word));
         else readout.many(active.map(({ word, hue }) => ({ text: text(word), hue, nullMass: nullOf(word), stats: statsOf(word) })), field);
@@ -240,7 +241,7 @@
         if (word.truncated) return;
         const values = field.values(index, now.layer, now.head);
         const value = values[row * field.gw + col] * field.factor;
-        const t = CV.position(value, field.scaleFor(values, now.own));
+        const t = CV.position(value, field.scaleFor(values, now));
         looks[index] = Math.max(0, t);
         if (t > 0) list.push({ text: word.text, value, t });
       });
@@ -283,8 +284,10 @@
       items.push(["Note", "The caption is longer than the model reads: the struck words were cut off."]);
     }
     const list = el("dl", { class: "cv-about" });
-    for (const [term, value] of items) {
-      if (value) list.append(el("div", {}, el("dt", { text: term }), el("dd", { text: value })));
+    let last = null;
+    for (const [term, value] of items.filter(([, text]) => text)) {
+      list.append(el("div", {}, el("dt", { text: term === last ? "" : term }), el("dd", { text: value })));
+      last = term;
     }
     return el("section", { class: "cv-notes", "aria-label": "How this picture was made" }, list);
   }

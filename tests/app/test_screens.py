@@ -1,0 +1,87 @@
+"""The screens, compared with stored pictures (see screens.py). What they show does not depend on any weights.
+
+After a change that is meant: look at tests/app/report/index.html, then record with `make screenshots`.
+"""
+
+import pytest
+from scenes import DOG, FRISBEE, SKY, meadow, shares
+from watched import free_port
+
+from crossviz.web.app import build
+from crossviz.web.page import launch
+
+LONG = (
+    "A black dog runs across a wide green meadow under a pale blue sky and jumps as high as it can to catch the red "
+    "frisbee that somebody whom we do not see has thrown, while a zebra and two cats are nowhere in the picture at all."
+)
+
+
+def hold(page, *words):
+    for word in words:
+        page.locator(".cv-chip", has_text=word).first.click()
+    page.mouse.move(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "explanation", "words", "point", "options"),
+    [
+        ("word-1000-light", meadow(), ["frisbee"], None, {"width": 1000, "color_scheme": "light"}),
+        ("absent-1000-dark", meadow(), ["zebra"], None, {"width": 1000, "color_scheme": "dark"}),
+        ("three-words-768-dark", meadow(), ["dog", "frisbee", "sky"], DOG, {"width": 768, "color_scheme": "dark"}),
+        (
+            "forty-words-portrait-390-light",
+            meadow(LONG, {"dog": DOG, "frisbee": FRISBEE, "sky": SKY}, size_wh=(480, 720)),
+            ["frisbee"],
+            None,
+            {"width": 390, "color_scheme": "light"},
+        ),
+        (
+            "right-to-left-crop-untrained-1280-light",
+            meadow("كلب يقفز ليمسك القرص", {"كلب": DOG, "القرص": FRISBEE}, crop=True, trained=False),
+            ["كلب"],
+            None,
+            {"width": 1280, "color_scheme": "light"},
+        ),
+        ("panorama-cut-1280-dark", meadow(size_wh=(1200, 260), read=7), ["dog"], None, {"color_scheme": "dark"}),
+        ("signed-heads-1280-light", shares(12, 12), ["dog"], None, {"color_scheme": "light"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_viewer(show, album, name, explanation, words, point, options):
+    page = show(explanation, **options).page
+    hold(page, *words)
+    if point:
+        box = page.locator(".cv-frame").bounding_box()
+        page.mouse.move(box["x"] + point[0] * box["width"], box["y"] + point[1] * box["height"])
+    page.wait_for_timeout(100)  # the strip of heads is drawn in the next frame
+    album.check(page, name)
+
+
+@pytest.fixture(scope="module")
+def meadow_app():
+    """The app, opened with a drawn explanation instead of the first example."""
+    page = build(opening=meadow())
+    yield launch(page, "127.0.0.1", free_port())
+    page.close(verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [(390, "light"), (390, "dark"), (768, "light"), (1280, "light"), (1280, "dark"), (1600, "light")],
+)
+def test_page(meadow_app, visit, album, width, scheme):
+    watched = visit(meadow_app, width=width, color_scheme=scheme)
+    watched.page.wait_for_function("[...document.images].every((image) => image.complete)")
+    watched.page.wait_for_timeout(200)
+    album.check(watched.page, f"page-{width}-{scheme}")
+    watched.assert_quiet()
+
+
+def test_page_with_an_error(meadow_app, visit, album):
+    page = visit(meadow_app, color_scheme="light").page
+    page.fill("#cv-caption textarea", "")
+    page.click("#cv-explain")
+    page.wait_for_selector(".cv-stale:visible")
+    page.evaluate("document.activeElement.blur()")
+    page.mouse.move(0, 0)
+    album.check(page, "page-error-1280-light")

@@ -1,0 +1,149 @@
+"""The server around the page: what it refuses, what it hands out, how it starts and how it says that it can't."""
+
+import http.client
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from watched import free_port
+
+import crossviz
+from crossviz.errors import CrossvizError
+from crossviz.web.app import check_port
+from crossviz.web.limits import MAX_JSON_BYTES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def request(app: str, method: str, path: str, body=None, headers=None) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection(urlsplit(app).netloc, timeout=20)
+    try:
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    except (BrokenPipeError, ConnectionResetError):  # the server closed before the whole body was sent
+        return 413, {}, b""
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/run/predict"])
+def test_large_bodies_are_refused(app, path):
+    body = b'{"data": ["' + b"a" * MAX_JSON_BYTES + b'"]}'
+    status, _, said = request(app, "POST", path, body, {"content-type": "application/json"})
+    assert status == 413
+    assert b"larger than" in said or said == b""
+
+
+def test_large_bodies_of_unknown_length_are_refused(app):
+    pieces = (b"a" * 65536 for _ in range(40))
+    status, _, _ = request(app, "POST", "/gradio_api/queue/join", pieces, {"content-type": "application/json"})
+    assert status == 413
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=http://127.0.0.1:1/",
+        "/gradio_api/file=https://example.org/a.png",
+        "/gradio_api/proxy=http://127.0.0.1:1/",
+        "/file=HTTP://127.0.0.1:1/",
+    ],
+)
+def test_nothing_is_fetched_for_others(app, path):
+    status, _, said = request(app, "GET", path)
+    assert status == 403
+    assert b"own files only" in said
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", str(ROOT / "pyproject.toml"), str(Path(crossviz.__file__))])
+def test_files_of_the_server_stay_there(app, path):
+    status, _, said = request(app, "GET", f"/gradio_api/file={path}")
+    assert status in (403, 404)
+    assert Path(path).read_bytes()[:40] not in said
+
+
+def test_headers_forbid_the_rest(app):
+    status, headers, _ = request(app, "GET", "/")
+    assert status == 200
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'self'" in headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/monitoring/summary", "/monitoring/summary", "/docs", "/gradio_api/runs"])
+def test_what_nobody_needs_is_off(app, path):
+    status, headers, said = request(app, "GET", path)
+    assert status >= 400 or (b"total_requests" not in said and b"swagger" not in said.lower())
+    assert "location" not in headers
+
+
+def test_nothing_is_offered_as_an_api(app):
+    status, _, said = request(app, "GET", "/gradio_api/info")
+    assert status == 200
+    assert b'"named_endpoints":{}' in said.replace(b" ", b"")
+
+
+def test_a_port_that_is_taken_is_named():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(CrossvizError, match=rf"Port {port} .*--port {port + 1}"):
+            check_port("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 0), ("127.0.0.1", 70000), ("no.such.host.invalid", 7860)])
+def test_addresses_that_cannot_be(host, port):
+    with pytest.raises(CrossvizError):
+        check_port(host, port)
+
+
+def test_the_app_starts_says_so_in_one_line_and_answers():
+    if os.environ.get("CROSSVIZ_TEST_MODEL"):
+        command = f"from crossviz.web.app import serve; serve(port={{}}, model={os.environ['CROSSVIZ_TEST_MODEL']!r})"
+        arguments = ["-c", command]
+    else:
+        arguments = ["app.py"]
+    port = free_port()
+    arguments = [argument.format(port) for argument in arguments]
+    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port)}
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        line = process.stdout.readline()
+        assert re.fullmatch(rf"crossviz is ready at http://127\.0\.0\.1:{port} \(.* on \w+, warm in [\d.]+ s\)\n", line)
+        start = time.perf_counter()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+            assert b"crossviz" in answer.read()
+        assert time.perf_counter() - start < 5
+    finally:
+        process.terminate()
+        rest, _ = process.communicate(timeout=30)
+    assert "Traceback" not in rest
+
+
+def test_a_port_that_is_no_number_is_said():
+    done = subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env={**os.environ, "GRADIO_SERVER_PORT": "http"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert "GRADIO_SERVER_PORT='http' is no port" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -2,13 +2,13 @@
 #
 #   docker build -t crossviz . && docker run --rm -p 7860:7860 crossviz
 #
-# TORCH_INDEX_URL is the package index that torch and torchvision come from. Empty means pip's default, whose build for
-# x86-64 runs on the CPU and, started with `docker run --gpus all ...`, on a GPU. PyTorch's CPU index makes a
-# far smaller one; its index for one CUDA version makes a GPU image for exactly that version.
+# TORCH_INDEX_URL is the package index that torch and torchvision come from: PyTorch's CPU index by default. For CUDA give
+# its index for that version (https://download.pytorch.org/whl/cu130), or nothing (TORCH_INDEX_URL=) for pip's default,
+# whose build for x86-64 carries CUDA, and start the image with `docker run --gpus all ...`.
 ARG BASE=python:3.11-slim
 # hadolint ignore=DL3006  -- the tag is in BASE
 FROM ${BASE}
-ARG TORCH_INDEX_URL=""
+ARG TORCH_INDEX_URL="https://download.pytorch.org/whl/cpu"
 
 ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1 \

@@ -6,8 +6,8 @@ PORT = 7860
 T = tests
 PY = .venv/bin/python
 PICTURE = photographer
-CAPTION = a man in a coat takes a picture on the grass, with no dog
-WORDS = man coat grass dog
+CAPTION = a photographer in a coat and his camera, with no dog
+WORDS = photographer coat camera dog
 
 .PHONY: run test lint screenshots picture bench clean
 

@@ -158,7 +158,7 @@ class Trainer:
                 with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
                     maps = forward(self.clip, self.attention, (fine, coarse), batch, stage["grid"])
                 scale = self.clip.logit_scale.exp().clamp(max=100)
-                loss, parts = total_loss(maps, batch, scale, self.config["loss"])
+                loss, parts = total_loss(maps, batch, scale, self.config["loss"] | stage.get("loss", {}))
                 if not torch.isfinite(loss):
                     raise FloatingPointError(f"The loss is not finite at step {self.step}: {parts}")
                 self.optimizer.zero_grad()

@@ -62,7 +62,7 @@ const host = element.querySelector(".cv-host");
 const read = () => { try { return JSON.parse(props.value); } catch { return {}; } };
 const viewer = window.CrossvizViewer.mount(host, read().payload || null, {
   onCancel: () => trigger("cancel"),
-  onSave: (format) => trigger("save", { format }),
+  onSave: (format, id) => trigger("save", { format, id }),
   formats: [
     [".png", "figure, PNG"],
     [".svg", "figure, SVG"],
@@ -72,6 +72,8 @@ const viewer = window.CrossvizViewer.mount(host, read().payload || null, {
     [".json", "numbers, JSON"],
   ],
 });
+// Said by the page itself when the photo changes: at once, and never after the next answer.
+host.addEventListener("cv-stale", (event) => viewer.stale(event.detail));
 watch("value", () => {
   const { payload, busy, stale } = read();
   if (payload) viewer.update(payload);
@@ -83,7 +85,8 @@ watch("value", () => {
 class Viewer(_Scripted):
     """The viewer; its value is an `envelope`.
 
-    Its event `cancel` is the button beside the busy bar; `save` carries `format`, a suffix that `Explanation` writes.
+    Its event `cancel` is the button beside the busy bar; `save` carries `format`, a suffix that `Explanation` writes,
+    and the payload's `id`.
     """
 
     signals = ("cancel", "save")

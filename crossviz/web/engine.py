@@ -88,7 +88,7 @@ class Engine:
         loaded = load_photo(photo)
         check_caption(caption)
         if self.loaded(model) is None:
-            yield f"loading {model[:80]}"
+            yield f"loading {(model or self.model)[:80]}"
         explainer = self.explainer(model)
         key = (loaded.sha256, explainer.info.name)
         with self._lock:

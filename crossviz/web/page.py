@@ -1,5 +1,6 @@
 """The page: photo, caption and model on one side, the viewer on the other."""
 
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from crossviz.errors import (
     ModelError,
     PhotoError,
 )
-from crossviz.explanation import Explanation
+from crossviz.explanation import SUFFIXES, Explanation
 from crossviz.models import ModelInfo
 from crossviz.photo import MAX_BYTES, load_photo
 from crossviz.render.payload import viewer_payload
@@ -40,6 +41,13 @@ log = logging.getLogger(__name__)
 UNEXPECTED = "Something went wrong that should not have, and it has been logged. Your photo and caption are kept."
 STALE = "This is still the answer to the photo and caption before."
 NEW_PHOTO = "This is still the answer for the photo before: press Explain."
+MAX_SESSIONS = 200
+"""Visitors whose last explanation is kept for saving; those who came longest ago are forgotten first."""
+FORGOTTEN = "This answer is no longer kept on the server: press Explain again, then save it."
+_NOTE_NEW_PHOTO = f"""() => {{
+  const viewer = document.querySelector("#cv-viewer .cv-host");
+  viewer.dispatchEvent(new CustomEvent("cv-stale", {{ detail: {json.dumps(NEW_PHOTO)} }}));
+}}"""
 FIELDS = ("photo", "caption", "model", "method", "general")
 
 
@@ -66,6 +74,7 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
     first = examples()[0]
     shown = first.photo if opening.photo.name == first.photo.name else keep_photo(opening.photo)
     ready = engine.loaded(model) is not None
+    opening_payload = viewer_payload(opening)
 
     with gr.Blocks(title="crossviz", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         gr.HTML(_asset("header.html"), js_on_load=_asset("header.js"), apply_default_css=False, elem_id="cv-header")
@@ -125,7 +134,7 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
                     elem_id="cv-gallery",
                 )
             with gr.Column(elem_id="cv-answer", min_width=0):
-                viewer = make_viewer(envelope(payload=viewer_payload(opening)), "cv-viewer")
+                viewer = make_viewer(envelope(payload=opening_payload), "cv-viewer")
 
                 file = gr.DownloadButton(visible="hidden", elem_id="cv-file")
         asked_last = gr.State(None, time_to_live=3600)
@@ -139,8 +148,9 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
                     try:
                         yield {viewer: envelope(busy=next(steps))}
                     except StopIteration as done:
-                        told = envelope(payload=viewer_payload(done.value))
-                        yield {viewer: told, asked_last: done.value, **_said(messages)}
+                        payload = viewer_payload(done.value)
+                        kept = (payload["id"], done.value)
+                        yield {viewer: envelope(payload=payload), asked_last: kept, **_said(messages)}
                         return
             except CrossvizError as error:
                 yield {viewer: envelope(stale=STALE), **_said(messages, field_of(error), str(error))}
@@ -153,14 +163,13 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
             filled = {photo: str(chosen_example.photo), caption: chosen_example.caption}
             for update in answer(str(chosen_example.photo), chosen_example.caption, model_name, method_name):
                 yield {**filled, **update}
-                filled = {}
 
-        def new_photo(photo_value: Any) -> dict[Any, Any]:
+        def new_photo(photo_value: Any) -> str:
             try:
                 load_photo(photo_value)
             except CrossvizError as error:
-                return {photo_error: str(error), viewer: envelope(stale=STALE)}
-            return {photo_error: "", viewer: envelope(stale=NEW_PHOTO)}
+                return str(error)
+            return ""
 
         def new_model(model_name: str, method_name: str | None) -> dict[Any, Any]:
             choices = _method_choices(engine, model_name)
@@ -178,8 +187,10 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
 
         hidden = {"show_progress": "hidden", "api_visibility": "private"}
 
-        def save(wanted: gr.EventData, explanation: Explanation | None) -> dict[Any, Any]:
-            explanation = opening if explanation is None else explanation
+        def save(wanted: gr.EventData, kept: tuple[str, Explanation] | None) -> dict[Any, Any]:
+            known, explanation = kept or (opening_payload["id"], opening)
+            if wanted.id != known or wanted.format not in SUFFIXES:
+                return _said(messages, "general", FORGOTTEN)
             try:
                 data = explanation.to_bytes(str(wanted.format))
             except CrossvizError as error:
@@ -203,7 +214,8 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
         viewer.save(save, inputs=asked_last, outputs=[file, *messages.values()], **hidden).success(
             fn=None, js="() => document.getElementById('cv-file').click()"
         )
-        photo.upload(new_photo, inputs=photo, outputs=[photo_error, viewer], **hidden)
+        photo.upload(fn=None, js=_NOTE_NEW_PHOTO)
+        photo.upload(new_photo, inputs=photo, outputs=photo_error, **hidden)
         photo.clear(lambda: "", outputs=photo_error, queue=False, **hidden)
         chosen.change(
             new_model, inputs=[chosen, method], outputs=[model_about, model_error, method], queue=False, **hidden
@@ -260,6 +272,7 @@ def launch(page: gr.Blocks, host: str, port: int) -> str:
         share=False,
         show_error=False,
         ssr_mode=False,
+        state_session_capacity=MAX_SESSIONS,
         enable_monitoring=False,
         run_history=False,
         footer_links=[],

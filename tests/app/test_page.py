@@ -4,6 +4,7 @@ import io
 import logging
 import random
 import struct
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -59,6 +60,8 @@ def upload(page: Page, name: str, data: bytes) -> None:
         page.wait_for_selector("#cv-photo img", state="detached")
     page.set_input_files("#cv-photo input[type=file]", files=[{"name": name, "mimeType": "image/*", "buffer": data}])
     page.wait_for_selector("#cv-photo img", state="attached")
+    page.wait_for_selector(".cv-stale:visible")
+    assert page.inner_text(".cv-stale") == "This is still the answer for the photo before: press Explain."
 
 
 def picture(kind: str, size: tuple[int, int] = (300, 200), **options) -> bytes:
@@ -136,6 +139,9 @@ def test_every_example_runs_by_itself(app, visit):
         assert shown(page) != before
         assert page.input_value("#cv-caption textarea") == example.caption
         assert errors(page) == {}
+        ask(page, f"example {index}")  # the example's photo is the visitor's now
+        assert errors(page) == {}
+        assert chips(page) == ["example", str(index)]
     watched.assert_quiet()
 
 
@@ -337,6 +343,57 @@ def test_results_are_saved_and_load_again(app, visit, tmp_path):
     name, path = save(page, "view")
     assert name.startswith("crossviz-")
     assert Image.open(path).format == "PNG"
+    watched.assert_quiet()
+
+
+def test_a_forgotten_answer_is_not_mistaken_for_another(app, visit):
+    page = visit(app).page
+    ask(page, "a man")
+    # The server keeps the last answer of a visitor; the page names the one that it shows.
+    page.evaluate(
+        """() => {
+          const send = window.fetch;
+          window.fetch = (url, options) => {
+            const body = options?.body;
+            if (typeof body === "string" && body.includes('"format"')) {
+              options = { ...options, body: body.replace(/"id":"[0-9a-f]+"/, '"id":"0"') };
+            }
+            return send(url, options);
+          };
+        }"""
+    )
+    page.select_option(".cv-save select", ".npz")
+    page.click('.cv-button:text-is("Save")')
+    page.wait_for_function("document.querySelector('#cv-general-error-text').textContent !== ''")
+    assert "no longer kept" in errors(page)["general"]
+
+
+def test_what_is_being_done_is_said_and_can_be_cancelled(app, visit, monkeypatch):
+    go_on = threading.Event()
+    steps = Engine.steps
+
+    def slow(self, *asked):
+        yield "reading a very large photo"
+        go_on.wait(30)
+        return (yield from steps(self, *asked))
+
+    watched = visit(app)
+    page = watched.page
+    before = chips(page)
+    monkeypatch.setattr(Engine, "steps", slow)
+    page.fill("#cv-caption textarea", "a dog")
+    page.click("#cv-explain")
+    page.wait_for_selector(".cv-pill:visible")
+    assert page.inner_text(".cv-pill:visible").startswith("reading a very large photo")
+    assert chips(page) == before
+    page.click(".cv-link")
+    page.wait_for_selector(".cv-stale:visible")
+    go_on.set()
+    assert page.locator(".cv-viewer[data-busy]").count() == 0
+    assert page.input_value("#cv-caption textarea") == "a dog"
+    monkeypatch.undo()
+    ask(page)
+    assert chips(page) == ["a", "dog"]
     watched.assert_quiet()
 
 

@@ -196,7 +196,7 @@
       const button = (text, click) => el("button", { type: "button", class: "cv-button", text, on: { click } });
       if (!options.onSave) return [button("Save as PNG", view)];
       const format = CV.select("Save", [["view", "this view, PNG"], ...options.formats], "view", () => undefined, "cv-save");
-      const save = button("Save", () => (format.control.value === "view" ? view() : options.onSave(format.control.value)));
+      const save = button("Save", () => (format.control.value === "view" ? view() : options.onSave(format.control.value, payload.id)));
       return [el("div", { class: "cv-saving" }, format.node, save)];
     }
 

@@ -1,6 +1,5 @@
 """A real Chromium, the real app in this process, and pages that note every error and every request.
 
-CROSSVIZ_TEST_MODEL   the model that the app starts with (default: the embedded one)
 CROSSVIZ_RECORD=1     store the screens that are seen as the new baselines (`make screenshots`)
 """
 
@@ -77,7 +76,7 @@ def app() -> Iterator[str]:
     from crossviz.web.app import build
     from crossviz.web.page import launch
 
-    page = build(os.environ.get("CROSSVIZ_TEST_MODEL", "crossviz-mini"))
+    page = build()
     yield launch(page, "127.0.0.1", free_port())
     page.close(verbose=False)
 

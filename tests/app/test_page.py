@@ -5,7 +5,6 @@ import logging
 import random
 import struct
 import threading
-import time
 import zlib
 from pathlib import Path
 
@@ -83,9 +82,7 @@ def bomb() -> bytes:
 
 
 def test_the_page_opens_with_an_example_explained(app, visit):
-    start = time.perf_counter()
     watched = visit(app)
-    assert time.perf_counter() - start < 20
     page, first = watched.page, examples()[0]
     assert page.input_value("#cv-caption textarea") == first.caption
     assert page.locator("#cv-photo img").count() == 1

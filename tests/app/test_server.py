@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -106,16 +105,10 @@ def test_addresses_that_cannot_be(host, port):
 
 
 def test_the_app_starts_says_so_in_one_line_and_answers():
-    if os.environ.get("CROSSVIZ_TEST_MODEL"):
-        command = f"from crossviz.web.app import serve; serve(port={{}}, model={os.environ['CROSSVIZ_TEST_MODEL']!r})"
-        arguments = ["-c", command]
-    else:
-        arguments = ["app.py"]
     port = free_port()
-    arguments = [argument.format(port) for argument in arguments]
     environment = {**os.environ, "GRADIO_SERVER_PORT": str(port)}
     process = subprocess.Popen(
-        [sys.executable, *arguments],
+        [sys.executable, "app.py"],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -125,10 +118,8 @@ def test_the_app_starts_says_so_in_one_line_and_answers():
     try:
         line = process.stdout.readline()
         assert re.fullmatch(rf"crossviz is ready at http://127\.0\.0\.1:{port} \(.* on \w+, warm in [\d.]+ s\)\n", line)
-        start = time.perf_counter()
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
             assert b"crossviz" in answer.read()
-        assert time.perf_counter() - start < 5
     finally:
         process.terminate()
         rest, _ = process.communicate(timeout=30)

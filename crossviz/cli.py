@@ -102,7 +102,7 @@ def _explain(args: argparse.Namespace) -> int:
         explanation = explainer.explain(image, caption, method=args.method)
         phrases = _phrases(explanation, args.words)
         if args.output is not None:
-            _write(explanation, phrases, args.output, step)
+            _write(explanation, phrases, args.words, args.output, step)
         step("done")
     print(_table(explanation, phrases))
     if args.output is not None:
@@ -146,11 +146,17 @@ def _list(texts: Sequence[str]) -> str:
     return shown if len(texts) <= 5 else f"{shown} and {len(texts) - 5} more"
 
 
-def _write(explanation: "Explanation", phrases: "Sequence[Phrase]", folder: Path, step: Callable[[str], None]) -> None:
+def _write(
+    explanation: "Explanation",
+    phrases: "Sequence[Phrase]",
+    words: Sequence[str] | None,
+    folder: Path,
+    step: Callable[[str], None],
+) -> None:
     try:
         for name in BUNDLES + FIGURES:
             step(f"writing {name}")
-            explanation.save(folder / name)
+            explanation.save(folder / name, words=words)
         for number, phrase in enumerate(phrases, 1):
             overlay = explanation.overlay(span=(phrase.start, phrase.end))
             overlay.save(folder / f"{number:02d}-{_slug(phrase.text)}.png")

@@ -284,15 +284,20 @@ class Explanation:
         weights = f"  ·  weights {origin.weights_sha256[:12]}" if origin.weights_sha256 else ""
         return [lines[0], lines[1] + weights + f"  ·  crossviz {origin.crossviz_version}"]
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike, *, words: Sequence[Selector] | None = None) -> None:
         """Write the explanation; the suffix decides what.
 
         .npz the data; .json the data as text; .png and .svg the figure; .html the interactive page; these five hold
         the whole explanation, which `load` reads back. .pdf is the figure alone. The file is written whole or not at
         all.
 
+        Args:
+            path: where to.
+            words: what the figure of a .png, .svg or .pdf shows, as for `figure`; the data is always whole.
+
         Raises:
             BundleError: another suffix, or a folder that can't be written to.
+            SelectionError: no such word.
         """
         path = Path(path)
         suffix = path.suffix.lower()
@@ -303,12 +308,12 @@ class Explanation:
             )
         if not path.parent.is_dir():
             raise BundleError(f"There is no folder {str(path.parent)!r}: make it first.")
-        write_atomic(path, self.to_bytes(suffix))
+        write_atomic(path, self.to_bytes(suffix, words=words))
 
-    def to_bytes(self, suffix: str) -> bytes:
+    def to_bytes(self, suffix: str, *, words: Sequence[Selector] | None = None) -> bytes:
         """What `save` writes for a suffix of `SUFFIXES`."""
         if suffix == ".pdf":
-            return self._drawn("pdf")
+            return self._drawn("pdf", words)
         bundle = explanation_to_bundle(self)
         if suffix == ".npz":
             return bundle.to_npz()
@@ -319,12 +324,12 @@ class Explanation:
             from crossviz.render.payload import viewer_payload
 
             return embed(".html", standalone_page(viewer_payload(self)), bundle.to_npz())
-        return embed(suffix, self._drawn(suffix[1:]), bundle.to_npz())
+        return embed(suffix, self._drawn(suffix[1:], words), bundle.to_npz())
 
-    def _drawn(self, kind: str) -> bytes:
+    def _drawn(self, kind: str, words: Sequence[Selector] | None) -> bytes:
         from crossviz.render.figure import figure_bytes
 
-        return figure_bytes(self.figure(), kind)
+        return figure_bytes(self.figure(words), kind)
 
     def __repr__(self) -> str:
         return f"<Explanation of {self.caption.text!r:.60} by {self.provenance.model}, {self.method}>"

@@ -27,7 +27,7 @@ __all__ = [
     "split_words",
 ]
 
-MAX_CAPTION_CHARS = 2000
+MAX_CAPTION_CHARS = 5000
 _MAX_LISTED = 24  # words named in an error message
 
 Piece = tuple[int, str, int | None, int | None]

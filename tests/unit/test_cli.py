@@ -83,6 +83,8 @@ def test_explain_prints_each_words_figures(explained, explanation):
 def test_words_chooses_phrases(tmp_path, capsys, explanation):
     assert main(["explain", str(PHOTO), CAPTION, "-o", str(tmp_path), "--words", "the grass", "dog"]) == 0
     assert sorted(path.name for path in tmp_path.glob("0*.png")) == ["01-the-grass.png", "02-dog.png"]
+    drawn = re.findall("<text[^>]*>([^<]*)</text>", (tmp_path / "figure.svg").read_text())
+    assert "the grass" in drawn and "dog" in drawn and "on" not in drawn
     found = f"{1 - explanation.null_mass('the grass'):.0%}"
     assert re.search(rf"^the grass +{found} ", capsys.readouterr().out, re.MULTILINE)
 

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pickle
+import re
 import stat
 import zipfile
 
@@ -198,6 +199,19 @@ def test_any_caption_and_number_survives(text, similarity, seed):
 @pytest.mark.parametrize("suffix", [".npz", ".html", ".json"])  # figures: tests/render/test_figure.py
 def test_saving_twice_writes_the_same_bytes(suffix):
     assert factories.explanation().to_bytes(suffix) == factories.explanation().to_bytes(suffix)
+
+
+def test_a_figure_of_some_words_still_holds_everything(tmp_path):
+    ex = factories.explanation("a black dog on the grass")
+    ex.save(tmp_path / "all.svg")
+    ex.save(tmp_path / "one.svg", words=["black dog"])
+    drawn = re.compile("<text[^>]*>([^<]*)</text>")
+    everything, one = (drawn.findall((tmp_path / name).read_text()) for name in ("all.svg", "one.svg"))
+    assert "grass" in everything and "black dog" not in everything
+    assert "black dog" in one and "grass" not in one
+    assert load(tmp_path / "one.svg") == ex
+    with pytest.raises(SelectionError):
+        ex.save(tmp_path / "no.svg", words=["cat"])
 
 
 def test_the_kinds_of_files_are_what_they_say(tmp_path):

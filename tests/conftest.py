@@ -1,10 +1,23 @@
-"""Settings for every test."""
+"""Settings for every test, and the one Chromium that all browser tests share."""
 
 import os
+from collections.abc import Iterator
 
+import browser as chromium
+import pytest
 from hypothesis import settings
+from playwright.sync_api import Browser, sync_playwright
 
 # No deadline: a shared machine's first call can take a second. In CI the same examples every time.
 settings.register_profile("local", deadline=None, max_examples=60)
 settings.register_profile("ci", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A running Chromium; one for all, since Playwright's event loop stays in the thread that started it."""
+    with sync_playwright() as playwright:
+        running = chromium.launch(playwright)
+        yield running
+        running.close()

@@ -7,12 +7,10 @@ import json
 import re
 from html.parser import HTMLParser
 
-import browser
 import factories
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 import crossviz
 from crossviz.geometry import ImageView
@@ -50,23 +48,15 @@ def page_of(ex):
     return standalone_page(viewer_payload(ex)).decode()
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        running = browser.launch(playwright)
-        yield running
-        running.close()
-
-
 @pytest.fixture
-def opened(chromium, tmp_path):
+def opened(browser, tmp_path):
     """Saves an explanation, opens it, and gives (page, what was requested, what was complained of)."""
     contexts = []
 
     def show(ex, **options):
         path = tmp_path / "page.html"
         ex.save(path)
-        context = chromium.new_context(viewport={"width": 1280, "height": 900}, **options)
+        context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
         contexts.append(context)
         page, requests, complaints = context.new_page(), [], []
         page.on("request", lambda request: requests.append(request.url))
@@ -146,7 +136,7 @@ def test_the_page_still_holds_the_explanation(tmp_path):
 HEAT = """([word, layer, head, own, width, height, smooth, opacity, cmap]) => {
   const CV = window.CrossvizViewer, { payload, field } = window.crossvizView.view();
   const values = field.values(word, layer, head);
-  const scale = field.scaleFor(values, own);
+  const scale = field.scaleFor(values, { layer, head, own });
   const image = CV.heatOne(payload, field, values, scale, { width, height, smooth, opacity, cmap });
   return btoa(Array.from(image.data, (byte) => String.fromCharCode(byte)).join(""));
 }"""

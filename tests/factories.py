@@ -1,5 +1,6 @@
 """Explanations made from synthetic tensors, with what they show planted in them."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -127,12 +128,10 @@ def explanation(
     )
 
 
-def signed_explanation(text: str = "a dog and a zebra", *, seed: int = 0) -> Explanation:
-    """Shares of the similarity, positive and negative, summed over layers and heads; no null key."""
-    base = explanation(text, seed=seed)
-    shares = torch.randn(2, 3, len(base.words), 4, 6, generator=torch.Generator().manual_seed(seed)) * 0.01
+def as_shares(base: Explanation, per_head: torch.Tensor, similarity: float) -> Explanation:
+    """The explanation with a signed map beside its own: shares `layer head word gh gw` of the similarity, summed."""
     found = RelevanceMap(
-        values=shares.sum((0, 1)),
+        values=per_head.sum((0, 1)),
         unit="similarity share",
         signed=True,
         method="head_decomposition",
@@ -141,17 +140,20 @@ def signed_explanation(text: str = "a dog and a zebra", *, seed: int = 0) -> Exp
         text_dependent=True,
         token_counts=base.map.token_counts,
         reduce="sum",
-        per_head=shares,
+        per_head=per_head,
         layers=base.map.layers,
     )
-    return Explanation(
-        photo=base.photo,
-        caption=base.caption,
-        view=base.view,
-        grid=base.grid,
-        record=base.record,
-        maps={"cross_attention": base.map, "head_decomposition": found},
+    return dataclasses.replace(
+        base,
+        maps={**base.maps, "head_decomposition": found},
         method="head_decomposition",
-        similarity=-0.1,
+        similarity=similarity,
         provenance=provenance("head_decomposition"),
     )
+
+
+def signed_explanation(text: str = "a dog and a zebra", *, seed: int = 0) -> Explanation:
+    """Shares of the similarity, positive and negative, summed over layers and heads; no null key."""
+    base = explanation(text, seed=seed)
+    shares = torch.randn(2, 3, len(base.words), 4, 6, generator=torch.Generator().manual_seed(seed)) * 0.01
+    return as_shares(base, shares, similarity=-0.1)

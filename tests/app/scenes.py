@@ -114,27 +114,4 @@ def shares(layers: int = 12, heads: int = 12) -> Explanation:
     base = meadow("a dog and a frisbee", layers=layers, heads=heads)
     lean = torch.linspace(-1, 1, layers * heads).reshape(layers, heads, 1, 1, 1).sin() + 0.3
     per_head = base.map.per_head.double() * lean * 0.02
-    found = RelevanceMap(
-        values=per_head.sum((0, 1)),
-        unit="similarity share",
-        signed=True,
-        method="head_decomposition",
-        params={},
-        direction="query: text, key: image",
-        text_dependent=True,
-        token_counts=base.map.token_counts,
-        reduce="sum",
-        per_head=per_head,
-        layers=base.map.layers,
-    )
-    return Explanation(
-        photo=base.photo,
-        caption=base.caption,
-        view=base.view,
-        grid=base.grid,
-        record=base.record,
-        maps={"head_decomposition": found},
-        method="head_decomposition",
-        similarity=0.27,
-        provenance=factories.provenance("head_decomposition"),
-    )
+    return factories.as_shares(base, per_head, similarity=0.27)

@@ -1,4 +1,4 @@
-"""The command `crossviz`: explain a photo, serve the app, list the models, check the installation.
+"""The command `crossviz`: explain a photo, serve the app, measure a model, list the models, check the installation.
 
 Results go to standard output, progress and errors to standard error. Exit status: 0, 1 where `doctor` found
 something broken, 2 for bad input (one sentence, no traceback), 130 if interrupted.
@@ -78,6 +78,23 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=7860, help="port to listen on (%(default)s)")
     serve.add_argument("-m", "--model", default=DEFAULT_MODEL, help="the model to begin with (%(default)s)")
     serve.add_argument("--device", help="as for explain")
+
+    measure = command("evaluate", _evaluate, "Measure a model's maps on photos where the answers are known.")
+    measure.add_argument(
+        "data", nargs="?", metavar="DATA", help="a set of photos, or a folder of sets (docs/evaluate.md)"
+    )
+    measure.add_argument("-m", "--model", default=DEFAULT_MODEL, help="a name from `crossviz models` (%(default)s)")
+    measure.add_argument("--method", help="as for explain")
+    measure.add_argument("--split", help="a part of the set, by its name there (dev, val, val2017)")
+    measure.add_argument("--fold", metavar="K/N", help="only the photos of fold K of N, by a checksum of their names")
+    measure.add_argument("--limit", type=int, metavar="N", help="at most N photos, drawn by the seed")
+    measure.add_argument(
+        "--seed", type=int, default=0, help="for drawing photos, absent phrases, intervals (%(default)s)"
+    )
+    measure.add_argument("--photos", metavar="DIR", help="the photos, where they are not in the set's folder")
+    measure.add_argument("--probes", nargs="*", metavar="NAME", help="measure what needs no data instead: all or these")
+    measure.add_argument("-o", "--out", type=Path, metavar="DIR", help="write the tables as Markdown, CSV and JSON")
+    measure.add_argument("--device", help="as for explain")
 
     command("models", _models, "List the models and the methods, with a line each.")
     command("doctor", _doctor, "Check what is installed, and that the embedded model works.")
@@ -206,6 +223,12 @@ def _models(args: argparse.Namespace) -> int:
             missing = "" if getattr(entry, "available", True) else f" Not available here: {entry.reason}"
             print(f"  {entry.name:<{width}}  {entry.sentence}{missing}")
     return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from crossviz.evaluate.command import run
+
+    return run(args)
 
 
 def _serve(args: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ CrossvizError
 ├── AttentionInputError     tensors or sizes that don't fit an attention module
 ├── CaptureError            a captured attention does not recompute the module's own output
 ├── RenderError             a picture can't be drawn as asked: no such colour map, opacity, scale
+├── DatasetError            a folder of photos with answers that can't be read as one
 ├── BundleError             a saved explanation can't be written or read
 ├── DeviceError             the device asked for is not there
 └── RegistryError           a name is registered twice
@@ -30,6 +31,7 @@ __all__ = [
     "CaptionError",
     "CaptureError",
     "CrossvizError",
+    "DatasetError",
     "DeviceError",
     "GeometryError",
     "MethodError",
@@ -108,6 +110,10 @@ class CaptureError(CrossvizError, RuntimeError):
 
 class RenderError(CrossvizError, ValueError):
     """A picture can't be drawn as asked: no such colour map, opacity or scale."""
+
+
+class DatasetError(CrossvizError, ValueError):
+    """A folder of photos with answers can't be read as one, or its parts don't fit together."""
 
 
 class BundleError(CrossvizError):

@@ -6,25 +6,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from crossviz.evaluate.jsonl import sentences
+from crossviz.evaluate.records import Phrase, Sentence
+
 __all__ = ["Photo", "Phrase", "Sentence", "load_image", "read_set"]
-
-
-@dataclass(frozen=True)
-class Phrase:
-    """A run of words of a caption with the boxes that it means (none: a scene, or not annotated)."""
-
-    start: int
-    end: int
-    kinds: tuple[str, ...]
-    boxes: tuple[tuple[float, float, float, float], ...]
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """A caption with its phrases."""
-
-    text: str
-    phrases: tuple[Phrase, ...]
 
 
 @dataclass(frozen=True)
@@ -56,25 +41,12 @@ def load_image(path: Path) -> Image.Image:
 
 
 def _photo(root: Path, row: dict) -> Photo:
-    boxes: dict[str, list] = {}
-    kinds: dict[str, tuple[str, ...]] = {}
-    for box in row["boxes"]:
-        if "id" in box:
-            boxes.setdefault(box["id"], []).append(tuple(map(float, box["xyxy"])))
-            kinds[box["id"]] = tuple(box.get("type", ()))
-    sentences = []
-    for sentence in row.get("grounded") or [{"text": text, "spans": []} for text in row["captions"]]:
-        spans = [
-            Phrase(s["start"], s["end"], kinds.get(s["id"], ()), tuple(boxes.get(s["id"], ())))
-            for s in sentence["spans"]
-        ]
-        sentences.append(Sentence(sentence["text"], tuple(spans)))
     return Photo(
         root / row["image"],
         row["width"],
         row["height"],
         row.get("split", ""),
-        tuple(sentences),
+        sentences(row),
         tuple((b["label"], tuple(map(float, b["xyxy"]))) for b in row["boxes"]),
         root / row["mask"] if row.get("mask") else None,
         row.get("classes", {}),

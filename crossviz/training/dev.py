@@ -1,4 +1,4 @@
-"""Figures on the dev split while training, from kept features (the published ones come from evaluate.py)."""
+"""Figures on the dev split while training, from kept features (the published ones come from `crossviz evaluate`)."""
 
 import random
 from dataclasses import dataclass
@@ -7,20 +7,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.functional import interpolate
 
 from crossviz.attention import CrossModalAttention
+from crossviz.evaluate.measures import auroc, box_mask, iou_at, pointing
 from crossviz.models.mini_tower import FINE_GRID
 from crossviz.training.batches import ABSENT, PRESENT, Ask, Sample, collate
 from crossviz.training.features import Features
 from crossviz.training.flickr import FlickrSampler
 from crossviz.training.forward import forward
-from crossviz.training.metrics import auroc, box_mask, iou_at, points_inside, upsample
 from crossviz.training.mix import MixSampler, class_numbers, class_region
 from crossviz.training.model import Tokenizer
 from crossviz.training.prototypes import PrototypeSampler
 from crossviz.training.views import imagenet_views
 
-__all__ = ["DevSet", "flickr_dev", "imagenet_dev", "measure", "mix_dev"]
+__all__ = ["DevSet", "flickr_dev", "imagenet_dev", "measure", "mix_dev", "upsample"]
 
 
 @dataclass
@@ -126,6 +127,11 @@ def imagenet_dev(data: Path, sampler: PrototypeSampler, seed: int = 0) -> DevSet
     return dev
 
 
+def upsample(grid: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Maps `n gh gw` on the photo's pixels, bilinear with half-pixel centres."""
+    return interpolate(grid[:, None].float(), (height, width), mode="bilinear", align_corners=False)[:, 0]
+
+
 @torch.no_grad()
 def measure(
     dev: DevSet,
@@ -155,10 +161,8 @@ def measure(
                 if region is None:
                     continue
                 if isinstance(region, tuple):
-                    out["hit"].append(points_inside(pixels[k], region))
                     region = box_mask(region, height, width)
-                else:
-                    out["hit"].append(bool(region.flat[int(pixels[k].argmax())]))
+                out["hit"].append(pointing(pixels[k], region))
                 out["iou"].append(iou_at(pixels[k], region))
     figures = {}
     for group, out in rows.items():

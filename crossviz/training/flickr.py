@@ -3,11 +3,14 @@
 import random
 from pathlib import Path
 
+import numpy as np
+
+from crossviz.evaluate.absent import Absence
 from crossviz.training.batches import ABSENT, PRESENT, SEEN, Ask, Sample
 from crossviz.training.data import Sentence
 from crossviz.training.grid import boxes_cover, visible_share
 from crossviz.training.model import Tokenizer
-from crossviz.training.phrases import Absence, CodedPhrase, CodedSentence, code_text
+from crossviz.training.phrases import CodedPhrase, CodedSentence, code_text
 from crossviz.training.teacher import MiniLM
 from crossviz.training.views import View, flickr_crop_views, flickr_views
 
@@ -36,8 +39,13 @@ class FlickrSampler:
         self.rows = [i for i, v in enumerate(self.views["flickr"]) if not v.held_out]
         self.crop_row = {row: i for i, row in enumerate(self.rows)}
         self.sentences = [code_sentences(p.sentences, tokenizer) for p in photos]
-        self.absence = Absence(photos, self.sentences, teacher)
-        self.absence_measured = Absence(photos, self.sentences, None)
+        captions = [p.sentences for p in photos]
+
+        def alike(heads: list[str]) -> np.ndarray:
+            vectors = teacher.embed(heads)
+            return (vectors @ vectors.T) > 0.5
+
+        self.absence, self.absence_measured = Absence(captions, alike), Absence(captions)
 
     def draw(self, rows: list[int], rng: random.Random) -> list[Sample]:
         """One sample for each of these photos."""

@@ -3,12 +3,14 @@
 import json
 import random
 import tomllib
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from crossviz.evaluate.class_words import words_of, words_table
 from crossviz.training.batches import ABSENT, PRESENT, Ask, Sample
 from crossviz.training.data import Photo
 from crossviz.training.grid import boxes_cover, mask_cover, read_mask
@@ -33,33 +35,21 @@ def class_region(photo: Photo, source: str, name: str, number: int) -> tuple[np.
 class MixWords:
     """Which words stand for which classes of a set, and which words are too alike to be opposites."""
 
-    words: dict[str, dict[str, tuple[str, ...]]]  # set, class (ADE20K index or COCO name), words
-    alike: dict[str, frozenset[str]]
+    words: Mapping[str, Mapping[str, tuple[str, ...]]]  # set, class (ADE20K index or COCO name), words
+    alike: Mapping[str, frozenset[str]]
     foreign: dict[str, tuple[str, ...]]  # broad class, words that are absent where it is
 
     @classmethod
     def read(cls) -> "MixWords":
-        """From `mix_words.toml` beside this file."""
+        """The words of `crossviz.evaluate`, and the broad classes of `mix_words.toml` beside this file."""
         with open(Path(__file__).with_name("mix_words.toml"), "rb") as file:
-            raw = tomllib.load(file)
-        broader = defaultdict(list)
-        for word, names in raw["broader"].items():
-            for name in _split(names):
-                broader[name].append(word)
-        words = {}
-        for source, section in (("ade20k_val", "ade20k_val"), ("coco_mini", "coco"), ("mlperf_coco_tiny", "coco")):
-            words[source] = {}
-            for name, text in raw[section].items():
-                own = _split(text)
-                extra = [b for b in broader[own[0]] if b not in own]
-                words[source][name] = (*own, *extra)
-        alike = defaultdict(set)
-        for group in raw["alike"]["groups"]:
-            members = _split(group)
-            for m in members:
-                alike[m].update(members)
-        foreign = {name: tuple(_split(text)) for name, text in raw["foreign"].items()}
-        return cls(words, {w: frozenset(a) for w, a in alike.items()}, foreign)
+            foreign = tomllib.load(file)["foreign"]
+        coco, ade = words_table("coco"), words_table("ade20k")
+        # ADE20K's annotations here name a class by its number, from 1 on.
+        by_number = {str(number): words for number, words in enumerate(ade.values(), 1)}
+        words = {"ade20k_val": by_number, "coco_mini": coco, "mlperf_coco_tiny": coco}
+        split = {name: tuple(part.strip() for part in text.split(",")) for name, text in foreign.items()}
+        return cls(words, words_of(()).alike, split)
 
 
 @dataclass
@@ -162,12 +152,8 @@ class MixSampler:
         sample.texts.append(tuple(ids))
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")]
-
-
 def class_numbers(data: Path) -> dict[str, dict[str, int]]:
-
+    """For each set the number of each class in its masks."""
     ade = json.loads((data / "ade20k_val" / "classes.json").read_text())
     coco = json.loads((data / "coco_mini" / "classes.json").read_text())
     by_name = {name: int(number) for number, name in coco.items()}

@@ -1,13 +1,13 @@
 """Which pictures are fed to the trunk: whole photos, and crops of the photos that have masks or boxes."""
 
 import random
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from crossviz.evaluate.layouts import in_fold
 from crossviz.training.data import Photo, read_set
 
 __all__ = ["MIX_SETS", "View", "flickr_crop_views", "flickr_views", "imagenet_views", "is_held_out", "mix_views"]
@@ -28,7 +28,7 @@ class View:
 
 def is_held_out(path: Path) -> bool:
     """A fifth of the photos, by file name: never trained on."""
-    return zlib.crc32(path.stem.encode()) % 5 == 0
+    return in_fold(path, 0, 5)
 
 
 def flickr_views(data: Path) -> list[View]:

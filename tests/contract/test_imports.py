@@ -39,9 +39,11 @@ ARROWS: dict[str, set[str]] = {
     "explanation": {"bundle", "stored", "render", "results", "geometry", "words", "photo"},
     "explainer": {"models", "methods", "trust", "explanation", "trace", "results", "photo", "words"},
     "web": {"explainer", "explanation", "bundle", "models", "methods", "render", "trace", "photo", "words", "paths"},
+    "evaluate": {"explainer", "explanation", "models", "methods", "trace", "results", "geometry", "photo", "words"}
+    | {"render", "compat", "paths"},
     "doctor": {"models", "attention", "capture", "compat", "paths", "photo"},
-    "cli": {"explainer", "explanation", "models", "render", "web", "doctor", "photo", "words", "training"},
-    "training": {"models", "attention", "compat", "explainer", "geometry"},
+    "cli": {"explainer", "explanation", "models", "render", "web", "doctor", "photo", "words", "evaluate", "training"},
+    "training": {"models", "attention", "compat", "evaluate", "explainer", "geometry", "photo", "words"},
     "__main__": {"cli"},
     "__init__": {"attention", "errors", "explainer", "explanation", "geometry", "results", "trace", "words"},
 }

@@ -65,7 +65,7 @@ def load_model(name: str = DEFAULT_MODEL, device: str | torch.device | None = No
     """The model of that name on that device; loaded once in a process, and again where its files have changed.
 
     Args:
-        name: "crossviz-mini", "open_clip:ARCH/TAG" or "open_clip:FOLDER".
+        name: "crossviz-mini", "crossviz-mini:FOLDER", "open_clip:ARCH/TAG" or "open_clip:FOLDER".
         device: "cpu", "cuda", "cuda:1", "mps"; None takes CUDA where there is one.
 
     Raises:

@@ -154,10 +154,11 @@ class _Mini(Model):
 
 def _info(name: str, about: Mapping[str, Any], *, available: bool = True, reason: str = "") -> ModelInfo:
     trained = bool(about.get("training", {}).get("trained", False))
+    which = "The embedded model" if name == NAME else f"A model of {NAME}'s kind, from a folder"
     return ModelInfo(
         name=name,
         title=NAME,
-        sentence="The embedded model: a small image tower, a small text tower and a cross-attention between them.",
+        sentence=f"{which}: a small image tower, a small text tower and a cross-attention between them.",
         attention_sentence='query: text tokens, key: image patches and one null key, "not in this picture"',
         trained=trained,
         available=available,

@@ -1,6 +1,6 @@
-"""The image tower of `crossviz-mini`: EfficientNet-Lite2 and a small attention head, as a timm model.
+"""The image tower of `crossviz-mini`: two frozen trunks and a small attention head, as a timm model.
 
-Importing this module registers `crossviz_mini_lite2` with timm, so that open_clip can build it by name.
+Importing this module registers `crossviz_mini_tower` with timm, so that open_clip can build it by name.
 """
 
 from typing import Any, ClassVar
@@ -11,21 +11,25 @@ from timm.layers import BatchNormAct2d
 from timm.models import register_model
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d, dropout, gelu, interpolate
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-__all__ = ["MiniBody", "MiniImageHead", "MiniTower", "crossviz_mini_lite2"]
+from crossviz.models import mini_detector
+from crossviz.models.mini_detector import MiniDetector
+
+__all__ = ["MiniBody", "MiniImageHead", "MiniTower", "crossviz_mini_tower"]
 
 IMAGE_SIZE = 384
 MEAN, STD = 0.498, 0.502
-FINE_GRID, FINE_CHANNELS = 24, 120 + 48 + 3
-COARSE_GRID, COARSE_CHANNELS = 12, 1280
+LITE2_CHANNELS = 1280
+FINE_GRID, FINE_CHANNELS = 24, 120 + 48 + 3 + mini_detector.FINE
+COARSE_GRID, COARSE_CHANNELS = 12, LITE2_CHANNELS + mini_detector.COARSE
 
 
 class MiniBody(nn.Module):
-    """EfficientNet-Lite2 up to its last convolution, batch norms folded into the convolutions.
+    """EfficientNet-Lite2 up to its last convolution, and NanoDet-g; batch norms folded into the convolutions.
 
-    Its weights stay as they came from ImageNet; only the head behind it is trained.
+    Their weights stay as they came from ImageNet and COCO; only the head behind them is trained.
     """
 
     def __init__(self) -> None:
@@ -34,15 +38,17 @@ class MiniBody(nn.Module):
         fold_batch_norms(net.eval())
         self.conv_stem, self.bn1, self.blocks = net.conv_stem, net.bn1, net.blocks
         self.conv_head, self.bn2 = net.conv_head, net.bn2
+        self.detector = MiniDetector()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Photos `batch 3 384 384` to fine (stride 16) and coarse (stride 32) features, channels last.
 
         Returns:
-            fine `batch 24 24 171`: the stride-16 stage, the pooled stride-8 stage, the mean colour of the cell;
-            coarse `batch 12 12 1280`: the last convolution after its activation.
+            fine `batch 24 24 507`: the stride-16 stage, the pooled stride-8 stage, the mean colour of the cell, the
+            detector's; coarse `batch 12 12 1920`: the last convolution after its activation, the detector's.
         """
         colour = avg_pool2d(x, x.shape[-1] // FINE_GRID)
+        found_fine, found_coarse = self.detector(x * STD + MEAN)
         x = self.bn1(self.conv_stem(x))
         fine = []
         for i, stage in enumerate(self.blocks):
@@ -52,44 +58,82 @@ class MiniBody(nn.Module):
             elif i == 4:
                 fine.insert(0, x)
         coarse = self.bn2(self.conv_head(x))
-        return torch.cat([*fine, colour], 1).permute(0, 2, 3, 1), coarse.permute(0, 2, 3, 1)
+        fine, coarse = torch.cat([*fine, colour, found_fine], 1), torch.cat([coarse, found_coarse], 1)
+        return fine.permute(0, 2, 3, 1), coarse.permute(0, 2, 3, 1)
+
+
+class LocalBlock(nn.Module):
+    """A ConvNeXt block (Liu et al. 2022; here 5 x 5 and a narrower MLP): a patch sees its neighbours."""
+
+    def __init__(self, width: int, mlp_ratio: float) -> None:
+        super().__init__()
+        hidden = int(width * mlp_ratio)
+        self.near = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.wide, self.narrow = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.gamma = nn.Parameter(torch.full((width,), 0.1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`batch width h w` to the same."""
+        y = self.norm(self.near(x).permute(0, 2, 3, 1))
+        y = self.narrow(gelu(self.wide(y))) * self.gamma
+        return x + y.permute(0, 3, 1, 2)
 
 
 class MiniImageHead(nn.Module):
-    """Two attention blocks on the coarse features, joined with the fine ones: one photo, 576 tokens.
+    """Attention blocks on the coarse features, joined with the fine ones, then local blocks: one photo, 576 tokens.
 
-    Channels are standardised with the statistics of the training photos (buffers).
+    Channels are standardised with the statistics of the training photos (buffers). In training, whole channels are
+    left out at random (`channel_drop`), so that no one feature decides.
     """
 
-    def __init__(self, width: int = 256, heads: int = 4, depth: int = 2, mlp_ratio: float = 4.0) -> None:
+    def __init__(
+        self,
+        width: int = 256,
+        heads: int = 4,
+        depth: int = 3,
+        local_depth: int = 2,
+        mlp_ratio: float = 4.0,
+        channel_drop: float = 0.1,
+    ) -> None:
         super().__init__()
         for name, channels in (("fine", FINE_CHANNELS), ("coarse", COARSE_CHANNELS)):
             self.register_buffer(f"{name}_mean", torch.zeros(channels))
             self.register_buffer(f"{name}_scale", torch.ones(channels))
+        self.channel_drop = channel_drop
         self.coarse_in = nn.Linear(COARSE_CHANNELS, width)
         self.fine_in = nn.Linear(FINE_CHANNELS, width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.randn(1, 1 + COARSE_GRID**2, width) * 0.02)
         self.blocks = nn.Sequential(*(Block(width, heads, mlp_ratio, qkv_bias=True) for _ in range(depth)))
         self.cls_norm = nn.LayerNorm(width)
-        self.local = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.local = nn.Sequential(*(LocalBlock(width, 2.0) for _ in range(local_depth)))
         self.norm = nn.LayerNorm(width)
+
+    def _project(self, x: Tensor, name: str) -> Tensor:
+        """Standardise and project, folded into one product (the features are large)."""
+        linear, mean, scale = (getattr(self, f"{name}_{part}") for part in ("in", "mean", "scale"))
+        weight = linear.weight * scale
+        if not self.training:
+            return nn.functional.linear(x, weight, linear.bias - weight @ mean)
+        keep = dropout(mean.new_ones(len(x), 1, 1, x.shape[-1]), self.channel_drop)
+        return nn.functional.linear(x * keep.to(x.dtype), weight) + (linear.bias - (keep * mean) @ weight.T)
 
     def forward(self, fine: Tensor, coarse: Tensor, grid: int = FINE_GRID) -> tuple[Tensor, Tensor]:
         """Features of `MiniBody` to (CLS and mean patch `batch 512`, patch tokens `batch grid*grid 256`).
 
         A grid of 12 (training's first part) pools the fine features instead of enlarging the coarse ones.
         """
-        fine = self.fine_in((fine - self.fine_mean) * self.fine_scale).permute(0, 3, 1, 2)
-        x = self.coarse_in(((coarse - self.coarse_mean) * self.coarse_scale).flatten(1, 2))
+        fine = self._project(fine, "fine").permute(0, 3, 1, 2)
+        x = self._project(coarse, "coarse").flatten(1, 2)
         x = self.blocks(torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed)
         cls, patches = x[:, 0], x[:, 1:].transpose(1, 2).unflatten(2, (COARSE_GRID, COARSE_GRID))
         if grid == FINE_GRID:
             patches = interpolate(patches, scale_factor=2, mode="bilinear", align_corners=False)
         else:
             fine = avg_pool2d(fine, FINE_GRID // grid)
-        patches = patches + fine
-        tokens = self.norm((patches + self.local(patches)).flatten(2).transpose(1, 2))
+        patches = (patches + fine).contiguous(memory_format=torch.channels_last)  # local blocks run twice as fast
+        tokens = self.norm(self.local(patches).flatten(2).transpose(1, 2))
         return torch.cat([self.cls_norm(cls), tokens.mean(1)], 1), tokens
 
 
@@ -138,6 +182,6 @@ def fold_batch_norms(net: nn.Module) -> None:
 
 
 @register_model
-def crossviz_mini_lite2(pretrained: bool = False, **_: Any) -> MiniTower:
+def crossviz_mini_tower(pretrained: bool = False, **_: Any) -> MiniTower:
     """The tower without weights: they come with the model folder that open_clip loads."""
     return MiniTower()

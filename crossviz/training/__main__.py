@@ -1,4 +1,4 @@
-"""Make the embedded model from photos to model folder: `python -m crossviz.training --data DIR --work DIR --out DIR`.
+"""Make the embedded model from photos to model folder: `python -m crossviz.training`.
 
 Each step keeps what it made in the work folder; started again, the command goes on where it stopped.
 """
@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from crossviz.training import curves, export, features, text_distil, train
+from crossviz.training import calibrate, curves, export, features, text_distil, train
 
 __all__ = ["main"]
 
@@ -17,14 +17,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the photo sets")
     parser.add_argument("--work", type=Path, required=True, help="folder for everything made on the way")
+    parser.add_argument("--detector", type=Path, required=True, help="folder with nanodet.json and nanodet.bin")
     parser.add_argument("--out", type=Path, required=True, help="model folder to write")
     args = parser.parse_args()
     data, work = ["--data", str(args.data)], ["--work", str(args.work)]
-    _run(features.main, [*data, *work])
+    detector = ["--detector", str(args.detector)]
+    _run(features.main, [*data, *work, *detector])
     if not (args.work / "text_tower.pt").exists():
         _run(text_distil.main, [*data, *work])
     _run(train.main, [*data, *work, "--resume"])
-    _run(export.main, ["--checkpoint", str(args.work / "checkpoint.pt"), "--out", str(args.out)])
+    _run(calibrate.main, [*data, *work])
+    _run(export.main, ["--checkpoint", str(args.work / "checkpoint.pt"), "--out", str(args.out), *detector])
     _run(curves.main, work)
 
 

@@ -1,6 +1,6 @@
 """From samples (one picture, several texts, what each phrase means in it) to one padded batch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
@@ -52,6 +52,10 @@ class Batch:
     stops: Tensor  # sample query, bool
     captions: Tensor  # sample: text number of the caption, or -1
     phrase_text: Tensor  # sample phrase: number of the text that asks for this phrase alone, or -1
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        return Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
 
 
 def collate(samples: list[Sample], tokenizer: Tokenizer) -> Batch:

@@ -148,8 +148,10 @@ def measure(
     for i in range(0, len(dev.samples), batch):
         part = dev.samples[i : i + batch]
         fine, coarse = features[part[0].source][np.array([s.row for s in part])]
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            maps = forward(clip, attention, (fine.float(), coarse.float()), collate(part, tokenizer), FINE_GRID).phrases
+        device = clip.logit_scale.device
+        inputs = fine.to(device).float(), coarse.to(device).float()
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            maps = forward(clip, attention, inputs, collate(part, tokenizer).to(device), FINE_GRID).phrases.cpu()
         for j, sample in enumerate(part):
             height, width = dev.sizes[i + j]
             grids = maps[j, : len(sample.asks), :-1].unflatten(1, (FINE_GRID, FINE_GRID))

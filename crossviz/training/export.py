@@ -10,11 +10,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from crossviz.attention import CrossModalAttention
+from crossviz.models.crossviz_mini import ABOUT, FILES
 from crossviz.models.mini_tower import FINE_GRID
 from crossviz.training.model import ATTENTION, MODEL_CFG, PREPROCESS_CFG, build_attention, build_clip
 from crossviz.training.trunk import pretrained_body
 
-__all__ = ["export"]
+__all__ = ["export", "write_folder"]
 
 
 def export(clip: nn.Module, attention: CrossModalAttention, facts: dict, folder: Path) -> None:
@@ -22,12 +23,6 @@ def export(clip: nn.Module, attention: CrossModalAttention, facts: dict, folder:
 
     Weights are stored as fp16. `facts` says how they were made; it must hold `trained`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    config = {"model_cfg": MODEL_CFG, "preprocess_cfg": PREPROCESS_CFG}
-    _write_json(folder / "open_clip_config.json", config)
-    _write_weights(folder / "open_clip_model.safetensors", clip)
-    _write_weights(folder / "cross_attention.safetensors", attention)
-    names = ["open_clip_config.json", "open_clip_model.safetensors", "cross_attention.safetensors"]
     about = {
         "name": "crossviz-mini",
         "format": 1,
@@ -36,9 +31,22 @@ def export(clip: nn.Module, attention: CrossModalAttention, facts: dict, folder:
         "text_states": "token states after ln_final, before text_projection",
         "image_states": "patch tokens of the image tower's forward_dense, before open_clip's projection",
         "training": facts,
-        "sha256": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names},
     }
-    _write_json(folder / "crossviz.json", about)
+    write_folder(folder, {"model_cfg": MODEL_CFG, "preprocess_cfg": PREPROCESS_CFG}, about, clip, attention)
+
+
+def write_folder(folder: Path, config: dict, about: dict, clip: nn.Module, attention: nn.Module) -> None:
+    """Write a model's files: open_clip's `config`, both weights, and `about` with every file's sha256 as crossviz.json.
+
+    Raises:
+        ValueError: a weight does not fit fp16 or is not finite.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / FILES[0], config)
+    _write_weights(folder / FILES[1], clip)
+    _write_weights(folder / FILES[2], attention)
+    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+    _write_json(folder / ABOUT, {**about, "sha256": hashes})
 
 
 def _write_json(path: Path, value: dict) -> None:
@@ -60,11 +68,14 @@ def main() -> None:
     """Command line: without a checkpoint, the same shapes with random weights (to build and test against)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=None, help="checkpoint of crossviz.training.train")
+    parser.add_argument("--detector", type=Path, required=True, help="folder with nanodet.json and nanodet.bin")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     args = parser.parse_args()
     torch.manual_seed(0)
     clip, attention, facts = build_clip(), build_attention(), {"trained": False}
-    clip.visual.trunk.body.load_state_dict(pretrained_body().state_dict())
+    body = pretrained_body(args.detector).state_dict()
+    own = {name: weight for name, weight in body.items() if not name.startswith("detector.boxes.")}  # the teacher's
+    clip.visual.trunk.body.load_state_dict(own)
     if args.checkpoint is not None:
         saved = torch.load(args.checkpoint, map_location="cpu", weights_only=True)
         missing = clip.load_state_dict(saved["clip"], strict=False).missing_keys

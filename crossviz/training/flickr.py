@@ -10,6 +10,7 @@ from crossviz.training.batches import ABSENT, PRESENT, SEEN, Ask, Sample
 from crossviz.training.data import Sentence
 from crossviz.training.grid import boxes_cover, visible_share
 from crossviz.training.model import Tokenizer
+from crossviz.training.nonsense import Nonsense, caption_words
 from crossviz.training.phrases import CodedPhrase, CodedSentence, code_text
 from crossviz.training.teacher import MiniLM
 from crossviz.training.views import View, flickr_crop_views, flickr_views
@@ -31,13 +32,19 @@ class FlickrSampler:
     """
 
     def __init__(
-        self, data: Path, tokenizer: Tokenizer, teacher: MiniLM, swap: float = 0.35, crop: float = 0.5
+        self,
+        data: Path,
+        tokenizer: Tokenizer,
+        teacher: MiniLM,
+        swap: float = 0.35,
+        crop: float = 0.5,
+        nonsense: float = 0.3,
     ) -> None:
-        self.tokenizer, self.swap, self.crop = tokenizer, swap, crop
+        self.tokenizer, self.swap, self.crop, self.nonsense_share = tokenizer, swap, crop, nonsense
         self.views = {"flickr": flickr_views(data), "flickr_crops": flickr_crop_views(data)}
         photos = [v.photo for v in self.views["flickr"]]
         self.rows = [i for i, v in enumerate(self.views["flickr"]) if not v.held_out]
-        self.crop_row = {row: i for i, row in enumerate(self.rows)}
+        self.order = {row: i for i, row in enumerate(self.rows)}
         self.sentences = [code_sentences(p.sentences, tokenizer) for p in photos]
         captions = [p.sentences for p in photos]
 
@@ -46,6 +53,8 @@ class FlickrSampler:
             return (vectors @ vectors.T) > 0.5
 
         self.absence, self.absence_measured = Absence(captions, alike), Absence(captions)
+
+        self.nonsense = Nonsense(caption_words(photos), lambda word: len(tokenizer(word)[0]) == 1)
 
     def draw(self, rows: list[int], rng: random.Random) -> list[Sample]:
         """One sample for each of these photos."""
@@ -56,7 +65,8 @@ class FlickrSampler:
             sample, parts = Sample("flickr", row, rng.random() < 0.5), chosen[i]
             view = self.views["flickr"][row]
             if rng.random() < self.crop:
-                sample.source, sample.row = "flickr_crops", self.crop_row[row]
+                copy = rng.randrange(len(self.views["flickr_crops"]) // len(self.rows))
+                sample.source, sample.row = "flickr_crops", copy * len(self.rows) + self.order[row]
                 view = self.views["flickr_crops"][sample.row]
             other = chosen[(i + shift) % len(rows)]
             caption = parts[0]
@@ -67,8 +77,16 @@ class FlickrSampler:
                 self._add(sample, text, view, row, rng)
             for text in other:
                 self._add(sample, text, view, row, rng, others=True)
+            if rng.random() < self.nonsense_share:
+                self._add_nonsense(sample, rng)
             samples.append(sample)
         return samples
+
+    def _add_nonsense(self, sample: Sample, rng: random.Random) -> None:
+        words = " ".join(self.nonsense.word(rng) for _ in range(rng.choice((1, 1, 2))))
+        ids = tuple(self.tokenizer(rng.choice(("", "a ", "the ")) + words)[0])
+        sample.texts.append(ids)
+        sample.asks.append(Ask(len(sample.texts) - 1, tuple(range(len(ids))), ABSENT))
 
     def _own(self, row: int, rng: random.Random) -> list[CodedSentence]:
         """A caption of the photo and two of its phrases (from any caption) by themselves."""

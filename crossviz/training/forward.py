@@ -19,6 +19,7 @@ class Maps(NamedTuple):
     """Maps of phrases and tokens, null column last, and the embeddings for the contrastive losses."""
 
     phrases: Tensor  # sample phrase patch+1
+    heads: Tensor  # sample phrase head patch+1
     tokens: Tensor  # sample query patch+1
     found: Tensor  # sample phrase 256: what the phrase gathered from the picture
     image: Tensor  # sample 256
@@ -50,12 +51,13 @@ def forward(
     states = run_texts(clip.text, batch.ids)
     visual, patches = clip.visual.trunk.head(*features, grid)
     out = attention(states.tokens.flatten(0, 1)[batch.tokens], patches)
-    tokens = out.probs.float().mean(1)
+    heads = torch.einsum("bpq,bhqk->bphk", batch.weights, out.probs.float())
     context = out.context.transpose(1, 2).flatten(2).float()  # sample query 256
     found = attention.out_proj(batch.weights @ context)
     return Maps(
-        batch.weights @ tokens,
-        tokens,
+        heads.mean(2),
+        heads,
+        out.probs.float().mean(1),
         normalize(found.float(), dim=-1),
         normalize(clip.visual.head(visual).float(), dim=-1),
         normalize(states.pooled.float(), dim=-1),

@@ -17,7 +17,7 @@ from crossviz.training.grid import boxes_cover, mask_cover, read_mask
 from crossviz.training.model import Tokenizer
 from crossviz.training.views import View, mix_views
 
-__all__ = ["MixSampler", "MixWords", "class_numbers", "class_region"]
+__all__ = ["Known", "MixSampler", "MixWords", "class_numbers", "class_region"]
 
 
 def class_region(photo: Photo, source: str, name: str, number: int) -> tuple[np.ndarray | None, tuple]:
@@ -53,7 +53,7 @@ class MixWords:
 
 
 @dataclass
-class _Known:
+class Known:
     """A view's present words with their targets, and the words that it certainly lacks."""
 
     covers: dict[str, np.ndarray]
@@ -75,9 +75,16 @@ class MixSampler:
         self.data, self.tokenizer, self.positives, self.negatives = data, tokenizer, positives, negatives
         self.foreign = foreign
         self.words = MixWords.read()
-        self.views = mix_views(data)
-        self.known: dict[int, _Known] = {}
-        numbers = class_numbers(data)
+        self.known: dict[int, Known] = {}
+        self.rows: list[int] = []
+        self.rarity: dict[str, float] = {}
+        self.drawn: Counter = Counter()
+        self._build()
+
+    def _build(self) -> None:
+        """Fill `known`, `rows` (pictures with a known word) and `rarity`."""
+        self.views = mix_views(self.data)
+        numbers = class_numbers(self.data)
         cache: dict[Path, list] = {}
         for row, view in enumerate(self.views):
             if not view.held_out:
@@ -85,9 +92,12 @@ class MixSampler:
         self.rows = [r for r, k in self.known.items() if k.covers]
         count = Counter(w for r in self.rows for w in self.known[r].covers)
         self.rarity = {w: c**-0.5 for w, c in count.items()}
-        self.drawn: Counter = Counter()
 
-    def _look(self, view: View, numbers: dict, cache: dict) -> _Known:
+    def place(self, row: int) -> tuple[str, int]:
+        """Source and row of the features of one picture."""
+        return "mix", row
+
+    def _look(self, view: View, numbers: dict, cache: dict) -> Known:
         photo, words = view.photo, self.words.words[view.source]
         if photo.path not in cache:
             names = photo.classes if view.source == "ade20k_val" else {label for label, _ in photo.boxes}
@@ -115,14 +125,14 @@ class MixSampler:
         every = {w for ws in words.values() for w in ws}
         names = {words[n][0] for n, _ in cache[photo.path]} | {w for n, _ in cache[photo.path] for w in words[n]}
         foreign = [w for broad, ws in self.words.foreign.items() if broad not in names for w in ws]
-        return _Known(covers, sorted(every - close), foreign)
+        return Known(covers, sorted(every - close), foreign)
 
     def draw(self, rows: list[int], rng: random.Random) -> list[Sample]:
         """One sample for each of these views."""
         return [self._sample(row, rng) for row in rows]
 
     def _sample(self, row: int, rng: random.Random) -> Sample:
-        sample, known = Sample("mix", row, rng.random() < 0.5), self.known[row]
+        sample, known = Sample(*self.place(row), rng.random() < 0.5), self.known[row]
         present = _weighted(list(known.covers), [self.rarity[w] for w in known.covers], self.positives, rng)
         self.drawn.update(present)
         owed = [w for w in known.absent if self.drawn[w] > 0]
@@ -137,7 +147,7 @@ class MixSampler:
             self._caption(sample, asks[i : i + size], known, rng)
         return sample
 
-    def _caption(self, sample: Sample, asks: list[tuple[str, bool]], known: _Known, rng: random.Random) -> None:
+    def _caption(self, sample: Sample, asks: list[tuple[str, bool]], known: Known, rng: random.Random) -> None:
         ids: list[int] = []
         number = len(sample.texts)
         for i, (word, there) in enumerate(asks):

@@ -14,7 +14,7 @@ __all__ = ["ATTENTION", "MODEL_CFG", "PREPROCESS_CFG", "Tokenizer", "build_atten
 MODEL_CFG = {
     "embed_dim": 256,
     "vision_cfg": {
-        "timm_model_name": "crossviz_mini_lite2",
+        "timm_model_name": "crossviz_mini_tower",
         "timm_model_pretrained": False,
         "timm_pool": "",
         "timm_proj": "linear",

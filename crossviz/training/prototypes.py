@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crossviz.models.mini_tower import COARSE_CHANNELS, COARSE_GRID
+from crossviz.models.mini_tower import COARSE_GRID, LITE2_CHANNELS
 from crossviz.training.batches import ABSENT, PRESENT, Ask, Sample
 from crossviz.training.flickr import FlickrSampler
 from crossviz.training.model import Tokenizer
@@ -68,7 +68,7 @@ class PrototypeSampler:
         self.rows = flickr.rows
         self.words = class_words()
         self.weights, _ = classifier()
-        cells = torch.from_numpy(coarse[self.rows[:: len(self.rows) // 300]].reshape(-1, COARSE_CHANNELS)[::3].copy())
+        cells = torch.from_numpy(_sample_cells(coarse, self.rows[:: len(self.rows) // 300]))
         self.covariance = torch.cov(cells.float().T)
         names = teacher.embed([w[0] for w in self.words])
         self.alike = (names @ names.T) > 0.4
@@ -131,6 +131,10 @@ class PrototypeSampler:
         ids = tuple(self.tokenizer(rng.choice(("", "a ", "the ")) + word)[0])
         sample.texts.append(ids)
         sample.asks.append(Ask(len(sample.texts) - 1, tuple(range(len(ids))), kind, cover))
+
+
+def _sample_cells(coarse: np.ndarray, rows: list[int]) -> np.ndarray:
+    return coarse[rows][..., :LITE2_CHANNELS].reshape(-1, LITE2_CHANNELS)[::3].copy()
 
 
 def _blob(rng: random.Random) -> np.ndarray:

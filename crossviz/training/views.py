@@ -36,11 +36,11 @@ def flickr_views(data: Path) -> list[View]:
     return [_whole(p, "flickr8k_entities", p.split != "train") for p in read_set(data, "flickr8k_entities")]
 
 
-def flickr_crop_views(data: Path, seed: int = 0) -> list[View]:
-    """A random crop of every Flickr8k training photo."""
+def flickr_crop_views(data: Path, seed: int = 0, copies: int = 2) -> list[View]:
+    """Random crops of every Flickr8k training photo, copy after copy."""
     rng = random.Random(seed)
     photos = [p for p in read_set(data, "flickr8k_entities") if p.split == "train"]
-    return [View(p, "flickr8k_entities", _random_crop(p, rng), whole=False) for p in photos]
+    return [View(p, "flickr8k_entities", _random_crop(p, rng), whole=False) for _ in range(copies) for p in photos]
 
 
 def mix_views(data: Path, seed: int = 0, zooms: int = 4) -> list[View]:

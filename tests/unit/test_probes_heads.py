@@ -108,7 +108,7 @@ def test_each_head_is_held_against_the_answers_by_itself(dataset, monkeypatch):
     assert "gives 10% to the null key" in report.notes[0]
     assert 'better than the heads\' mean at "animals" (+50 points)' in report.notes[0]
     assert 'worse than the heads\' mean at "animals" (-50 points)' in report.notes[1]
-    assert "further left by 42%" in report.notes[0]
+    assert "further to the left by 42%" in report.notes[0]
 
 
 def test_together_the_stronger_head_decides(dataset):

@@ -187,7 +187,7 @@ def _sentences(facts: HeadFacts, names: Sequence[str]) -> list[str]:
             if gain.low > 0 or gain.high < 0:
                 better = "better" if gain.value > 0 else "worse"
                 parts.append(f'{better} than the heads\' mean at "{kind}" ({100 * gain.value:+.0f} points)')
-        for value, names_of in ((across, ("right", "left")), (down, ("lower", "higher"))):
+        for value, names_of in ((across, ("to the right", "to the left")), (down, ("down", "up"))):
             if abs(value) > 0.01:
                 parts.append(f"looks further {names_of[int(value < 0)]} by {abs(value):.0%} of the photo")
         found.append(f"{name.capitalize()}: {'; '.join(parts)}.")

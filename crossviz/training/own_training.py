@@ -35,7 +35,7 @@ Features = tuple[Tensor, ...]
 class Settings:
     """How long, how fast, and what counts how much."""
 
-    steps: int = 100
+    steps: int = 200
     batch: int = 8
     """Photos a step; no more than there are."""
     lr: float = 3e-4

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from crossviz.attention import CrossModalAttention
 from crossviz.models.mini_tower import FINE_GRID
+from crossviz.render.scale import ABSENT_NULL_MASS
 from crossviz.training.batches import ABSENT, Ask, Sample, collate
 from crossviz.training.config import load_config
 from crossviz.training.features import Features, open_features
@@ -27,7 +28,7 @@ def null_shift(scores: Tensor, share: float) -> float:
 
     Args:
         scores: `word head`, log of null mass over visual mass, in each head.
-        share: of the words that may keep less than half of their attention, over all heads, at null.
+        share: of the words that may count as found: mean null mass of ABSENT_NULL_MASS or less.
     """
     low, high = 0.0, 8.0
     if _lit(scores, low) <= share:
@@ -39,7 +40,7 @@ def null_shift(scores: Tensor, share: float) -> float:
 
 
 def _lit(scores: Tensor, shift: float) -> float:
-    return float(((scores + shift).sigmoid().mean(1) < 0.5).float().mean())
+    return float(((scores + shift).sigmoid().mean(1) <= ABSENT_NULL_MASS).float().mean())
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from crossviz.training.model import Tokenizer
 
 __all__ = ["DetectedSampler"]
 
-SURE, LIKELY, ABSENT = 0.45, 0.3, 0.07
+SURE, LIKELY, NOWHERE = 0.45, 0.3, 0.07
 """A class is there from this score on; its less sure boxes count too; below the last everywhere, it is absent."""
 
 
@@ -32,8 +32,8 @@ class DetectedSampler(MixSampler):
 
     def _build(self) -> None:
         table = self.words.words["coco_mini"]
-        self.every = {w for words in table.values() for w in words}
-        self.names = [table.get(name, ()) if name != "person" else () for name in COCO_NAMES]
+        self.names = [table.get(name, ()) if name != "person" else () for name in COCO_NAMES]  # captions name people
+        self.every = {w for words in self.names for w in words}
         self.known = {}
         count: dict[str, int] = {}
         for number, (source, row) in enumerate(self.places):
@@ -60,7 +60,7 @@ class DetectedSampler(MixSampler):
             cover = boxes_cover(boxes, (0.0, 0.0, 1.0, 1.0))
             for word in self.names[number]:
                 covers[word] = np.maximum(covers[word], cover) if word in covers else cover
-        close = {w for number, score in enumerate(best) if score >= ABSENT for w in self.names[number]}
+        close = {w for number, score in enumerate(best) if score >= NOWHERE for w in self.names[number]}
         for word in list(close):
             close |= self.words.alike.get(word, frozenset())
         photo = at if source == "flickr" else self.flickr.rows[at % len(self.flickr.rows)]

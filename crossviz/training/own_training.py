@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from crossviz.errors import DatasetError
@@ -20,7 +19,7 @@ from crossviz.photo import Photo as Pixels
 from crossviz.photo import load_photo
 from crossviz.training.batches import ABSENT, PRESENT, SEEN, Batch, collate
 from crossviz.training.data import Photo
-from crossviz.training.forward import Maps, forward
+from crossviz.training.forward import Maps, forward, plain_attention
 from crossviz.training.log import CsvLog
 from crossviz.training.losses import inside_loss, null_loss, parts_loss, pooled_cover, seen_loss, spread_loss
 from crossviz.training.own_samples import KEEP, OwnSampler, OwnView
@@ -128,7 +127,7 @@ def train(
         samples = sampler.draw(chosen, rng)
         batch = collate(samples, sampler.tokens).to(model.device)
         kept = tuple(f[[s.row for s in samples]].float().to(model.device) for f in features)
-        with sdpa_kernel(SDPBackend.MATH):  # trains faster than the fused kernels on a CPU
+        with plain_attention(model.device):
             with torch.no_grad():
                 before = forward(start["clip"], start["attention"], kept, batch, model.grid.height)
             maps = forward(student["clip"], student["attention"], kept, batch, model.grid.height)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cosine_similarity, mse_loss
 
 from crossviz.models.mini_text import text_states
 from crossviz.training.config import load_config
+from crossviz.training.forward import plain_attention
 from crossviz.training.log import CsvLog
 from crossviz.training.model import Tokenizer, build_clip, pad_ids
 from crossviz.training.teacher import DIM, MiniLM
@@ -103,7 +103,7 @@ def distil(data: Path, work: Path, settings: dict) -> None:
 
     def losses(batch: tuple) -> tuple[Tensor, Tensor]:
         ids, word, target, valid, pooled = batch
-        with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        with torch.autocast("cpu", dtype=torch.bfloat16), plain_attention(torch.device("cpu")):
             states = text_states(tower, ids)
             words = to_word(word_means(states.tokens, word[:, : states.tokens.shape[1]], target.shape[1]))
             embedding = to_pooled(states.pooled)

@@ -1,7 +1,6 @@
 """Train the image head, the text tower and the cross-attention together, on kept trunk features."""
 
 import argparse
-import contextlib
 import copy
 import math
 import random
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from crossviz.models.mini_tower import LITE2_CHANNELS
 from crossviz.training.batches import ABSENT, PRESENT, SEEN, Batch, Sample, collate
@@ -24,7 +22,7 @@ from crossviz.training.dev import flickr_dev, imagenet_dev, measure, mix_dev
 from crossviz.training.empty import EMPTY, EmptySampler
 from crossviz.training.features import open_features
 from crossviz.training.flickr import FlickrSampler
-from crossviz.training.forward import Maps, forward
+from crossviz.training.forward import Maps, forward, plain_attention
 from crossviz.training.log import CsvLog
 from crossviz.training.losses import contrast, inside_loss, null_loss, parts_loss, pooled_cover, seen_loss, spread_loss
 from crossviz.training.mix import MixSampler
@@ -33,7 +31,7 @@ from crossviz.training.prototypes import PrototypeSampler
 from crossviz.training.teacher import MiniLM
 from crossviz.training.views import imagenet_views
 
-__all__ = ["Trainer", "total_loss"]
+__all__ = ["Trainer", "follow", "total_loss"]
 
 LOSSES = ["inside", "spread", "parts", "null", "seen", "stop", "clip", "found"]
 FIGURES = [
@@ -182,7 +180,9 @@ class Trainer:
                 nn.utils.clip_grad_norm_(params, settings["clip"])
                 self.optimizer.step()
                 self.step += 1
-                self._follow()
+                keep = min(settings["average"], (1 + self.step) / (10 + self.step))
+                for average, module in zip(self.average, (self.clip, self.attention), strict=True):
+                    follow(average, module, keep)
                 self.seconds = time.time() - began
                 means.append([float(loss.detach()), *(parts[name] for name in LOSSES)])
                 if self.step % 20 == 0:
@@ -196,15 +196,6 @@ class Trainer:
                         found |= measure(dev, *self.average, self.features, self.tokenizer)
                     figures.write(self.step, *(found.get(name, math.nan) for name in FIGURES))
                     print(figures.last, flush=True)
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the averaged weights towards the present ones."""
-        keep = min(self.config["grounding"]["average"], (1 + self.step) / (10 + self.step))
-        for average, module in zip(self.average, (self.clip, self.attention), strict=True):
-            for slow, p in zip(average.parameters(), module.parameters(), strict=True):
-                if p.requires_grad:
-                    slow.lerp_(p, 1 - keep)
 
     def save(self) -> None:
         """Write `checkpoint.pt` (averaged weights; for `resume`: present weights, optimiser, step)."""
@@ -231,9 +222,12 @@ class Trainer:
             self.rng.seed(self.config["grounding"]["seed"] + self.step)
 
 
-def plain_attention(device: torch.device) -> contextlib.AbstractContextManager:
-    """PyTorch's plain attention on the CPU, where it trains three times as fast as the fused one."""
-    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()
+@torch.no_grad()
+def follow(average: nn.Module, module: nn.Module, keep: float) -> None:
+    """Move the averaged weights towards the present ones: `keep` of what they were, the rest of what is now."""
+    for slow, p in zip(average.parameters(), module.parameters(), strict=True):
+        if p.requires_grad:
+            slow.lerp_(p, 1 - keep)
 
 
 def _parts(stages: list[dict]) -> list[tuple[float, list[dict]]]:

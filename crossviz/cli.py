@@ -17,7 +17,9 @@ from crossviz.errors import CrossvizError
 from crossviz.version import __version__
 
 if TYPE_CHECKING:
+    from crossviz.explainer import Explainer
     from crossviz.explanation import Explanation
+    from crossviz.trace import EncodedImage
     from crossviz.words import Phrase
 
 __all__ = ["main"]
@@ -71,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("-m", "--model", default=DEFAULT_MODEL, help="a name from `crossviz models` (%(default)s)")
     explain.add_argument("--method", help="a name from `crossviz models` (default: the model's first)")
     explain.add_argument("--words", nargs="+", metavar="TEXT", help="words or phrases to show (default: every word)")
+    explain.add_argument("--trust", action="store_true", help="measure how far each word's map can be trusted")
     explain.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
 
     serve = command("serve", _serve, "Start the app in the browser.")
@@ -85,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     measure.add_argument("-m", "--model", default=DEFAULT_MODEL, help="a name from `crossviz models` (%(default)s)")
     measure.add_argument("--method", help="as for explain")
+    measure.add_argument("--methods", nargs="+", metavar="NAME", help='compare these methods, or "all" of the model')
     measure.add_argument("--split", help="a part of the set, by its name there (dev, val, val2017)")
     measure.add_argument("--fold", metavar="K/N", help="only the photos of fold K of N, by a checksum of their names")
     measure.add_argument("--limit", type=int, metavar="N", help="at most N photos, drawn by the seed")
@@ -110,7 +114,7 @@ def _explain(args: argparse.Namespace) -> int:
     photo, caption = load_photo(args.photo), check_caption(args.caption)
     if args.output is not None:
         _make_folder(args.output)
-    with _progress(4 if args.output is None else 4 + len(FIGURES) + len(BUNDLES)) as step:
+    with _progress(3) as step:
         step(f"loading {args.model}")
         explainer = Explainer(args.model, device=args.device)
         step("reading the photo")
@@ -118,13 +122,36 @@ def _explain(args: argparse.Namespace) -> int:
         step("explaining")
         explanation = explainer.explain(image, caption, method=args.method)
         phrases = _phrases(explanation, args.words)
+    if args.trust:
+        explanation = _checked(explainer, image, explanation, phrases)
+    with _progress(1 if args.output is None else 1 + len(FIGURES) + len(BUNDLES)) as step:
         if args.output is not None:
             _write(explanation, phrases, args.words, args.output, step)
         step("done")
     print(_table(explanation, phrases))
+    if args.trust:
+        for report in explanation.trust.values():
+            print("\n" + "\n".join(report.lines()))
     if args.output is not None:
         print(f"\nPictures, data and an interactive page (explanation.html) are in {args.output}.")
     return 0
+
+
+def _checked(
+    explainer: "Explainer", image: "EncodedImage", explanation: "Explanation", phrases: "Sequence[Phrase]"
+) -> "Explanation":
+    """The explanation with the checks of every phrase, and a bar while they are made."""
+    shape = "{bar:24} {percentage:3.0f}% {desc}"
+    with tqdm(total=float(len(phrases)), disable=None, leave=False, bar_format=shape) as bar:
+        for number, phrase in enumerate(phrases):
+
+            def show(done: float, doing: str, before: int = number, text: str = phrase.text) -> None:
+                bar.set_description_str(f"'{text}': {doing}", refresh=False)
+                bar.update(before + done - bar.n)
+
+            span = (phrase.start, phrase.end)
+            explanation = explanation.with_trust(explainer.trust(image, explanation, span=span, progress=show))
+    return explanation
 
 
 def _phrases(explanation: "Explanation", texts: Sequence[str] | None) -> "list[Phrase]":
@@ -138,20 +165,23 @@ def _table(explanation: "Explanation", phrases: "Iterable[Phrase]") -> str:
     """One line per phrase: how much of it was found in the picture, and the strongest patch."""
     chart, patches = explanation.map, explanation.grid.num_patches
     probability, null = chart.unit == "probability", chart.null_mass is not None
+    figure = "{:+.4g}" if chart.signed else "{:.4g}"
     rows = [("word", "found" if null else "sum", "peak")]
     for phrase in phrases:
         values = chart.select(phrase.words)  # gh gw
         if null:
             total = f"{1 - explanation.null_mass(span=(phrase.start, phrase.end)):.0%}"
         else:
-            total = f"{float(values.sum()):.0%}" if probability else f"{float(values.sum()):+.4f}"
-        peak = f"{float(values.max()) * patches:.1f} x chance" if probability else f"{float(values.max()):+.4f}"
+            total = f"{float(values.sum()):.0%}" if probability else figure.format(float(values.sum()))
+        peak = f"{float(values.max()) * patches:.1f} x chance" if probability else figure.format(float(values.max()))
         rows.append((phrase.text, total, peak))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [f"{word:<{widths[0]}}  {total:>{widths[1]}}  {peak:>{widths[2]}}" for word, total, peak in rows]
     cut = [word.text for word in explanation.words if not word.tokens]
     if cut:
         lines.append(f"The model reads no further than {explanation.caption.cut_at} characters: without {_list(cut)}.")
+    if not chart.text_dependent:
+        lines.append("This method does not read the text: the map is the same for every word and caption.")
     if not explanation.provenance.trained:
         lines.append("These weights were not trained: the figures mean nothing.")
     lines.append(f"similarity {explanation.similarity:.3f}; {explanation.provenance.model}, {explanation.method}")
@@ -221,7 +251,8 @@ def _models(args: argparse.Namespace) -> int:
         width = max(len(entry.name) for entry in entries)
         for entry in entries:
             missing = "" if getattr(entry, "available", True) else f" Not available here: {entry.reason}"
-            print(f"  {entry.name:<{width}}  {entry.sentence}{missing}")
+            families = f" For {entry.families}." if hasattr(entry, "families") else ""
+            print(f"  {entry.name:<{width}}  {entry.sentence}{families}{missing}")
     return 0
 
 

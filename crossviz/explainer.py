@@ -1,18 +1,24 @@
 """Explainer: encode a photo once, explain as many captions of it as you like."""
 
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from crossviz.errors import MethodError, UnsupportedMethodError
+from crossviz.errors import MethodError, ModelError, UnsupportedMethodError
 from crossviz.explanation import Explanation
 from crossviz.methods import Layers, Method, MethodInfo, get_method, methods
 from crossviz.models import DEFAULT_MODEL, Model, ModelInfo, load_model
+from crossviz.models.cascade import Cascades
 from crossviz.photo import Photo, load_photo
 from crossviz.results import Provenance
 from crossviz.trace import EncodedImage
+from crossviz.trust.fills import Fill
+from crossviz.trust.report import TrustReport
+from crossviz.trust.run import check, choose
+from crossviz.trust.subject import Subject, run_method, same_map
 from crossviz.version import __version__
 from crossviz.words import check_caption
 
@@ -44,6 +50,7 @@ class Explainer:
 
     def __init__(self, model: str = DEFAULT_MODEL, device: str | torch.device | None = None) -> None:
         self._model: Model = load_model(model, device)
+        self._cascades = Cascades(self._model)
 
     @property
     def info(self) -> ModelInfo:
@@ -57,9 +64,10 @@ class Explainer:
 
     @property
     def methods(self) -> list[MethodInfo]:
-        """The methods that this model supports; the first is the one used when none is named."""
+        """The methods that this model supports, those that read the text first; the first is the default."""
         lacks = self._model.lacks()
-        return [info for info in methods() if not any(need in lacks for need in info.requires)]
+        supported = [info for info in methods() if not any(need in lacks for need in info.requires)]
+        return sorted(supported, key=lambda info: not info.text_dependent)
 
     def encode(self, photo: PhotoSource) -> EncodedImage:
         """The expensive step, once per photo.
@@ -108,7 +116,9 @@ class Explainer:
         model = self._model
         # Where the record is not the text's attention, its own query and key are what is true.
         attention = model.info.attention_sentence
-        if record.query_kind != "text tokens":
+        if record is None:
+            attention = "none was read: the map is made without it"
+        elif record.query_kind != "text tokens":
             attention = f"query: {record.query_kind}, key: {record.key_kind}; in the image tower itself"
         untrained = () if model.info.trained else ("The weights of this model were not trained.",)
         provenance = Provenance(
@@ -120,6 +130,7 @@ class Explainer:
             libraries=model.library_versions(),
             device=str(model.device),
             notes=(model.info.sentence, attention, *trace.model_notes, *untrained),
+            method_title=chosen.info.title,
         )
         return Explanation(
             photo=encoded.photo,
@@ -132,6 +143,99 @@ class Explainer:
             similarity=trace.similarity,
             provenance=provenance,
         )
+
+    def trust(
+        self,
+        image: EncodedImage | PhotoSource,
+        explanation: Explanation,
+        text: str | None = None,
+        *,
+        span: tuple[int, int] | None = None,
+        word: int | None = None,
+        method: Method | None = None,
+        checks: Sequence[str] | None = None,
+        seed: int = 0,
+        box: tuple[float, float, float, float] | None = None,
+        fill: Fill = "blur",
+        progress: Callable[[float, str], None] | None = None,
+    ) -> TrustReport:
+        """How far the map of one word or phrase can be trusted; `explanation.with_trust` keeps the answer.
+
+        Args:
+            image: the photo of the explanation, or what `encode` returned for it, which also keeps what the next
+                word needs.
+            explanation: made by this model; its map is what is checked.
+            text, span, word: the word or phrase, by one of the three.
+            method: the method object, where the map was made by one with other settings than the registered one has.
+            checks: names out of `crossviz.trust.CHECKS`; all if None.
+            seed: of every random choice.
+            box: where the thing is, as left, top, right and bottom in the photo's pixels; only for localisation.
+            fill: what takes the place of removed patches: "blur", "mean" or "inpaint".
+            progress: called with the share that is done, 0 to 1, and what is being done.
+
+        Raises:
+            SelectionError: no such word, or one that the model did not read.
+            ModelError: the explanation, or the encoded photo, is of another model or another photo.
+            MethodError: no such check or fill, or the map can't be made again.
+        """
+        steps = self.trust_steps(
+            image, explanation, text, span=span, word=word, method=method, checks=checks, seed=seed, box=box, fill=fill
+        )
+        while True:
+            try:
+                done, doing = next(steps)
+            except StopIteration as stop:
+                return stop.value
+            if progress is not None:
+                progress(done, doing)
+
+    def trust_steps(
+        self,
+        image: EncodedImage | PhotoSource,
+        explanation: Explanation,
+        text: str | None = None,
+        *,
+        span: tuple[int, int] | None = None,
+        word: int | None = None,
+        method: Method | None = None,
+        checks: Sequence[str] | None = None,
+        seed: int = 0,
+        box: tuple[float, float, float, float] | None = None,
+        fill: Fill = "blur",
+    ) -> Generator[tuple[float, str], None, TrustReport]:
+        """`trust` in steps: yields the share that is done and what is being done; closing it ends the checks.
+
+        The report is the generator's value, `StopIteration.value`. Arguments and errors as `trust`.
+        """
+        phrase = explanation.caption.phrase(text, span=span, word=word)
+        choose(checks, box, fill)
+        origin, model = explanation.provenance, self._model
+        if (origin.model, origin.weights_sha256) != (model.info.name, model.weights_sha256):
+            raise ModelError(f"This explanation was made by {origin.model}, not by these weights of {model.info.name}.")
+        encoded = image if isinstance(image, EncodedImage) else self.encode(image)
+        if encoded.photo != explanation.photo:
+            raise ModelError("This explanation is of another photo: give the photo that it was made of.")
+        chart = explanation.map
+        chosen = self._method(chart.method if method is None else method)
+        others = [get_method(info.name) for info in self.methods if info.text_dependent]
+        subject = Subject(
+            trace=model.trace(encoded, explanation.caption.text),
+            method=chosen,
+            layers=chart.params.get("layers"),
+            phrase=phrase,
+            chart=chart,
+            retrace=lambda caption: model.trace(encoded, caption),
+            cascade=lambda start: self._cascades.traces(start, encoded, explanation.caption.text),
+            num_stages=len(model.stages()),
+            others=tuple(other for other in others if other.info.name != chart.method),
+            maps=explanation.maps,
+        )
+        if not same_map(chart, run_method(chosen, subject.trace, subject.layers)):
+            raise MethodError(
+                f"{chosen.info.title} gives another map now than the one in this explanation: it was made with other "
+                "settings. Give the method object that made it as `method`."
+            )
+        return check(subject, checks, seed=seed, box=box, fill=fill)
 
     def _method(self, method: str | Method | None) -> Method:
         if method is None:

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +17,7 @@ from crossviz.geometry import ImageView, PatchGrid
 from crossviz.photo import Photo
 from crossviz.results import AttentionRecord, Provenance, RelevanceMap
 from crossviz.stored import bundle_to_parts, explanation_to_bundle
+from crossviz.trust.report import TrustReport
 from crossviz.words import Caption, Word
 
 if TYPE_CHECKING:
@@ -45,11 +46,12 @@ class Explanation:
         caption: the caption with its tokens and words.
         view: from the photo to what the model saw.
         grid: the patches.
-        record: every head's attention.
+        record: every head's attention; None where the method read none.
         maps: relevance by method name.
         method: the name of the map that is shown.
         similarity: cosine of photo and caption, in [-1, 1].
         provenance: model, weights, libraries.
+        trust: how far maps of single words can be trusted, by span; see `Explainer.trust`.
 
     Raises:
         ResultError: for parts that don't fit together.
@@ -59,14 +61,16 @@ class Explanation:
     caption: Caption
     view: ImageView
     grid: PatchGrid
-    record: AttentionRecord
+    record: AttentionRecord | None
     maps: Mapping[str, RelevanceMap]
     method: str
     similarity: float
     provenance: Provenance
+    trust: Mapping[tuple[int, int], TrustReport] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "maps", MappingProxyType(dict(self.maps)))
+        object.__setattr__(self, "trust", MappingProxyType(dict(self.trust)))
         object.__setattr__(self, "similarity", float(self.similarity))
         if self.method not in self.maps:
             raise ResultError(
@@ -83,17 +87,29 @@ class Explanation:
                     f"The map of {name!r:.60} must be of shape {expected} (words, grid height, grid width), "
                     f"but is {tuple(chart.values.shape)}."
                 )
+        for span, report in self.trust.items():
+            if span != report.span:
+                raise ResultError(f"`trust` holds at {span} a report of {report.span}.")
+            report.check_fits(self.caption.text, tuple(self.maps), expected[1:])
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not Explanation:
             return NotImplemented
-        return all(getattr(self, field.name) == getattr(other, field.name) for field in fields(self))
+        return all(getattr(self, part.name) == getattr(other, part.name) for part in fields(self))
 
     __hash__ = None
 
     def __reduce__(self) -> tuple:
-        values = {field.name: getattr(self, field.name) for field in fields(self)} | {"maps": dict(self.maps)}
-        return _restore, (values,)
+        values = {part.name: getattr(self, part.name) for part in fields(self)}
+        return _restore, (values | {"maps": dict(self.maps), "trust": dict(self.trust)},)
+
+    def with_trust(self, report: TrustReport) -> "Explanation":
+        """This explanation with a report of one of its words, in the place of an older one of the same span.
+
+        Raises:
+            ResultError: the report is of another caption, method or grid.
+        """
+        return replace(self, trust={**self.trust, report.span: report})
 
     @property
     def words(self) -> tuple[Word, ...]:
@@ -113,7 +129,8 @@ class Explanation:
     @property
     def method_title(self) -> str:
         """The method's name as it reads in a sentence."""
-        return self.map.method.replace("_", " ").capitalize()
+        known = self.provenance.method_title if self.provenance.method == self.map.method else ""
+        return known or self.map.method.replace("_", " ").capitalize()
 
     @property
     def scale(self) -> "Scale":
@@ -279,6 +296,8 @@ class Explanation:
             layers, heads = chart.per_head.shape[:2]
             parts.insert(3, f"{how} over {layers} layer{'s'[: layers > 1]} and {heads} head{'s'[: heads > 1]}")
         lines = ["  ·  ".join(parts), "one absolute scale for all words"]
+        if not chart.text_dependent:
+            lines[1] = "the same map for every word and caption"
         if not origin.trained:
             lines[1] += "  ·  UNTRAINED WEIGHTS: the maps mean nothing"
         weights = f"  ·  weights {origin.weights_sha256[:12]}" if origin.weights_sha256 else ""

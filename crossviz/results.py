@@ -254,6 +254,7 @@ class Provenance(FrozenResult):
         libraries: version by name.
         device: as "cpu" or "cuda:0".
         notes: sentences that belong wherever the result is shown.
+        method_title: the method's name as it reads in a sentence; "" where only its registered name is known.
 
     Raises:
         ResultError: for a value of the wrong type.
@@ -267,9 +268,12 @@ class Provenance(FrozenResult):
     libraries: Mapping[str, str]
     device: str
     notes: tuple[str, ...] = ()
+    method_title: str = ""
 
     def __post_init__(self) -> None:
         check_text(self, "crossviz_version", "model", "method", "device")
+        if self.method_title != "":
+            check_text(self, "method_title")
         check_flag(self, "trained")
         if self.weights_sha256 is not None:
             check_text(self, "weights_sha256")

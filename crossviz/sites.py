@@ -22,7 +22,17 @@ from crossviz.attention import masked_softmax
 from crossviz.errors import CaptureError
 from crossviz.site_kinds import KINDS, Kind, Projections
 
-__all__ = ["TOLERANCES", "Projections", "Recomputed", "projections", "recompute", "refusal", "sites", "uncovered"]
+__all__ = [
+    "TOLERANCES",
+    "Projections",
+    "Recomputed",
+    "head_norms",
+    "projections",
+    "recompute",
+    "refusal",
+    "sites",
+    "uncovered",
+]
 
 TOLERANCES: Mapping[torch.dtype, float] = {
     torch.float64: 1e-10,
@@ -94,6 +104,15 @@ def projections(module: nn.Module) -> Projections:
         CaptureError: if `module` is not a covered site.
     """
     return _covered(module).projections(module)
+
+
+def head_norms(module: nn.Module) -> tuple[nn.Module | None, nn.Module | None]:
+    """What a site normalises its queries and its keys with, head by head, after the projections; None for nothing.
+
+    Raises:
+        CaptureError: if `module` is not a covered site.
+    """
+    return _covered(module).norms(module)
 
 
 def recompute(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> Recomputed:

@@ -10,6 +10,7 @@ from crossviz.errors import BundleError, CrossvizError
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.photo import Photo, load_photo
 from crossviz.results import AttentionRecord, Provenance, RelevanceMap
+from crossviz.trust.report import TrustReport
 from crossviz.words import Caption
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ _PHOTO = "photo.png"
 def explanation_to_bundle(ex: "Explanation") -> Bundle:
     """All of an explanation: tensors as arrays, the photo as a PNG, the rest in the manifest."""
     arrays, values = {}, {}
-    parts = {"record": ex.record, "provenance": ex.provenance}
+    parts = {"provenance": ex.provenance} | ({} if ex.record is None else {"record": ex.record})
     parts |= {f"map{number}": chart for number, chart in enumerate(ex.maps.values())}
+    parts |= {f"trust{number}": report for number, report in enumerate(ex.trust.values())}
     for name, part in parts.items():
         own, values[name] = part.to_arrays()
         arrays |= {f"{name}_{key}": array for key, array in own.items()}
@@ -45,9 +47,10 @@ def explanation_to_bundle(ex: "Explanation") -> Bundle:
             "crop_xyxy": list(view.crop_xyxy),
         },
         "grid": {"height": grid.height, "width": grid.width, "num_prefix_tokens": grid.num_prefix_tokens},
-        "record": values["record"],
+        "record": values.get("record"),
         "provenance": values["provenance"],
         "maps": [[name, values[f"map{number}"]] for number, name in enumerate(ex.maps)],
+        "trust": [values[f"trust{number}"] for number in range(len(ex.trust))],
     }
     return Bundle(manifest, arrays, {_PHOTO: png.getvalue()})
 
@@ -70,16 +73,23 @@ def bundle_to_parts(bundle: Bundle) -> dict[str, Any]:
         photo = Photo(load_photo(bundle.files[_PHOTO]).pixels, manifest["photo"]["name"])
         if photo.sha256 != manifest["photo"]["sha256"]:
             raise BundleError("The photo in the bundle is not the one that was saved: the file was changed.")
+        reports = [
+            TrustReport.from_arrays(arrays(f"trust{number}"), values)
+            for number, values in enumerate(manifest.get("trust", []))  # none in files of crossviz 0.1
+        ]
         return {
             "photo": photo,
             "caption": Caption.from_meta(manifest["caption"]),
             "view": ImageView(**{name: tuple(value) for name, value in manifest["view"].items()}),
             "grid": PatchGrid(**manifest["grid"]),
-            "record": AttentionRecord.from_arrays(arrays("record"), manifest["record"]),
+            "record": None
+            if manifest["record"] is None
+            else AttentionRecord.from_arrays(arrays("record"), manifest["record"]),
             "maps": {
                 name: RelevanceMap.from_arrays(arrays(f"map{number}"), values)
                 for number, (name, values) in enumerate(manifest["maps"])
             },
+            "trust": {report.span: report for report in reports},
             "method": manifest["method"],
             "similarity": float(manifest["similarity"]),
             "provenance": Provenance.from_arrays({}, manifest["provenance"]),

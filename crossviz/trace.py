@@ -5,7 +5,7 @@ What a method may ask for are the capabilities below; a family that lacks one sa
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -14,15 +14,33 @@ from torch import Tensor
 from crossviz.errors import UnsupportedMethodError
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.photo import Photo
-from crossviz.words import Caption
+from crossviz.words import Caption, Phrase
 
-__all__ = ["CAPABILITIES", "CrossAttention", "EncodedImage", "ResidualLayer", "ResidualStream", "Trace"]
+__all__ = [
+    "CAPABILITIES",
+    "CrossAttention",
+    "CrossPass",
+    "EncodedImage",
+    "ImageTower",
+    "Match",
+    "Pooler",
+    "ResidualLayer",
+    "ResidualStream",
+    "TowerBlock",
+    "Trace",
+]
 
 CAPABILITIES: Mapping[str, str] = {
     "cross_attention": "text tokens that query image patches",
     "residual_stream": "an image tower whose embedding is a sum over layers, heads and patches",
+    "match": "a figure for how well a photo matches a word",
+    "image_tower": "an image tower that can be run part by part",
+    "image_attention": "self-attention in its image tower",
+    "patch_texts": "patches that its image tower takes into the space of the texts",
+    "cross_pass": "a cross-attention with a gradient",
 }
-"""What a method may require of a model, with a line each."""
+"""What a method may require of a model, with a line each. `image_attention` and `patch_texts` are properties of the
+`ImageTower` that `image_tower` gives (it has blocks; it has `to_text`), and compute nothing of their own."""
 
 T = TypeVar("T")
 
@@ -109,6 +127,102 @@ class ResidualStream:
 
 
 @dataclass(frozen=True, eq=False)
+class TowerBlock:
+    """One pre-norm block of a vision transformer as functions: x + merge(attention) and then x + mlp(x).
+
+    Tokens are `batch token dim`, heads `batch head token head_dim`; all of it differentiable.
+    """
+
+    label: str
+    norm: Callable[[Tensor], Tensor]
+    """What comes before the attention: tokens to tokens."""
+    project: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+    """Normed tokens to queries, keys and values by head, as they meet one another (after a query or key norm)."""
+    scale: float
+    """What Q K^T is multiplied by."""
+    merge: Callable[[Tensor], Tensor]
+    """Context by head to what the attention adds: output projection with its bias, layer scale."""
+    mlp: Callable[[Tensor], Tensor]
+    """Tokens to what the MLP adds, with its own norm and layer scale."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pooler:
+    """An attention pooler: one learned query that looks at the tokens after the last block."""
+
+    label: str
+    project: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+    """Tokens (after `ImageTower`'s last norm) to query `batch head 1 head_dim`, keys and values."""
+    scale: float
+    merge: Callable[[Tensor], Tensor]
+    """Context `batch head 1 head_dim` to the pooled vector `batch dim`, with what follows in the pooler (its MLP)."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTower:
+    """An image tower as parts that `crossviz.tower.run_tower` puts together; nothing is hooked or changed.
+
+    photos -> `embed` -> x -> blocks -> `features` (where there is such a map) -> `readout` -> state. The state is what
+    `Match.score` takes; for CLIP it is the embedding. A convolutional tower has no blocks.
+    """
+
+    embed: Callable[[Tensor], tuple[Tensor, Any]]
+    """Pixels `batch 3 height width` to x and whatever `features` and `readout` need beside it. x is tokens `batch token
+    dim` where there are blocks, else the last feature map `batch channel height width`."""
+    blocks: tuple[TowerBlock, ...]
+    grid: PatchGrid
+    """Of x: prefix tokens first, then the patches row by row. It may be coarser than the explanation's grid, by whole
+    factors."""
+    pool: str
+    """Whose attention row is the image's: "token" the first token's, "avg" the mean of the patches', "attention" the
+    pooler's, "none" without blocks."""
+    features: Callable[[Tensor, Any], Tensor] | None
+    """x after the blocks to the last feature map `batch channel gh gw`, where everything that is read comes from;
+    None where x itself is read (a class token, a pooler)."""
+    readout: Callable[[Tensor, Any, Tensor | None], Any]
+    """x after the blocks (or after any block, as though the tower ended there), what `embed` gave beside it, and the
+    last feature map (None: made anew) to the state. Where there is a pooler, x is what that gave: `batch dim`."""
+    pooler: Pooler | None = None
+    to_text: Callable[[Tensor], Tensor] | None = None
+    """Tokens `... dim` of the last block into the space of the texts `... embed`, each by itself: last norm and
+    projection; not normalised. None where no single patch can be taken there."""
+    final_norm: Callable[[Tensor], Tensor] | None = None
+    """The norm between the last block and the pooler; None where there is none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """How well photos match phrases: the figure that gradients are taken of, and that must fall when the thing goes.
+
+    CLIP: the cosine of the photo's embedding and that of the phrase in a prompt. `crossviz-mini`: the log-odds of the
+    phrase being found, in the caption: log((1 - null mass) / null mass).
+    """
+
+    unit: str
+    sentence: str
+    """What the figure is, for people."""
+    state: Callable[[Tensor], Any]
+    """Pixels `batch 3 height width` to the state, by the model's own fastest way; without gradient."""
+    score: Callable[[Any, Sequence[Phrase]], Tensor]
+    """State of some photos, and phrases of the caption, to `batch phrase`; differentiable."""
+    readable: Callable[[Tensor], Tensor]
+    """Scores as they are shown to people (log-odds as a share of 0 to 1); monotone."""
+    readable_unit: str
+
+
+@dataclass(frozen=True, eq=False)
+class CrossPass:
+    """One pass of a family's own cross-attention, in the autograd graph: text tokens look at patches."""
+
+    probs: Tensor  # batch layer head token key; the key after the patches is the null key, where there is one
+    layers: tuple[str, ...]
+    has_null: bool
+    text_probs: tuple[Tensor, ...]  # each head token token; the text tower's self-attention, bottom to top
+    score: Callable[[Sequence[Phrase]], Tensor]
+    """As `Match.score`, of these very probs: `batch phrase`."""
+
+
+@dataclass(frozen=True, eq=False)
 class Trace:
     """One photo and one caption in one model, as a method reads them."""
 
@@ -123,6 +237,8 @@ class Trace:
     embed_texts: Callable[[list[str]], Tensor]
     """Texts to unit vectors `text dim`, on the CPU."""
     model_notes: tuple[str, ...] = ()
+    only: tuple[int, ...] | None = None
+    """The words whose maps are asked for, all of them if None. The others' may be left zero, to save time."""
 
     def cross_attention(self) -> CrossAttention:
         """Attention from text tokens to patches.
@@ -139,6 +255,35 @@ class Trace:
             UnsupportedMethodError: the model's image tower can't be taken apart like that.
         """
         return self._get("residual_stream")
+
+    def match(self) -> Match:
+        """How well photos match the caption's phrases.
+
+        Raises:
+            UnsupportedMethodError: the model has no such figure.
+        """
+        return self._get("match")
+
+    def image_tower(self) -> ImageTower:
+        """The image tower, part by part.
+
+        Raises:
+            UnsupportedMethodError: the model's image tower can't be taken apart.
+        """
+        return self._get("image_tower")
+
+    def cross_pass(self, state: Any) -> CrossPass:
+        """The family's own cross-attention on a state that has a gradient.
+
+        Raises:
+            UnsupportedMethodError: the model has none.
+        """
+        return self._get("cross_pass")(state)
+
+    @property
+    def pixels(self) -> Tensor:
+        """The photo as the image tower takes it: `1 3 height width`."""
+        return self.image.features["pixels"]
 
     def _get(self, capability: str) -> Any:
         if capability not in self.provides:

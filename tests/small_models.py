@@ -29,7 +29,31 @@ CLIP_VARIANTS: dict[str, dict[str, Any]] = {
         "custom_text": True,
     },
 }
-"""Image towers that both methods explain."""
+"""Image towers whose embedding is a sum, so that cross-attention and head decomposition explain them."""
+OTHER_TOWERS: dict[str, dict[str, Any]] = {
+    "attention pooler": {
+        "vision": {**VISION, "attentional_pool": True, "attn_pooler_queries": 5, "attn_pooler_heads": 4}
+    },
+    "timm, attention pooler": {
+        "vision": {"timm_model_name": "test_vit3", "timm_pool": "map", "image_size": 160},
+        "custom_text": True,
+    },
+    "convolutions": {"vision": {"layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "image_size": 64}},
+    "timm, convolutions": {
+        "vision": {"timm_model_name": "test_convnext", "timm_pool": "avg", "image_size": 160},
+        "custom_text": True,
+    },
+    "only as a whole": {
+        "vision": {
+            **VISION,
+            "attentional_pool": True,
+            "attn_pooler_queries": 5,
+            "attn_pooler_heads": 4,
+            "pool_type": "avg",
+        }
+    },
+}
+"""Image towers that are taken apart in other ways, or not at all."""
 
 
 def clip_folder(

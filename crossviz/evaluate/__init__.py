@@ -5,6 +5,7 @@
 >>> print(report.markdown())
 """
 
+from crossviz.evaluate.compare import Comparison, compare
 from crossviz.evaluate.dataset import Box, Dataset, Item, Mask, Question
 from crossviz.evaluate.intervals import Figure
 from crossviz.evaluate.layouts import LAYOUTS, find_sets, open_dataset, open_sets
@@ -15,6 +16,7 @@ from crossviz.evaluate.tally import CutOff, Group, Kind, Source
 __all__ = [
     "LAYOUTS",
     "Box",
+    "Comparison",
     "CutOff",
     "Dataset",
     "Figure",
@@ -26,6 +28,7 @@ __all__ = [
     "Report",
     "Run",
     "Source",
+    "compare",
     "evaluate",
     "find_sets",
     "open_dataset",

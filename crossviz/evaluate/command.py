@@ -8,11 +8,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from crossviz.errors import DatasetError
+from crossviz.evaluate.compare import Comparison, compare
 from crossviz.evaluate.dataset import Dataset
 from crossviz.evaluate.layouts import open_sets
 from crossviz.evaluate.report import Report
 from crossviz.evaluate.run import evaluate
 from crossviz.explainer import Explainer
+from crossviz.methods import get_method
 
 __all__ = ["run"]
 
@@ -32,14 +34,15 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         _make_folder(args.out)
     explainer = Explainer(args.model, device=args.device)
+    methods = None if args.methods is None else _methods(explainer, args)
     if args.probes is not None:
         return _probes(args, explainer, sets[0] if sets else None)
     several = len(sets) > 1
     for number, dataset in enumerate(sets):
-        if several and not any(item.questions for item in dataset.items[:20]):
+        if several and not any(item.questions for item in dataset.items):
             print(f"crossviz: nothing is asked of the photos of {dataset.name}; left out.", file=sys.stderr)
             continue
-        report = _evaluated(args, explainer, dataset)
+        report = _evaluated(args, explainer, dataset, methods)
         print(("\n" if number else "") + report.markdown(), flush=True)
         if args.out is not None:
             report.save(args.out)
@@ -54,7 +57,21 @@ def _sets(args: argparse.Namespace) -> list[Dataset]:
     )
 
 
-def _evaluated(args: argparse.Namespace, explainer: Explainer, dataset: Dataset) -> Report:
+def _methods(explainer: Explainer, args: argparse.Namespace) -> list[str]:
+    if args.method is not None or args.probes is not None:
+        raise DatasetError("--methods compares several methods on a set: leave --method and --probes out.")
+    known = [info.name for info in explainer.methods]
+    names = known if args.methods == ["all"] else list(dict.fromkeys(args.methods))
+    for name in names:
+        get_method(name)  # says what there is where there is no such method
+        if name not in known:
+            raise DatasetError(f"{args.model} can't be explained by {name}: choose from {', '.join(known)}.")
+    return names
+
+
+def _evaluated(
+    args: argparse.Namespace, explainer: Explainer, dataset: Dataset, methods: list[str] | None
+) -> Report | Comparison:
     with tqdm(total=len(dataset.items), desc=dataset.name, unit="photo", disable=None, leave=False) as bar:
 
         def progress(items):
@@ -62,6 +79,8 @@ def _evaluated(args: argparse.Namespace, explainer: Explainer, dataset: Dataset)
                 yield item
                 bar.update()
 
+        if methods is not None:
+            return compare(explainer, dataset, methods, args.seed, progress)
         return evaluate(explainer, dataset, args.method, args.seed, progress)
 
 

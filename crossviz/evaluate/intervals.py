@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crossviz.evaluate.measures import auroc
+from crossviz.measures import auroc
 
 __all__ = ["Bootstrap", "Figure"]
 

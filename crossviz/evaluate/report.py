@@ -13,12 +13,12 @@ from crossviz.errors import DatasetError
 from crossviz.evaluate.intervals import Figure
 from crossviz.evaluate.tally import Group, Source
 
-__all__ = ["MODEL", "Report", "Run"]
+__all__ = ["COLUMNS", "MODEL", "Report", "Run", "cell", "table"]
 
 MODEL = "model"
 """The name of the model's own map among a group's sources."""
 KINDS_SHOWN = 12  # more would push everything else off the screen; CSV and JSON hold all
-_COLUMNS = {
+COLUMNS = {
     "pointing": "pointing %",
     "ties": "ties %",
     "iou": "IoU %",
@@ -130,9 +130,9 @@ def _group_lines(group: Group, model: str) -> list[str]:
     counts = f"{group.phrases:,} phrases, {group.absent:,} absent ones, {group.photos:,} photos"
     left_out = f", {group.left_out:,} left out" if group.left_out else ""
     lines = [f"### {group.name}: {counts}{left_out}", ""]
-    names = [name for name in _COLUMNS if any(name in source.figures for source in group.sources)]
-    rows = [(_title(source, model), *(_cell(source.figures.get(n), n) for n in names)) for source in group.sources]
-    lines += _table(("", *(_COLUMNS[name] for name in names)), rows)
+    names = [name for name in COLUMNS if any(name in source.figures for source in group.sources)]
+    rows = [(_title(source, model), *(cell(source.figures.get(n), n) for n in names)) for source in group.sources]
+    lines += table(("", *(COLUMNS[name] for name in names)), rows)
     cut = next((source.cut_off for source in group.sources if source.cut_off), None)
     if cut is not None:
         one, two = cut.halves
@@ -145,11 +145,11 @@ def _group_lines(group: Group, model: str) -> list[str]:
         shown = group.kinds[:KINDS_SHOWN]
         sources = [source for source in group.sources if any(source.name in kind.pointing for kind in shown)]
         rows = [
-            (kind.name, f"{kind.phrases:,}", *(_cell(kind.pointing.get(s.name), "pointing") for s in sources))
+            (kind.name, f"{kind.phrases:,}", *(cell(kind.pointing.get(s.name), "pointing") for s in sources))
             for kind in shown
         ]
         lines += ["", "Pointing % by kind:", ""]
-        lines += _table(("", "phrases", *(_title(source, model) for source in sources)), rows)
+        lines += table(("", "phrases", *(_title(source, model) for source in sources)), rows)
         if len(group.kinds) > len(shown):
             lines += ["", f"{len(group.kinds) - len(shown)} more kinds are in the files that `--out` writes."]
     return lines
@@ -159,7 +159,8 @@ def _title(source: Source, model: str) -> str:
     return f"**{model}**" if source.name == MODEL else source.name
 
 
-def _cell(figure: Figure | None, name: str) -> str:
+def cell(figure: Figure | None, name: str) -> str:
+    """A figure of COLUMNS with its interval, as it is read."""
     if figure is None or math.isnan(figure.value):
         return "–"
     if name in _PLAIN:
@@ -169,7 +170,7 @@ def _cell(figure: Figure | None, name: str) -> str:
     return value if math.isnan(figure.low) else f"{value} ({low} to {high})"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A Markdown table whose columns line up in a terminal too."""
     rows = [head, *rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]

@@ -1,7 +1,8 @@
 """Asking a model a set's questions, photo by photo."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 from crossviz.errors import DatasetError, SelectionError
 from crossviz.evaluate import baselines
 from crossviz.evaluate.dataset import Dataset, Item, Question
-from crossviz.evaluate.measures import MeasuredMap, box_mask
 from crossviz.evaluate.report import MODEL, Report, Run
 from crossviz.evaluate.tally import Tally
-from crossviz.photo import load_photo
+from crossviz.measures import MeasuredMap, box_mask
+from crossviz.photo import Photo, load_photo
+from crossviz.trace import EncodedImage
 from crossviz.version import __version__
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from crossviz.explanation import Explanation
     from crossviz.methods import Method
 
-__all__ = ["evaluate"]
+__all__ = ["Asked", "ask_all", "evaluate"]
 
 
 def evaluate(
@@ -46,40 +48,76 @@ def evaluate(
         DatasetError: no question is asked, or a photo has another size than its answers are for.
         PhotoError, CaptionError, UnknownMethodError, UnsupportedMethodError: as `Explainer.explain`.
     """
-    began, tallies, photos = time.monotonic(), {}, 0
-    example = None
+    (asked,) = ask_all(explainer, dataset, [method], progress)
+    return asked.report(dataset, seed)
+
+
+@dataclass(eq=False)
+class Asked:
+    """One method's answers to a set's questions."""
+
+    tallies: dict[str, Tally]
+    """By the questions' groups."""
+    photos: int = 0
+    seconds: float = 0.0
+    example: "Explanation | None" = None
+    """The last explanation, for where the figures are from."""
+
+    def report(self, dataset: Dataset, seed: int) -> Report:
+        """The figures; the seed is the bootstrap's."""
+        origin = self.example.provenance
+        run = Run(
+            dataset=dataset.name,
+            layout=dataset.layout,
+            part=dataset.chosen,
+            model=origin.model,
+            trained=origin.trained,
+            weights_sha256=origin.weights_sha256,
+            method=origin.method,
+            device=origin.device,
+            photos=self.photos,
+            seed=seed,
+            crossviz_version=__version__,
+            libraries=dict(origin.libraries),
+            seconds=self.seconds,
+        )
+        return Report(run, tuple(tally.group(seed) for tally in self.tallies.values()))
+
+
+def ask_all(
+    explainer: "Explainer",
+    dataset: Dataset,
+    methods: "Sequence[str | Method | None]",
+    progress: Callable[[Iterable[Item]], Iterable[Item]] = iter,
+) -> list[Asked]:
+    """Ask the same questions of several methods; every photo is encoded once for all of them.
+
+    Raises:
+        DatasetError: as `evaluate`.
+    """
+    found = [Asked({}) for _ in methods]
     for number, item in enumerate(progress(dataset.items)):
-        if item.questions:
-            photos += 1
-            example = _ask(explainer, item, number, method, tallies)
-    if example is None:
+        if not item.questions:
+            continue
+        began = time.monotonic()
+        encoded = explainer.encode(_photo(item))
+        height, width = encoded.photo.wh[::-1]
+        priors = {name: MeasuredMap(m) for name, m in baselines.prior_maps(height, width).items()}
+        encoding = time.monotonic() - began
+        for method, asked in zip(methods, found, strict=True):
+            began = time.monotonic()
+            asked.example = _ask(explainer, item, encoded, number, method, priors, asked.tallies)
+            asked.photos += 1
+            asked.seconds += encoding + time.monotonic() - began
+    if found[0].example is None:
         raise DatasetError(
             f"Nothing is asked of the photos of {dataset.name}: it has no phrases with boxes, no boxes with labels and "
             "no masks."
         )
-    origin = example.provenance
-    run = Run(
-        dataset=dataset.name,
-        layout=dataset.layout,
-        part=dataset.chosen,
-        model=origin.model,
-        trained=origin.trained,
-        weights_sha256=origin.weights_sha256,
-        method=origin.method,
-        device=origin.device,
-        photos=photos,
-        seed=seed,
-        crossviz_version=__version__,
-        libraries=dict(origin.libraries),
-        seconds=time.monotonic() - began,
-    )
-    return Report(run, tuple(tally.group(seed) for tally in tallies.values()))
+    return found
 
 
-def _ask(
-    explainer: "Explainer", item: Item, number: int, method: "str | Method | None", tallies: dict[str, Tally]
-) -> "Explanation":
-    """All questions of one photo; the last explanation."""
+def _photo(item: Item) -> Photo:
     photo = load_photo(item.photo)
     if item.wh is not None and item.wh != photo.wh:
         raise DatasetError(
@@ -87,9 +125,20 @@ def _ask(
             f"{photo.wh[0]} x {photo.wh[1]}: give boxes and sizes in the pixels of the photo as it is stored, turned "
             "upright."
         )
-    encoded = explainer.encode(photo)
-    width, height = photo.wh
-    priors = {name: MeasuredMap(m) for name, m in baselines.prior_maps(height, width).items()}
+    return photo
+
+
+def _ask(
+    explainer: "Explainer",
+    item: Item,
+    encoded: EncodedImage,
+    number: int,
+    method: "str | Method | None",
+    priors: dict[str, MeasuredMap],
+    tallies: dict[str, Tally],
+) -> "Explanation":
+    """All questions of one photo, of one method; the last explanation."""
+    width, height = encoded.photo.wh
     texts: dict[str, list[Question]] = {}
     for question in item.questions:
         texts.setdefault(question.text, []).append(question)

@@ -10,16 +10,40 @@ from types import ModuleType
 
 from crossviz.errors import RegistryError, UnknownMethodError
 from crossviz.methods.base import Layers, Method, MethodInfo, MethodResult
+from crossviz.methods.chefer import Chefer
+from crossviz.methods.clearclip import ClearClip
+from crossviz.methods.clip_surgery import ClipSurgery
 from crossviz.methods.cross_attention import CrossAttentionMap
+from crossviz.methods.grad_eclip import GradEclip
+from crossviz.methods.gradcam import GradCam
 from crossviz.methods.head_decomposition import HeadDecomposition
+from crossviz.methods.legrad import LeGrad
+from crossviz.methods.maskclip import MaskClip
+from crossviz.methods.nacclip import NacClip
+from crossviz.methods.occlusion import Occlusion
+from crossviz.methods.raw_attention import RawAttention
+from crossviz.methods.rollout import Rollout
+from crossviz.methods.sclip import Sclip
 
 __all__ = [
+    "Chefer",
+    "ClearClip",
+    "ClipSurgery",
     "CrossAttentionMap",
+    "GradCam",
+    "GradEclip",
     "HeadDecomposition",
     "Layers",
+    "LeGrad",
+    "MaskClip",
     "Method",
     "MethodInfo",
     "MethodResult",
+    "NacClip",
+    "Occlusion",
+    "RawAttention",
+    "Rollout",
+    "Sclip",
     "get_method",
     "methods",
     "register",
@@ -30,7 +54,8 @@ _lock = threading.Lock()
 
 
 def register(method: Method) -> Method:
-    """Add a method; models use the first registered one that they support, unless another is asked for.
+    """Add a method; unless another is asked for, models use the first registered one that they support and that reads
+    the text.
 
     Raises:
         RegistryError: there is one of that name.
@@ -67,5 +92,20 @@ class _Callable(ModuleType):
 
 sys.modules[__name__].__class__ = _Callable
 _Callable.__call__.__doc__ = methods.__doc__
-register(CrossAttentionMap())
-register(HeadDecomposition())
+for _method in (
+    CrossAttentionMap(),
+    HeadDecomposition(),
+    RawAttention(),
+    Rollout(),
+    MaskClip(),
+    ClearClip(),
+    Sclip(),
+    NacClip(),
+    ClipSurgery(),
+    LeGrad(),
+    Chefer(),
+    GradEclip(),
+    GradCam(),
+    Occlusion(),
+):
+    register(_method)

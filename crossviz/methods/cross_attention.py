@@ -25,6 +25,7 @@ class CrossAttentionMap:
         signed=False,
         text_dependent=True,
         requires=("cross_attention",),
+        families="models with a cross-attention",
     )
     needs_grad = False
 

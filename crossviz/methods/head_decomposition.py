@@ -13,8 +13,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from crossviz.errors import CaptureError, MethodError
-from crossviz.methods.base import Layers, MethodInfo, MethodResult, select_layers
+from crossviz.errors import CaptureError
+from crossviz.methods.base import Layers, MethodInfo, MethodResult, check_prompt, select_layers
 from crossviz.results import AttentionRecord, RelevanceMap
 from crossviz.trace import ResidualLayer, ResidualStream, Trace
 
@@ -43,13 +43,12 @@ class HeadDecomposition:
         signed=True,
         text_dependent=True,
         requires=("residual_stream",),
+        families="vision transformers with a class token or a mean",
     )
     needs_grad = False
 
     def __init__(self, prompt: str = "a photo of a {}") -> None:
-        if prompt.count("{}") != 1 or prompt.count("{") + prompt.count("}") != 2:
-            raise MethodError(f"The prompt {prompt!r:.80} must hold '{{}}' once, where the word goes.")
-        self.prompt = prompt
+        self.prompt = check_prompt(prompt)
 
     def __call__(self, trace: Trace, layers: Layers = None) -> MethodResult:
         """As `Method`; the record holds the image tower's own attention row, one query per layer."""

@@ -1,13 +1,15 @@
 """What a model family is: the protocol that `crossviz.models` registers, and what all loaded models share."""
 
+import copy
 import hashlib
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,9 @@ from crossviz.photo import Photo
 from crossviz.trace import EncodedImage, Trace
 
 __all__ = ["EncodedText", "Family", "Model", "ModelInfo", "folder_state", "resolve_device"]
+
+
+_copies = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,36 @@ class Model(ABC):
     def key(self) -> str:
         """Changes with the name, the device and the weights; an encoded photo belongs to one key."""
         return f"{self.info.name} {self.device} {self.weights_sha256}"
+
+    def stages(self) -> list[tuple[str, list[nn.Module | nn.Parameter]]]:
+        """The weights in stages, from what is nearest to the answer to what is nearest to the input.
+
+        Returns:
+            For each stage a label, and the modules and parameters that make it up; together every parameter of
+            `module` exactly once.
+        """
+        return [("all weights", [self.module])]
+
+    def clone(self, *, share: bool = False) -> Self:
+        """A copy whose weights may be changed: nothing of it is shared with this model, nor its `key` with any other.
+
+        The key does not follow the weights of the copy: after changing them, encode its photos again.
+
+        Args:
+            share: parameters of its own that lie in the same memory as this model's, for whoever puts others in their
+                place (`parameter.data = ...`) and writes into none.
+        """
+        made = copy.copy(self)
+        for name in [name for name in vars(made) if isinstance(getattr(type(made), name, None), cached_property)]:
+            del made.__dict__[name]
+        same = {id(p): nn.Parameter(p.data, p.requires_grad) for p in self.module.parameters()} if share else {}
+        made.module = copy.deepcopy(self.module, same)
+        made.__dict__["key"] = f"{self.info.name} {self.device} copy {next(_copies)}"
+        made.take_apart()
+        return made
+
+    def take_apart(self) -> None:  # noqa: B027  most families keep nothing
+        """Make what the family keeps beside `module` that refers to parts of it; called again for a copy's."""
 
     def library_versions(self) -> dict[str, str]:
         """Installed versions of `libraries`."""

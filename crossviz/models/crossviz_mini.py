@@ -34,8 +34,10 @@ ABOUT = "crossviz.json"
 FILES = ("open_clip_config.json", "open_clip_model.safetensors", "cross_attention.safetensors")
 LAYER = "cross-attention"
 _LACKS = {
-    "residual_stream": "its image embedding comes from a convolutional network, which is no sum over heads and patches"
+    "residual_stream": "its image embedding comes from a convolutional network, which is no sum over heads and patches",
+    "patch_texts": "its patches meet words in its cross-attention, and no single one is taken to where texts are",
 }
+_NO_NULL = "its cross-attention has no null key, so it can't say that a word is not there"
 
 
 class CrossvizMini:
@@ -76,12 +78,12 @@ class _Mini(Model):
 
     def __init__(self, name: str, folder: Path, about: Mapping[str, Any], device: torch.device) -> None:
         open_clip = compat.import_open_clip()
-        import crossviz.models.mini_tower  # noqa: F401  registers the image tower with timm
+        from crossviz.models import mini_parts  # registers the image tower with timm
         from crossviz.models.mini_text import text_states
 
         self.info = _info(name, about)
         self.device = device
-        self._text_states = text_states
+        self._text_states, self._parts = text_states, mini_parts
         grid = about["grid"]
         self.grid = PatchGrid(grid["height"], grid["width"])
         try:
@@ -97,6 +99,8 @@ class _Mini(Model):
                 "export the model again with crossviz.training."
             ) from error
         self.module = nn.ModuleDict({"clip": clip, "attention": attention}).to(device).eval()
+        if device.type == "cpu":
+            clip.visual.trunk.to(memory_format=torch.channels_last)  # the same weights; passes 1.4 to 2 times as fast
         self._preprocess = Preprocess(clip.visual.preprocess_cfg)
 
     def preprocess(self, photo: Photo) -> tuple[Tensor, ImageView]:
@@ -110,10 +114,9 @@ class _Mini(Model):
 
     def encode_image(self, photo: Photo) -> EncodedImage:
         pixels, view = self.preprocess(photo)
-        visual = self.module["clip"].visual
-        pooled, patches = visual.trunk.forward_dense(pixels)
-        embedding = F.normalize(visual.head(pooled), dim=-1)
-        return EncodedImage(photo, view, self.grid, embedding[0], {"patches": patches[0]}, self.key, self.info.name)
+        state = self._parts.states(self.module["clip"].visual, pixels)
+        features = {"patches": state["patches"][0], "pixels": pixels}
+        return EncodedImage(photo, view, self.grid, state["embedding"][0], features, self.key, self.info.name)
 
     def encode_text(self, tokenized: Tokenized) -> EncodedText:
         states = self._text_states(self.module["clip"].text, tokenized.ids.to(self.device))
@@ -128,12 +131,25 @@ class _Mini(Model):
         return sites(self.module)
 
     def lacks(self) -> Mapping[str, str]:
-        return _LACKS
+        without = {} if self.module["attention"].has_null_key else {"match": _NO_NULL, "cross_pass": _NO_NULL}
+        return _LACKS | without
 
     def capabilities(
         self, image: EncodedImage, tokenized: Tokenized, text: EncodedText
     ) -> Mapping[str, Callable[[], Any]]:
-        return {"cross_attention": lambda: self._cross_attention(image, text)}
+        visual, attention, parts = self.module["clip"].visual, self.module["attention"], self._parts
+        ids, tower = tokenized.ids.to(self.device), self.module["clip"].text
+        offered: dict[str, Callable[[], Any]] = {
+            "cross_attention": lambda: self._cross_attention(image, text),
+            "match": lambda: parts.match(visual, attention, tokenized.caption, text.tokens),
+            "image_tower": lambda: parts.image_tower(visual),
+            "image_attention": lambda: True,
+            "cross_pass": lambda: parts.cross_pass(tower, attention, LAYER, tokenized.caption, ids, text.tokens),
+        }
+        return {name: offer for name, offer in offered.items() if name not in self.lacks()}
+
+    def stages(self) -> list[tuple[str, list[nn.Module | nn.Parameter]]]:
+        return self._parts.stages(self.module["clip"], self.module["attention"])
 
     def _cross_attention(self, image: EncodedImage, text: EncodedText) -> CrossAttention:
         out = self.module["attention"](text.tokens[None], image.features["patches"][None])

@@ -119,22 +119,39 @@ class MiniImageHead(nn.Module):
         keep = dropout(mean.new_ones(len(x), 1, 1, x.shape[-1]), self.channel_drop)
         return nn.functional.linear(x * keep.to(x.dtype), weight) + (linear.bias - (keep * mean) @ weight.T)
 
-    def forward(self, fine: Tensor, coarse: Tensor, grid: int = FINE_GRID) -> tuple[Tensor, Tensor]:
-        """Features of `MiniBody` to (CLS and mean patch `batch 512`, patch tokens `batch grid*grid 256`).
+    def enter(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of `MiniBody` to what enters the first block, and to what joins the patches behind the last.
 
-        A grid of 12 (training's first part) pools the fine features instead of enlarging the coarse ones.
+        Returns:
+            CLS and the coarse patches `batch 145 256`; the fine features `batch 256 24 24`.
         """
         fine = self._project(fine, "fine").permute(0, 3, 1, 2)
         x = self._project(coarse, "coarse").flatten(1, 2)
-        x = self.blocks(torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed)
-        cls, patches = x[:, 0], x[:, 1:].transpose(1, 2).unflatten(2, (COARSE_GRID, COARSE_GRID))
+        return torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed, fine
+
+    def join(self, x: Tensor, fine: Tensor, grid: int = FINE_GRID) -> Tensor:
+        """Tokens after any block, with the fine features, through the local blocks: `batch grid*grid 256`.
+
+        A grid of 12 (training's first part) pools the fine features instead of enlarging the coarse ones.
+        """
+        patches = x[:, 1:].transpose(1, 2).unflatten(2, (COARSE_GRID, COARSE_GRID))
         if grid == FINE_GRID:
             patches = interpolate(patches, scale_factor=2, mode="bilinear", align_corners=False)
         else:
             fine = avg_pool2d(fine, FINE_GRID // grid)
         patches = (patches + fine).contiguous(memory_format=torch.channels_last)  # local blocks run twice as fast
-        tokens = self.norm(self.local(patches).flatten(2).transpose(1, 2))
-        return torch.cat([self.cls_norm(cls), tokens.mean(1)], 1), tokens
+        return self.norm(self.local(patches).flatten(2).transpose(1, 2))
+
+    def pool(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """Tokens after a block, and what `join` made of them, to CLS and mean patch: `batch 512`."""
+        return torch.cat([self.cls_norm(x[:, 0]), tokens.mean(1)], 1)
+
+    def forward(self, fine: Tensor, coarse: Tensor, grid: int = FINE_GRID) -> tuple[Tensor, Tensor]:
+        """Features of `MiniBody` to (CLS and mean patch `batch 512`, patch tokens `batch grid*grid 256`)."""
+        x, fine = self.enter(fine, coarse)
+        x = self.blocks(x)
+        tokens = self.join(x, fine, grid)
+        return self.pool(x, tokens), tokens
 
 
 class MiniTower(nn.Module):

@@ -7,6 +7,7 @@ token states times its projection (W_Q) and k = dense features of the image towe
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,15 +15,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossviz.capture import sites
-from crossviz.errors import UnsupportedMethodError
-from crossviz.geometry import ImageView, PatchGrid
+from crossviz.errors import ModelUnavailableError
+from crossviz.geometry import ImageView
 from crossviz.models.base import EncodedText, Model, ModelInfo
+from crossviz.models.clip_match import clip_match
 from crossviz.models.clip_tokens import Tokenized, tokenize
-from crossviz.models.open_clip_load import Source, identity, infos, load, source_of
+from crossviz.models.open_clip_load import NOWHERE, WITHIN, Source, identity, infos, load, source_of
 from crossviz.models.pixels import Preprocess
-from crossviz.models.vit_tower import VitTower, vit_tower
+from crossviz.models.stages import stages
+from crossviz.models.taken_apart import TakenApart, differs, take_apart
 from crossviz.photo import Photo
-from crossviz.trace import CAPABILITIES, CrossAttention, EncodedImage
+from crossviz.trace import CrossAttention, EncodedImage
 
 __all__ = ["OpenClip", "OpenClipModel"]
 
@@ -58,15 +61,46 @@ class OpenClipModel(Model):
         self.module = module.to(device).eval()
         self._tokenizer = tokenizer
         self._preprocess = Preprocess(module.visual.preprocess_cfg)
-        self._tower, self._why_no_tower = _tower_or_reason(module.visual)
         self._why_no_queries = _why_no_queries(module)
-        if self._tower is not None:
-            self.grid = PatchGrid(*self._tower.grid_hw, num_prefix_tokens=self._tower.num_prefix_tokens)
-            # A tower that is not the sum of its parts is refused before it explains anything.
-            height, width = self._preprocess.input_hw
-            noise = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)).to(device)
+        self._distrust = ""
+        # Noise in place of a photo: what a tower's parts give is compared with the tower before they explain anything.
+        height, width = self._preprocess.input_hw
+        self._noise = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)).to(device) * 2 - 1
+        own = self._own_embedding()
+        self.take_apart()
+        self._width = own.shape[-1]
+        self._distrust = differs(self._tower, own, self._noise)
+        if self._distrust:
+            self.take_apart()
+        self.grid = self._tower.grid
+        if self._tower.image is None:
+            rows, columns = self.grid.height, self.grid.width
+            self.notes = (
+                f"The image tower of this model is run only as a whole ({self._tower.why_no_image}), so the photo is "
+                f"divided into {rows} x {columns} cells, which need not be patches of the model's own.",
+            )
+        if "cross_attention" in self.lacks():
+            blocks = self._tower.image is not None and self._tower.image.blocks
+            self.info = replace(self.info, attention_sentence=WITHIN if blocks else NOWHERE)
+
+    def _own_embedding(self) -> Tensor:
+        """The model's own embedding of the noise, `1 embed`."""
+        try:
             with torch.no_grad():
-                self._tower.check(noise * 2 - 1)
+                return self.module.encode_image(self._noise, normalize=True)
+        except RuntimeError as error:
+            height, width = self._preprocess.input_hw
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise ModelUnavailableError(
+                f"{self.info.name} can't be run: its image tower fails on {height} x {width} pixels ({reason}). "
+                "Choose another model."
+            ) from error
+
+    def take_apart(self) -> None:
+        self._tower: TakenApart = take_apart(self.module.visual, self._noise, self._distrust)
+
+    def stages(self) -> list[tuple[str, list[nn.Module | nn.Parameter]]]:
+        return stages(self.module)
 
     def preprocess(self, photo: Photo) -> tuple[Tensor, ImageView]:
         pixels, view = self._preprocess(photo)
@@ -76,25 +110,28 @@ class OpenClipModel(Model):
         return tokenize(self._tokenizer, text)
 
     def encode_image(self, photo: Photo) -> EncodedImage:
-        tower = self._need_tower()
         pixels, view = self.preprocess(photo)
-        run = tower.run(pixels)
-        patch_h, patch_w = tower.patch_hw
-        read_hw = (self.grid.height * patch_h, self.grid.width * patch_w)
+        features = {"pixels": pixels}
+        if self._tower.vit is None:
+            embedding = self.module.encode_image(pixels, normalize=True)[0]
+        else:
+            run = self._tower.vit.run(pixels)
+            embedding, features["last_input"] = F.normalize(run.embedding, dim=-1), run.last_input
+        read_hw = self._tower.read_hw
         return EncodedImage(
             photo=photo,
             # Patches need not fill the input: 27 patches of 14 pixels in 384 leave 6 unread.
             view=view if read_hw == view.input_hw else view.trimmed(read_hw),
             grid=self.grid,
-            embedding=F.normalize(run.embedding, dim=-1),
-            features={"pixels": pixels, "last_input": run.last_input},
+            embedding=embedding,
+            features=features,
             model_key=self.key,
             model_name=self.info.name,
         )
 
     def encode_text(self, tokenized: Tokenized) -> EncodedText:
         ids = tokenized.ids.to(self.device)
-        if self._why_no_queries is not None:
+        if "cross_attention" in self.lacks():
             return EncodedText(self.module.encode_text(ids, normalize=True)[0], None)
         tower = getattr(self.module, "text", self.module)
         if tower is self.module:
@@ -104,9 +141,10 @@ class OpenClipModel(Model):
         states = found["text_intermediates"][-1][0]  # position width
         return EncodedText(F.normalize(found["text_features"][0], dim=-1), states[list(tokenized.positions)])
 
+    @torch.no_grad()
     def embed_texts(self, texts: list[str]) -> Tensor:
         if not texts:
-            return torch.zeros(0, self._need_tower().projection.shape[1])
+            return torch.zeros(0, self._width)
         batches = self._tokenizer(texts).to(self.device).split(TEXT_BATCH)
         return torch.cat([self.module.encode_text(ids, normalize=True) for ids in batches]).cpu()
 
@@ -114,23 +152,37 @@ class OpenClipModel(Model):
         return sites(self.module)
 
     def lacks(self) -> Mapping[str, str]:
-        if self._tower is None:
-            return dict.fromkeys(CAPABILITIES, self._why_no_tower)
-        return {} if self._why_no_queries is None else {"cross_attention": self._why_no_queries}
+        tower = self._tower
+        missing = {"cross_pass": "its texts and photos meet in no layer of it"}
+        if tower.vit is None:
+            missing |= {"residual_stream": tower.why_no_vit, "cross_attention": tower.why_no_vit}
+        elif self._why_no_queries is not None:
+            missing["cross_attention"] = self._why_no_queries
+        if tower.image is None:
+            missing |= dict.fromkeys(("image_tower", "image_attention", "patch_texts"), tower.why_no_image)
+        elif not tower.image.blocks:
+            title = type(getattr(self.module.visual, "trunk", self.module.visual)).__qualname__
+            missing["image_attention"] = f"its image tower ({title}) has no blocks of attention over all patches"
+            missing["patch_texts"] = f"its image tower ({title}) takes the photo as a whole to where texts are"
+        return missing
 
     def capabilities(
         self, image: EncodedImage, tokenized: Tokenized, text: EncodedText
     ) -> Mapping[str, Callable[[], Any]]:
+        pixels, tower = image.features["pixels"], self._tower
+        match = clip_match(self.module, self.embed_texts)
         offered = {
             "cross_attention": lambda: self._cross_attention(image, text),
-            "residual_stream": lambda: image.keep(
-                "residual_stream", lambda: self._need_tower().residual_stream(image.features["pixels"])
-            ),
+            "residual_stream": lambda: image.keep("residual_stream", lambda: tower.vit.residual_stream(pixels)),
+            "match": lambda: match,
+            "image_tower": lambda: tower.image,
+            "image_attention": lambda: True,
+            "patch_texts": lambda: True,
         }
         return {name: compute for name, compute in offered.items() if name not in self.lacks()}
 
     def _cross_attention(self, image: EncodedImage, text: EncodedText) -> CrossAttention:
-        tower = self._need_tower()
+        tower = self._tower.vit
         dense = image.keep("dense", lambda: F.normalize(tower.dense(image.features["last_input"]), dim=-1))
         queries = F.normalize(_text_projection(self.module)(text.tokens), dim=-1)  # token embed
         temperature = self.module.logit_scale.exp()
@@ -157,21 +209,6 @@ class OpenClipModel(Model):
             notes.append("The text tower is causal: a word does not see the words after it.")
         notes.append("There is no null key: a word with no counterpart in the photo spreads over it all the same.")
         return tuple(notes)
-
-    def _need_tower(self) -> VitTower:
-        if self._tower is None:
-            raise UnsupportedMethodError(
-                f"No method here can explain {self.info.name}: {self._why_no_tower}. Choose a model that "
-                "crossviz.models() lists."
-            )
-        return self._tower
-
-
-def _tower_or_reason(visual: nn.Module) -> tuple[VitTower | None, str]:
-    try:
-        return vit_tower(visual), ""
-    except UnsupportedMethodError as error:
-        return None, str(error)
 
 
 def _why_no_queries(module: nn.Module) -> str | None:

@@ -17,7 +17,7 @@ from crossviz.errors import ModelUnavailableError, UnknownModelError
 from crossviz.models.base import ModelInfo, folder_state
 from crossviz.models.hub import cached_weights, unreachable
 
-__all__ = ["Source", "identity", "infos", "load", "source_of"]
+__all__ = ["NOWHERE", "WITHIN", "Source", "identity", "infos", "load", "source_of"]
 
 PREFIX = "open_clip:"
 CHOICE = (
@@ -30,8 +30,14 @@ CHOICE = (
     ("ViT-B-16", "datacomp_xl_s13b_b90k"),
     ("ViT-L-14", "laion2b_s32b_b82k"),
     ("ViT-H-14", "laion2b_s32b_b79k"),
+    ("RN50", "openai"),
+    ("convnext_base_w", "laion2b_s13b_b82k_augreg"),
 )
-"""What `crossviz.models()` lists of this family: plain vision transformers, which every method here can explain."""
+"""What `crossviz.models()` lists of this family: mostly plain vision transformers, which most methods explain."""
+CONSTRUCTED = "query: text tokens, key: image patches; made of the model's own projections"
+WITHIN = "query: image patches, key: image patches; in the image tower alone"
+NOWHERE = "query: none, key: none; no attention of this model is read"
+"""What a model's attention goes from and to; the last is said of convolutional towers and of those run as a whole."""
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pth", "*.pt")
 
 
@@ -68,7 +74,7 @@ def source_of(name: str) -> Source:
         more = f" and {len(tags) - 6} more" if len(tags) > 6 else ""
         have = f"it has: {', '.join(tags[:6])}{more}" if tags else "it has none"
         raise UnknownModelError(_close(f"open_clip knows no weights '{tag[:80]}' of {arch}; {have}", tag, tags))
-    return Source(_info(name, rest, trained=bool(tag)), arch=arch, tag=tag)
+    return Source(_info(name, rest, trained=bool(tag), attention=_attention(arch)), arch=arch, tag=tag)
 
 
 def infos(everything: bool) -> list[ModelInfo]:
@@ -79,7 +85,16 @@ def infos(everything: bool) -> list[ModelInfo]:
     for arch, tag in pairs:
         here = cached_weights(open_clip.get_pretrained_cfg(arch, tag))
         reason = "" if here else "its weights are not on this machine yet; they are downloaded when it is first used."
-        found.append(_info(f"{PREFIX}{arch}/{tag}", f"{arch}/{tag}", trained=True, available=here, reason=reason))
+        found.append(
+            _info(
+                f"{PREFIX}{arch}/{tag}",
+                f"{arch}/{tag}",
+                trained=True,
+                available=here,
+                reason=reason,
+                attention=_attention(arch),
+            )
+        )
     return found
 
 
@@ -149,16 +164,33 @@ def _folder_trained(folder: Path) -> bool:
         return False
 
 
-def _info(name: str, title: str, *, trained: bool, available: bool = True, reason: str = "") -> ModelInfo:
+def _info(
+    name: str,
+    title: str,
+    *,
+    trained: bool,
+    available: bool = True,
+    reason: str = "",
+    attention: str = CONSTRUCTED,
+) -> ModelInfo:
     return ModelInfo(
         name=name,
         title=title,
         sentence=f"{title}, a contrastive model loaded by open_clip{'' if trained else ', with random weights'}.",
-        attention_sentence="query: text tokens, key: image patches; made of the model's own projections",
+        attention_sentence=attention,
         trained=trained,
         available=available,
         reason=reason,
     )
+
+
+def _attention(arch: str) -> str:
+    """What the architecture's name lets expect; a loaded model says what is so."""
+    vision = compat.import_open_clip().get_model_config(arch)["vision_cfg"]
+    trunk = vision.get("timm_model_name", "vit")
+    if isinstance(vision.get("layers"), list) or not trunk.startswith("vit"):
+        return NOWHERE
+    return WITHIN if vision.get("attentional_pool") or vision.get("timm_pool") == "map" else CONSTRUCTED
 
 
 def _close(what: str, name: str, names: list[str]) -> str:

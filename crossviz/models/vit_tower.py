@@ -1,4 +1,4 @@
-"""Vision transformers taken apart: open_clip's own towers and timm's plain ones, block by block.
+"""Vision transformers whose embedding is a sum, taken apart: open_clip's own towers and timm's plain ones.
 
 Two things are read from a tower that its `forward` doesn't give: dense features of the patches, and the summands of
 its embedding. Both are computed by running the tower's own modules in its own order, so nothing is hooked; the first
@@ -14,23 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossviz.errors import CaptureError, UnsupportedMethodError
-from crossviz.sites import Recomputed, projections, recompute, refusal
+from crossviz.models.vit_parts import Block, VitParts, vit_parts
+from crossviz.sites import Recomputed, projections, recompute
 from crossviz.trace import ResidualLayer, ResidualStream
 
-__all__ = ["Block", "VitRun", "VitTower", "vit_tower"]
+__all__ = ["Block", "VitRun", "VitTower", "summed", "vit_tower"]
 
 TOLERANCE = 1e-4
 """Largest accepted difference from the tower's own embedding, relative to its largest value."""
-
-
-class Block(NamedTuple):
-    """x <- x + scale * attention(norm_1(x)); x <- x + mlp(x), the second with its own norm and scale inside."""
-
-    norm_1: nn.Module
-    attention: nn.Module
-    scale: nn.Module
-    """The layer scale behind the attention; Identity where there is none."""
-    mlp: Callable[[Tensor], Tensor]
 
 
 class VitRun(NamedTuple):
@@ -200,103 +191,35 @@ class VitTower:
 
 
 def vit_tower(visual: nn.Module) -> VitTower:
-    """The parts of `visual`.
+    """The parts of `visual`, whose embedding is a sum of them.
 
     Raises:
         UnsupportedMethodError: it is no vision transformer that is covered; the message gives the reason alone.
     """
-    kind = f"{type(visual).__module__}.{type(visual).__qualname__}"
-    if kind == "open_clip.transformer.VisionTransformer":
-        tower = _own(visual)
-    elif kind == "open_clip.timm_model.TimmModel":
-        tower = _timm(visual)
-    else:
-        raise UnsupportedMethodError(f"its image tower is a {type(visual).__qualname__}, not a vision transformer")
-    for i, block in enumerate(tower.blocks):
-        reason = refusal(block.attention)
-        if reason is not None:
-            raise UnsupportedMethodError(f"block {i + 1} of its image tower can't be recomputed: {reason}")
-    if not isinstance(tower.norm, nn.LayerNorm) or tower.norm.bias is None:
-        raise UnsupportedMethodError(f"its image tower ends in a {type(tower.norm).__qualname__}, not a LayerNorm")
-    return tower
+    return summed(vit_parts(visual))
 
 
-def _own(visual: nn.Module) -> VitTower:
-    if visual.attn_pool is not None:
-        raise UnsupportedMethodError("its image tower pools its patches through an attention pooler")
-    if visual.pool_type not in ("tok", "avg"):
-        raise UnsupportedMethodError(f"its image tower pools its patches in the way '{visual.pool_type}'")
-    if visual.proj is None:
-        raise UnsupportedMethodError("its image tower has no projection into the space of the texts")
-    if not getattr(visual.transformer, "batch_first", True):
-        raise UnsupportedMethodError("its blocks take the tokens before the batch; use a newer open_clip")
-    blocks = []
-    for i, block in enumerate(visual.transformer.resblocks):
-        extra = any(not isinstance(getattr(block, name, None), nn.Identity | None) for name in ("ln_1_kv", "ln_attn"))
-        if extra or not all(hasattr(block, name) for name in ("ln_1", "attn", "ls_1", "ln_2", "mlp", "ls_2")):
-            raise UnsupportedMethodError(
-                f"block {i + 1} of its image tower ({type(block).__qualname__}) is not a plain pre-norm block"
-            )
-        blocks.append(Block(block.ln_1, block.attn, block.ls_1, _mlp(block.ln_2, block.mlp, block.ls_2)))
+def summed(parts: VitParts) -> VitTower:
+    """A tower's parts as a sum.
+
+    Raises:
+        UnsupportedMethodError: the embedding is no sum of them; the message gives the reason alone.
+    """
+    if parts.ending is None:
+        raise UnsupportedMethodError(parts.why_no_ending)
     return VitTower(
-        visual=visual,
-        embed=visual._embeds,
-        blocks=tuple(blocks),
-        norm=visual.ln_post,
-        pool="token" if visual.pool_type == "tok" else "avg",
-        norm_after_pool=bool(visual.final_ln_after_pool),
-        projection=visual.proj,
-        projection_bias=None,
-        num_prefix_tokens=1,
-        grid_hw=tuple(visual.grid_size),
-        patch_hw=tuple(visual.patch_size),
+        visual=parts.visual,
+        embed=parts.embed,
+        blocks=parts.blocks,
+        norm=parts.ending.norm,
+        pool=parts.pool,
+        norm_after_pool=parts.ending.after_pool,
+        projection=parts.ending.projection,
+        projection_bias=parts.ending.bias,
+        num_prefix_tokens=parts.num_prefix_tokens,
+        grid_hw=parts.grid_hw,
+        patch_hw=parts.patch_hw,
     )
-
-
-def _timm(visual: nn.Module) -> VitTower:
-    trunk = visual.trunk
-    kind = type(trunk).__qualname__
-    if f"{type(trunk).__module__}.{kind}" != "timm.models.vision_transformer.VisionTransformer":
-        raise UnsupportedMethodError(f"its image tower is timm's {kind}, not a plain vision transformer")
-    if trunk.attn_pool is not None:
-        raise UnsupportedMethodError("its image tower pools its patches through an attention pooler")
-    averages_prefix = trunk.global_pool == "avg" and getattr(trunk, "pool_include_prefix", False)
-    if trunk.global_pool not in ("token", "avg") or averages_prefix:
-        raise UnsupportedMethodError(f"its image tower pools its patches in the way '{trunk.global_pool}'")
-    norms = [norm for norm in (trunk.norm, trunk.fc_norm) if not isinstance(norm, nn.Identity)]
-    linears = [m for m in (trunk.head, *visual.head) if not isinstance(m, nn.Identity | nn.Dropout)]
-    if len(norms) != 1 or len(linears) != 1 or not isinstance(linears[0], nn.Linear):
-        raise UnsupportedMethodError("its image tower does not end in one LayerNorm and one linear projection")
-    blocks = []
-    for i, block in enumerate(trunk.blocks):
-        if f"{type(block).__module__}.{type(block).__qualname__}" != "timm.models.vision_transformer.Block":
-            raise UnsupportedMethodError(
-                f"block {i + 1} of its image tower ({type(block).__qualname__}) is not a plain pre-norm block"
-            )
-        blocks.append(Block(block.norm1, block.attn, block.ls1, _mlp(block.norm2, block.mlp, block.ls2)))
-
-    grid_hw = tuple(trunk.patch_embed.grid_size)
-
-    def embed(pixels: Tensor) -> Tensor:
-        return trunk.norm_pre(trunk._pos_embed(trunk.patch_embed(pixels)))
-
-    return VitTower(
-        visual=visual,
-        embed=embed,
-        blocks=tuple(blocks),
-        norm=norms[0],
-        pool=trunk.global_pool,
-        norm_after_pool=norms[0] is trunk.fc_norm,
-        projection=linears[0].weight.T,
-        projection_bias=linears[0].bias,
-        num_prefix_tokens=trunk.num_prefix_tokens,
-        grid_hw=grid_hw,
-        patch_hw=tuple(getattr(trunk.patch_embed, "patch_size", (visual.image_size[0] // grid_hw[0],) * 2)),
-    )
-
-
-def _mlp(norm: nn.Module, mlp: nn.Module, scale: nn.Module) -> Callable[[Tensor], Tensor]:
-    return lambda x: scale(mlp(norm(x)))
 
 
 def _call(attention: nn.Module, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from crossviz.attention import CrossModalAttention
-from crossviz.evaluate.measures import auroc, box_mask, iou_at, pointing
+from crossviz.measures import auroc, box_mask, iou_at, pointing
 from crossviz.models.mini_tower import FINE_GRID
 from crossviz.training.batches import ABSENT, PRESENT, Ask, Sample, collate
 from crossviz.training.features import Features

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import crossviz
-from crossviz.evaluate.measures import CUTS, MeasuredMap, auroc, box_mask
+from crossviz.measures import CUTS, MeasuredMap, auroc, box_mask
 from crossviz.photo import load_photo
 from crossviz.training.data import Photo
 from crossviz.training.own_samples import OwnWords

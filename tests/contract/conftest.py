@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from PIL import Image
-from small_models import CLIP_VARIANTS, clip_folder, mini_folder
+from small_models import CLIP_VARIANTS, OTHER_TOWERS, clip_folder, mini_folder
 
-from crossviz import methods, models
+from crossviz import Explainer, methods, models
+from crossviz.methods import Occlusion
 from crossviz.paths import assets_dir
 
 MODELS = {
@@ -14,6 +15,10 @@ MODELS = {
     **{
         f"open_clip, {name}": lambda folder, name=name: f"open_clip:{clip_folder(folder, **CLIP_VARIANTS[name])}"
         for name in ("class token, quick GELU", "average", "timm, class token")
+    },
+    **{
+        f"open_clip, {name}": lambda folder, tower=tower: f"open_clip:{clip_folder(folder, **tower)}"
+        for name, tower in OTHER_TOWERS.items()
     },
 }
 """A new family adds its small model here, and is then held to everything in this folder."""
@@ -39,6 +44,12 @@ def model(model_name):
 @pytest.fixture(params=[info.name for info in methods.methods()])
 def method_name(request) -> str:
     return request.param
+
+
+def asked(explainer: Explainer, name: str, window: int = 12) -> "methods.Method | str":
+    """What to ask an explainer for: the method itself, but occlusion in large windows where patches are many."""
+    grid = models.load_model(explainer.info.name, explainer.device).grid
+    return Occlusion(window, window) if name == "occlusion" and grid.num_patches > 100 else name
 
 
 @pytest.fixture(scope="session")

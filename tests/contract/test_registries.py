@@ -31,7 +31,7 @@ def test_an_unknown_model_names_close_ones_and_what_there_is():
 def test_an_unknown_method_names_close_ones_and_what_there_is():
     with pytest.raises(UnknownMethodError) as caught:
         methods.get_method("cross_atention")
-    assert "Did you mean cross_attention?" in str(caught.value)
+    assert "Did you mean cross_attention or raw_attention?" in str(caught.value)
     assert all(info.name in str(caught.value) for info in methods.methods())
 
 

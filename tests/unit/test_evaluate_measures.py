@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from crossviz.evaluate import baselines
 from crossviz.evaluate.intervals import Bootstrap
-from crossviz.evaluate.measures import CUTS, MeasuredMap, auroc, box_mask, iou_at, pointing
+from crossviz.measures import CUTS, MeasuredMap, auroc, box_mask, iou_at, pointing
 
 
 def maps(seed: int, signed: bool = False, levels: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

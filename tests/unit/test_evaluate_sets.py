@@ -12,7 +12,7 @@ from crossviz.errors import DatasetError
 from crossviz.evaluate import find_sets, open_dataset, open_sets
 from crossviz.evaluate.coco import draw_region
 from crossviz.evaluate.entities import parse_sentence
-from crossviz.evaluate.measures import box_mask
+from crossviz.measures import box_mask
 
 
 def answers(dataset):

@@ -70,7 +70,7 @@ def test_methods_are_chosen_by_name_or_object(name, photo):
     named = explainer.explain(image, "a dog", "head_decomposition")
     assert named == explainer.explain(image, "a dog", crossviz.methods.HeadDecomposition())
     with pytest.raises(UnknownMethodError, match="There are: cross_attention, head_decomposition"):
-        explainer.explain(image, "a dog", "gradcam")
+        explainer.explain(image, "a dog", "lime")
     with pytest.raises(MethodError):
         explainer.explain(image, "a dog", crossviz.methods.HeadDecomposition)
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from crossviz import Explainer, compat, models
 from crossviz.errors import DatasetError
-from crossviz.evaluate.measures import MeasuredMap, box_mask
+from crossviz.measures import MeasuredMap, box_mask
 from crossviz.paths import assets_dir
 
 compat.ensure_torchvision()

@@ -12,6 +12,8 @@ from crossviz import Explainer, models
 from crossviz.capture import capture
 from crossviz.compat import import_open_clip
 from crossviz.errors import CaptureError, ModelUnavailableError, UnknownModelError, UnsupportedMethodError
+from crossviz.models.open_clip import OpenClipModel
+from crossviz.models.open_clip_load import load, source_of
 from crossviz.models.pixels import Preprocess
 from crossviz.models.vit_tower import vit_tower
 from crossviz.photo import load_photo
@@ -212,23 +214,33 @@ def test_a_tower_that_is_not_the_sum_of_its_parts_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("vision", "reason"),
+    ("vision", "lacking", "reason"),
     [
-        ({"layers": [1, 1, 1, 1], "width": 16, "head_width": 16, "image_size": 64}, "ModifiedResNet"),
-        ({**SQUARE, "attentional_pool": True}, "attention pooler"),
-        ({**SQUARE, "scaled_cosine_attn": True}, "scaled cosines"),
-        ({**SQUARE, "scale_attn": True, "block_type": "custom"}, "not a plain pre-norm block"),
-        ({"timm_model_name": "test_convnext", "timm_proj": "linear", "image_size": 160}, "timm's ConvNeXt"),
+        ({"layers": [1] * 4, "width": 16, "head_width": 16, "image_size": 64}, "image_attention", "ModifiedResNet"),
+        ({**SQUARE, "attentional_pool": True}, "cross_attention", "attention pooler"),
+        ({**SQUARE, "scale_attn": True, "block_type": "custom"}, "image_tower", "not a plain pre-norm block"),
+        ({"timm_model_name": "test_convnext", "timm_proj": "linear", "image_size": 160}, "patch_texts", "ConvNeXt"),
+        ({"timm_model_name": "test_vit_relpos", "timm_proj": "linear", "image_size": 160}, "image_tower", "RelPos"),
     ],
-    ids=["convolutions", "pooler", "cosines", "norm", "timm convolutions"],
+    ids=["convolutions", "pooler", "norm", "timm convolutions", "timm, another transformer"],
 )
-def test_towers_that_no_method_can_explain_say_why(vision, reason, tmp_path, photo):
+def test_towers_without_a_part_encode_and_say_why(vision, lacking, reason, tmp_path, photo):
     folder = clip_folder(tmp_path / "m", vision=vision, custom_text="timm_model_name" in vision)
     explainer = Explainer(f"open_clip:{folder}")
-    assert explainer.methods == []
-    for call in (lambda: explainer.encode(photo), lambda: explainer.explain(photo, "a dog")):
-        with pytest.raises(UnsupportedMethodError, match=f"{reason}.*Choose a model"):
-            call()
+    image = explainer.encode(photo)
+    trace = models.load_model(explainer.info.name).trace(image, "a dog")
+    assert "match" in trace.provides and lacking not in trace.provides
+    assert reason in trace.lacks[lacking]
+    with pytest.raises(UnsupportedMethodError, match=r"does not offer .*: its image tower"):
+        explainer.explain(image, "a dog", "cross_attention")
+
+
+def test_a_tower_that_fails_on_its_own_input_is_refused_when_loaded(tmp_path):
+    source = source_of(f"open_clip:{clip_folder(tmp_path / 'm')}")
+    module, tokenizer = load(source)
+    module.visual.proj = torch.nn.Parameter(torch.zeros(7, 7))
+    with pytest.raises(ModelUnavailableError, match=r"can't be run: its image tower fails on 64 x 96 pixels \(Runtime"):
+        OpenClipModel(source, module, tokenizer, torch.device("cpu"))
 
 
 # Its cross-attention -------------------------------------------------------------------------------------------

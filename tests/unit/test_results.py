@@ -138,7 +138,7 @@ class TestSavedAndLoaded:
         arrays, values = result.to_arrays()
         kind = type(result)
         for name in values:
-            if name in ("has_null", "notes", "layers", "reduce"):  # these have defaults
+            if name in ("has_null", "notes", "layers", "reduce", "method_title"):  # these have defaults
                 continue
             with pytest.raises(BundleError, match=kind.__name__):
                 kind.from_arrays(arrays, {k: v for k, v in values.items() if k != name})

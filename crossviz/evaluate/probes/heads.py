@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossviz.errors import SelectionError
-from crossviz.evaluate.measures import CUTS, MeasuredMap, box_mask
 from crossviz.evaluate.probes.report import ProbeFigure, ProbeReport, mean_figure, share_figure
+from crossviz.measures import CUTS, MeasuredMap, box_mask
 from crossviz.photo import load_photo
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from crossviz.evaluate.measures import MeasuredMap
 from crossviz.evaluate.probes.report import ProbeFigure, ProbeReport, mean_figure, share_figure
 from crossviz.evaluate.probes.scene_makers import MAKERS, Ask, Test, make_tests
 from crossviz.evaluate.probes.scene_renderer import render
+from crossviz.measures import MeasuredMap
 from crossviz.photo import Photo
 
 if TYPE_CHECKING:

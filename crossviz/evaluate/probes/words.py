@@ -11,8 +11,8 @@ import numpy as np
 
 from crossviz.compat import import_timm
 from crossviz.evaluate.intervals import Bootstrap
-from crossviz.evaluate.measures import auroc
 from crossviz.evaluate.probes.report import ProbeFigure, ProbeReport, mean_figure, share_figure
+from crossviz.measures import auroc
 from crossviz.render.scale import ABSENT_NULL_MASS
 
 if TYPE_CHECKING:

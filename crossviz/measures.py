@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crossviz.evaluate.dataset import Box
+__all__ = ["CUTS", "Box", "MapFigures", "MeasuredMap", "auroc", "best_iou", "box_mask", "iou_at", "pointing"]
 
-__all__ = ["CUTS", "MapFigures", "MeasuredMap", "auroc", "box_mask", "iou_at", "pointing"]
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels; pixel (row i, column j) covers [j, j+1) x [i, i+1)."""
 
 CUTS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Cut-offs that are tried, as shares of a map's maximum."""
@@ -87,6 +88,25 @@ def iou_at(heatmap: NDArray, region: NDArray[np.bool_], level: float = 0.3) -> f
     """Intersection over union of the region with the map above `level` of its maximum."""
     shown = heatmap > level * heatmap.max()
     return float((shown & region).sum() / max((shown | region).sum(), 1))
+
+
+def best_iou(heatmap: ArrayLike, region: NDArray[np.bool_]) -> tuple[float, float]:
+    """The best intersection over union of the region with the map above any cut-off, and that cut-off.
+
+    Only positive values cover anything. The cut-off is a share of the map's maximum: what is shown are the pixels of
+    at least that value. (0.0, 1.0) for a map without a positive value.
+    """
+    values, inside = np.asarray(heatmap, np.float64).ravel(), region.ravel()
+    order = np.argsort(-values, kind="stable")
+    order = order[: np.count_nonzero(values > 0)]
+    if not len(order):
+        return 0.0, 1.0
+    ordered = values[order]
+    both = np.cumsum(inside[order])
+    ious = both / (np.arange(1, len(order) + 1) + np.count_nonzero(inside) - both)
+    last = np.append(ordered[1:] < ordered[:-1], True)  # pixels of one value are shown together
+    best = int(np.argmax(np.where(last, ious, -1.0)))
+    return float(ious[best]), float(ordered[best] / ordered[0])
 
 
 def auroc(absent: NDArray, present: NDArray) -> float:

@@ -1,0 +1,195 @@
+"""Deletion and insertion: does the match fall when what the map shows is taken away, and rise when it is put back?
+
+Petsiuk et al., "RISE" (2018): patches are removed from the photo in the order of the map, the highest first, and the
+match is measured again (deletion); or they are put back into a photo from which all is removed (insertion). Here every
+curve stands beside those of random orders and of an order from the middle outward, for the same photo. Deviations: a
+few levels instead of every patch; what is removed is filled as `crossviz.trust.fills` says, blurred by default.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from crossviz.errors import ResultError
+from crossviz.frozen import FrozenResult, check_text, own_tensor, set_fields
+from crossviz.geometry import PatchGrid
+from crossviz.trust.plain import check_numbers, plain
+
+__all__ = [
+    "LEVELS",
+    "RATIO_LEVEL",
+    "WAYS",
+    "Deletion",
+    "centre_order",
+    "map_order",
+    "masks_of",
+    "random_masks",
+    "random_orders",
+]
+
+LEVELS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+"""Shares of the patches that are removed, or put back; alike from both ends, so that random orders serve both ways."""
+WAYS = ("deletion", "insertion")
+RATIO_LEVEL = 0.1
+"""The share of the patches at which `Deletion.ratio` compares."""
+_LEAST_FALL = 0.05
+_LEAST_CHANGE = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Deletion(FrozenResult):
+    """The curves of one word in one photo.
+
+    Args:
+        unit: of the match, as people read it.
+        fill: what takes the place of removed patches.
+        levels: shares of the patches, from 0 to 1.
+        curves: the match: `way order level`; ways: deletion, insertion; orders: the map's, centre first, random ones.
+
+    Raises:
+        ResultError: for parts that don't fit together.
+    """
+
+    _TENSORS = ("curves",)
+
+    unit: str
+    fill: str
+    levels: tuple[float, ...]
+    curves: Tensor
+
+    def __post_init__(self) -> None:
+        check_text(self, "unit", "fill")
+        set_fields(
+            self, levels=check_numbers("levels", self.levels, 0, 1), curves=own_tensor("curves", self.curves, "w o l")
+        )
+        levels = self.levels
+        if list(levels) != sorted(set(levels)) or not levels or (levels[0], levels[-1]) != (0, 1):
+            raise ResultError(f"`levels` must rise from 0 to 1, but are {levels!r:.120}.")
+        if self.curves.shape[0] != 2 or self.curves.shape[1] < 3 or self.curves.shape[2] != len(levels):
+            raise ResultError(
+                f"`curves` must be `way order level` with two ways, three orders or more and {len(levels)} levels, but "
+                f"is {tuple(self.curves.shape)}."
+            )
+        if not torch.isfinite(self.curves).all():
+            raise ResultError("`curves` must be finite, but holds NaN or infinity.")
+
+    @property
+    def whole(self) -> float:
+        """The match of the whole photo."""
+        return float(self.curves[0, 0, 0])
+
+    @property
+    def nothing(self) -> float:
+        """The match when every patch is removed."""
+        return float(self.curves[0, 0, -1])
+
+    def curve(self, way: str, order: str) -> Tensor:
+        """One curve, `level`; order "map", "centre", or "random": the mean, "random_low", "random_high" of those."""
+        rows = self.curves[WAYS.index(way)]
+        random = rows[2:]
+        return {
+            "map": lambda: rows[0],
+            "centre": lambda: rows[1],
+            "random": lambda: random.mean(0),
+            "random_low": lambda: random.amin(0),
+            "random_high": lambda: random.amax(0),
+        }[order]()
+
+    def area(self, way: str, order: str) -> float:
+        """The area under a curve over the share of patches, by trapezoids: the mean match on the way."""
+        return float(torch.trapezoid(self.curve(way, order).double(), torch.tensor(self.levels, dtype=torch.float64)))
+
+    def fall(self, order: str) -> float:
+        """How much the match falls when the first `RATIO_LEVEL` of the patches are removed."""
+        place = min(range(len(self.levels)), key=lambda i: abs(self.levels[i] - RATIO_LEVEL))
+        return self.whole - float(self.curve("deletion", order)[place])
+
+    @property
+    def depends(self) -> bool:
+        """Whether the match hangs on the photo: removing everything lowers it enough to be measured."""
+        return self.whole - self.nothing >= max(_LEAST_CHANGE, _LEAST_FALL * abs(self.whole))
+
+    @property
+    def ratio(self) -> float | None:
+        """`fall` of the map over that of random orders.
+
+        None where it would say nothing: the match does not fall when everything is removed, the map's fall is too
+        small, or that of random orders is not there or less than 1/20 of the map's, too near to zero to divide by.
+        """
+        mine, chance = self.fall("map"), self.fall("random")
+        enough = self.depends and mine >= _LEAST_FALL * (self.whole - self.nothing)
+        return mine / chance if enough and chance >= mine / 20 else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures as JSON-able values."""
+        orders = ("map", "random", "random_low", "random_high", "centre")
+        return {
+            "unit": self.unit,
+            "fill": self.fill,
+            "levels": plain(list(self.levels)),
+            **{way: {order: plain(self.curve(way, order)) for order in orders} for way in WAYS},
+            "area": {
+                way: {order: plain(self.area(way, order)) for order in ("map", "random", "centre")} for way in WAYS
+            },
+            "ratio": None if self.ratio is None else plain(self.ratio),
+        }
+
+
+def map_order(values: Tensor, rng: torch.Generator) -> Tensor:
+    """The patches by a map `gh gw`, the highest first; equal ones in a random order. Indices, `patch`."""
+    flat = values.flatten()
+    shuffled = torch.randperm(flat.numel(), generator=rng)
+    return shuffled[flat[shuffled].sort(descending=True, stable=True).indices]
+
+
+def centre_order(grid: PatchGrid, rng: torch.Generator) -> Tensor:
+    """The patches from the middle of the photo outward, by their distance in shares of its sides; `patch`."""
+    rows = (torch.arange(grid.height) + 0.5) / grid.height - 0.5
+    cols = (torch.arange(grid.width) + 0.5) / grid.width - 0.5
+    return map_order(-(rows[:, None] ** 2 + cols[None] ** 2), rng)
+
+
+def random_orders(grid: PatchGrid, count: int, rng: torch.Generator) -> Tensor:
+    """`order patch`."""
+    return torch.stack([torch.randperm(grid.num_patches, generator=rng) for _ in range(count)])
+
+
+def masks_of(order: Tensor, levels: Sequence[float]) -> Tensor:
+    """Which patches are removed in turn: `way level patch`, without levels 0 and 1; 1 where removed.
+
+    Deletion at a level removes the first patches of the order; insertion all but those.
+    """
+    inner = [level for level in levels if 0 < level < 1]
+    masks = torch.zeros(len(inner), len(order), dtype=torch.bool)
+    for row, level in zip(masks, inner, strict=True):
+        row[order[: max(1, round(level * len(order)))]] = True
+    return torch.stack([masks, ~masks])
+
+
+def random_masks(orders: Tensor, levels: Sequence[float]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """The masks of random orders for both ways, with those left out that serve twice.
+
+    An order read from its end is a random order as well. So its insertion may be read off the masks of the order
+    itself: removing the first half is putting back the last.
+
+    Returns:
+        Masks `mask patch`, and what turns their scores `mask` into curves without the ends, `way order level`.
+    """
+    inner = [level for level in levels if 0 < level < 1]
+    counts = [max(1, round(level * orders.shape[1])) for level in inner]
+    both = sorted({*counts, *(orders.shape[1] - count for count in counts)})
+    masks = torch.zeros(len(orders), len(both), orders.shape[1], dtype=torch.bool)
+    for order, rows in zip(orders, masks, strict=True):
+        for row, count in zip(rows, both, strict=True):
+            row[order[:count]] = True
+    deleted = [both.index(count) for count in counts]
+    inserted = [both.index(orders.shape[1] - count) for count in counts]
+
+    def curves(scores: Tensor) -> Tensor:
+        each = scores.view(len(orders), len(both))
+        return torch.stack([each[:, deleted], each[:, inserted]])
+
+    return masks.flatten(0, 1), curves

@@ -1,5 +1,6 @@
 # make run     start the app on http://127.0.0.1:7860 (the first time: make .venv and install what it needs)
 # make test    run every test (the first time: the test tools and a Chromium too)
+# make test-reference   compare the methods with published packages, which it installs
 # Variables: PYTHON (interpreter), PORT, TORCH_INDEX (package index to take torch from), T (tests to run).
 
 PORT = 7860
@@ -9,7 +10,7 @@ PICTURE = photographer
 CAPTION = a photographer in a coat and his camera, with no dog
 WORDS = photographer coat camera dog
 
-.PHONY: run test lint screenshots picture bench clean
+.PHONY: run test test-reference lint screenshots picture bench clean
 
 run:
 	@scripts/setup run
@@ -18,6 +19,10 @@ run:
 test:
 	@scripts/setup test
 	@$(PY) -m pytest $(T)
+
+test-reference:
+	@scripts/setup reference
+	@$(PY) -m pytest tests/reference
 
 lint:
 	@scripts/setup test

@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--device", default=None)
     parser.add_argument("--runs", type=int, default=20, help="runs of each warm row (%(default)s)")
     parser.add_argument("--starts", type=int, default=5, help="runs of each start-up row (%(default)s)")
+    parser.add_argument("--trusts", type=int, default=5, help="runs of the checks and of each method (%(default)s)")
     args = parser.parse_args()
 
     folder = assets_dir() / "examples"
@@ -69,6 +70,28 @@ def main() -> None:
 
     row("warm explanation, from the photo's file to the result", [timed(whole) for _ in range(args.runs)])
     row("another caption on the same photo", [timed(another_caption) for _ in range(args.runs)])
+
+    trust = {"first": [], "another photo's": [], "next": []}
+    for turn in range(args.trusts):
+        checked = explainer.encode(photo)
+        explanation = explainer.explain(checked, captions[0])
+        words = sorted((word for word in explanation.words if word.tokens), key=lambda word: -len(word.text))
+        first, *more = [(word.start, word.end) for word in words[:3]]
+        place = "another photo's" if turn else "first"
+        trust[place].append(timed(lambda i=checked, x=explanation, s=first: explainer.trust(i, x, span=s)))
+        for span in more:
+            trust["next"].append(timed(lambda i=checked, x=explanation, s=span: explainer.trust(i, x, span=s)))
+    row("all checks of the first word that is checked", trust["first"])
+    row("all checks of the first word in another photo", trust["another photo's"])
+    row("all checks of another word in that photo", trust["next"])
+
+    for info in explainer.methods:
+
+        def by_method(name: str = info.name) -> None:
+            explainer.explain(explainer.encode(photo), captions[0], method=name)
+
+        by_method()
+        row(f"warm explanation by {info.name}", [timed(by_method) for _ in range(args.trusts)])
 
 
 def row(what: str, seconds: list[float]) -> None:

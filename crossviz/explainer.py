@@ -20,7 +20,7 @@ from crossviz.trust.report import TrustReport
 from crossviz.trust.run import check, choose
 from crossviz.trust.subject import Subject, run_method, same_map
 from crossviz.version import __version__
-from crossviz.words import check_caption
+from crossviz.words import Phrase, check_caption
 
 __all__ = ["Explainer", "PhotoSource", "explain"]
 
@@ -77,7 +77,6 @@ class Explainer:
 
         Raises:
             PhotoError: the photo can't be read.
-            UnsupportedMethodError: the model has an image tower that no method here can explain.
         """
         loaded = load_photo(photo)
         with torch.no_grad():
@@ -96,15 +95,15 @@ class Explainer:
             image: what `encode` returned, or a photo.
             caption: the sentence; kept as it is.
             method: a name from `methods`, or a method object (to set its parameters); None for the model's first.
-            layers: None for all, an int n for the last n, or a list of indices (negative count from the end) and
-                labels.
+            layers: None for all that the method reads, an int n for the last n of those, or a list of indices (negative
+                count from the end) and labels; of an image tower those of its blocks and then its pooler.
 
         Raises:
             PhotoError: the photo can't be read.
             CaptionError: there is no word in the caption, or it is too long to take at all.
             UnknownMethodError: there is no such method.
             UnsupportedMethodError: this model lacks what the method needs.
-            SelectionError: there is no such layer.
+            SelectionError: there is no such layer, or the method does not read it.
             ModelError: the photo was encoded by another model.
         """
         check_caption(caption)  # before the expensive step
@@ -117,7 +116,7 @@ class Explainer:
         # Where the record is not the text's attention, its own query and key are what is true.
         attention = model.info.attention_sentence
         if record is None:
-            attention = "none was read: the map is made without it"
+            attention = "no attention is shown with this map"
         elif record.query_kind != "text tokens":
             attention = f"query: {record.query_kind}, key: {record.key_kind}; in the image tower itself"
         untrained = () if model.info.trained else ("The weights of this model were not trained.",)
@@ -209,14 +208,28 @@ class Explainer:
         """
         phrase = explanation.caption.phrase(text, span=span, word=word)
         choose(checks, box, fill)
-        origin, model = explanation.provenance, self._model
-        if (origin.model, origin.weights_sha256) != (model.info.name, model.weights_sha256):
-            raise ModelError(f"This explanation was made by {origin.model}, not by these weights of {model.info.name}.")
+        origin, own = explanation.provenance, self._model
+        if (origin.model, origin.weights_sha256) != (own.info.name, own.weights_sha256):
+            raise ModelError(f"This explanation was made by {origin.model}, not by these weights of {own.info.name}.")
+        chosen = self._method(explanation.map.method if method is None else method)
+        return self._trust(image, explanation, phrase, chosen, checks, seed, box, fill)
+
+    def _trust(
+        self,
+        image: EncodedImage | PhotoSource,
+        explanation: Explanation,
+        phrase: Phrase,
+        chosen: Method,
+        checks: Sequence[str] | None,
+        seed: int,
+        box: tuple[float, float, float, float] | None,
+        fill: Fill,
+    ) -> Generator[tuple[float, str], None, TrustReport]:
+        yield 0.0, "reading the photo"
         encoded = image if isinstance(image, EncodedImage) else self.encode(image)
         if encoded.photo != explanation.photo:
             raise ModelError("This explanation is of another photo: give the photo that it was made of.")
-        chart = explanation.map
-        chosen = self._method(chart.method if method is None else method)
+        chart, model = explanation.map, self._model
         others = [get_method(info.name) for info in self.methods if info.text_dependent]
         subject = Subject(
             trace=model.trace(encoded, explanation.caption.text),
@@ -235,7 +248,7 @@ class Explainer:
                 f"{chosen.info.title} gives another map now than the one in this explanation: it was made with other "
                 "settings. Give the method object that made it as `method`."
             )
-        return check(subject, checks, seed=seed, box=box, fill=fill)
+        return (yield from check(subject, checks, seed=seed, box=box, fill=fill))
 
     def _method(self, method: str | Method | None) -> Method:
         if method is None:

@@ -33,11 +33,14 @@ class MeasuredMap:
     """A map, with what does not depend on the region worked out once: one map may be held against many regions.
 
     Args:
-        heatmap: finite, `H W`. Negative values point nowhere and cover nothing.
+        heatmap: finite, `H W`. Negative values cover nothing.
+        seen: `H W`, the pixels that the model saw; the others point nowhere. All of them if None.
     """
 
-    def __init__(self, heatmap: ArrayLike) -> None:
+    def __init__(self, heatmap: ArrayLike, seen: NDArray[np.bool_] | None = None) -> None:
         self._map = np.asarray(heatmap).ravel()
+        if seen is not None and not seen.all():
+            self._map = np.where(seen.ravel(), self._map, -np.inf)
         self._peak = self._map.max()
         self._peaks = np.flatnonzero(self._map == self._peak)
         # A map of one sign needs no copy.

@@ -36,11 +36,13 @@ CAPABILITIES: Mapping[str, str] = {
     "match": "a figure for how well a photo matches a word",
     "image_tower": "an image tower that can be run part by part",
     "image_attention": "self-attention in its image tower",
+    "image_row": "an attention of its image tower that makes the photo's embedding",
     "patch_texts": "patches that its image tower takes into the space of the texts",
     "cross_pass": "a cross-attention with a gradient",
 }
-"""What a method may require of a model, with a line each. `image_attention` and `patch_texts` are properties of the
-`ImageTower` that `image_tower` gives (it has blocks; it has `to_text`), and compute nothing of their own."""
+"""What a method may require of a model, with a line each. `image_attention`, `image_row` and `patch_texts` are
+properties of the `ImageTower` that `image_tower` gives (it has blocks; blocks or a pooler; `to_text`), and
+compute nothing of their own."""
 
 T = TypeVar("T")
 
@@ -171,8 +173,8 @@ class ImageTower:
     dim` where there are blocks, else the last feature map `batch channel height width`."""
     blocks: tuple[TowerBlock, ...]
     grid: PatchGrid
-    """Of x: prefix tokens first, then the patches row by row. It may be coarser than the explanation's grid, by whole
-    factors."""
+    """Of x, or of a pooler's tokens: prefix tokens first, then the patches row by row. It may be coarser than the
+    explanation's grid, by whole factors."""
     pool: str
     """Whose attention row is the image's: "token" the first token's, "avg" the mean of the patches', "attention" the
     pooler's, "none" without blocks."""
@@ -185,9 +187,13 @@ class ImageTower:
     pooler: Pooler | None = None
     to_text: Callable[[Tensor], Tensor] | None = None
     """Tokens `... dim` of the last block into the space of the texts `... embed`, each by itself: last norm and
-    projection; not normalised. None where no single patch can be taken there."""
+    projection; not normalised. None where no single patch can be taken there. Without blocks, the last feature map's
+    cells."""
     final_norm: Callable[[Tensor], Tensor] | None = None
-    """The norm between the last block and the pooler; None where there is none."""
+    """The norm between the last block and the pooler; None where there is none. Without blocks it makes the pooler's
+    tokens of the last feature map, prefix tokens first."""
+    pool_note: str = ""
+    """What `pool` does not say of how the photo's embedding is made; a sentence for people, "" if it says all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,11 +291,15 @@ class Trace:
         """The photo as the image tower takes it: `1 3 height width`."""
         return self.image.features["pixels"]
 
+    def refusal(self, capability: str) -> UnsupportedMethodError:
+        """The error that says why the model does not offer a capability, to be raised by what needs it."""
+        reason = self.lacks.get(capability, "it does not offer it")
+        return UnsupportedMethodError(
+            f"{self.image.model_name} does not offer {CAPABILITIES[capability]}: {reason}. Choose another method, "
+            "or another model."
+        )
+
     def _get(self, capability: str) -> Any:
         if capability not in self.provides:
-            reason = self.lacks.get(capability, "it does not offer it")
-            raise UnsupportedMethodError(
-                f"{self.image.model_name} does not offer {CAPABILITIES[capability]}: {reason}. Choose another method, "
-                "or another model."
-            )
+            raise self.refusal(capability)
         return self.provides[capability]()

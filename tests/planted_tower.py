@@ -77,7 +77,7 @@ def convolutional(channels: Tensor) -> ImageTower:
         blocks=(),
         grid=PatchGrid(4, 6),
         pool="none",
-        features=None,
+        features=lambda x, beside: x,
         readout=lambda x, beside, features: x.mean((-2, -1)),
     )
 

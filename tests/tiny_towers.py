@@ -108,7 +108,8 @@ class Tiny:
             model_name="tiny",
         )
         words = factories.caption(caption) if isinstance(caption, str) else caption
-        lacks = {} if tower.blocks else {"image_attention": "it is made of convolutions"}
+        reasons = dict.fromkeys(("image_attention", "image_row"), "it is made of convolutions")
+        lacks = {} if tower.blocks else reasons
         return Trace(image, words, 0.0, provides, lacks, lambda texts: torch.zeros(1))
 
     def _embed(self, pixels: Tensor) -> tuple[Tensor, None]:

@@ -42,8 +42,8 @@ class Comparison:
 
     @property
     def groups(self) -> list[str]:
-        """The groups of phrases."""
-        return [group.name for group in self.reports[0].groups]
+        """The groups of phrases in which there is a map to measure."""
+        return [group.name for group in self.reports[0].groups if group.phrases]
 
     def sources(self, group: str) -> list[tuple[str, Source, bool]]:
         """What is compared in a group: the methods' own maps, then the baselines that are no method's (last: False)."""
@@ -157,6 +157,11 @@ def compare(
     """
     if not methods:
         raise DatasetError("No method was named: name at least one of explainer.methods.")
+    names = [method if isinstance(method, str) else method.info.name for method in methods]
+    if len(set(names)) < len(names):
+        raise DatasetError(
+            f"Each method is named once: {', '.join(names)}. Compare settings of one in runs of their own."
+        )
     found = ask_all(explainer, dataset, methods, progress)
     first, *others = found
     apart = {}

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,11 +102,13 @@ def ask_all(
         began = time.monotonic()
         encoded = explainer.encode(_photo(item))
         height, width = encoded.photo.wh[::-1]
-        priors = {name: MeasuredMap(m) for name, m in baselines.prior_maps(height, width).items()}
+        seen = box_mask([encoded.view.seen_xyxy], height, width)
+        priors = {name: MeasuredMap(m, seen) for name, m in baselines.prior_maps(height, width).items()}
         encoding = time.monotonic() - began
         for method, asked in zip(methods, found, strict=True):
             began = time.monotonic()
-            asked.example = _ask(explainer, item, encoded, number, method, priors, asked.tallies)
+            fresh = replace(encoded)  # without what other methods kept with it, so that each takes its own time
+            asked.example = _ask(explainer, item, fresh, number, method, priors, seen, asked.tallies)
             asked.photos += 1
             asked.seconds += encoding + time.monotonic() - began
     if found[0].example is None:
@@ -135,6 +137,7 @@ def _ask(
     number: int,
     method: "str | Method | None",
     priors: dict[str, MeasuredMap],
+    seen: NDArray[np.bool_],
     tallies: dict[str, Tally],
 ) -> "Explanation":
     """All questions of one photo, of one method; the last explanation."""
@@ -161,9 +164,9 @@ def _ask(
             if not region.any() or not target.any():
                 tally.left_out += 1
                 continue
-            maps = {MODEL: MeasuredMap(heatmap)}
+            maps = {MODEL: MeasuredMap(heatmap, seen)}
             if in_caption:
-                whole = whole or MeasuredMap(_caption_map(explanation))
+                whole = whole or MeasuredMap(_caption_map(explanation), seen)
                 maps[baselines.CAPTION] = whole
             figures = {name: found.figures(region, target) for name, found in (maps | priors).items()}
             tally.present(number, question.kinds, figures, null)

@@ -109,7 +109,7 @@ class Tally:
         Args:
             column: 0 pointing, 1 ties, 2 mass, then the IoU at each of CUTS.
         """
-        own, its = (dict(tally._maps[source]) for tally in (self, other))
+        own, its = (dict(tally._maps.get(source, [])) for tally in (self, other))
         both = sorted(own.keys() & its.keys())
         place = {photo: i for i, photo in enumerate(sorted(self._seen))}
         owner = np.array([place[self._photo[number]] for number in both], int)

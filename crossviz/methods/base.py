@@ -1,17 +1,18 @@
 """What a method is: the protocol that `crossviz.methods` registers, and what methods share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from crossviz.errors import MethodError, SelectionError
+from crossviz.errors import MethodError
 from crossviz.geometry import PatchGrid
-from crossviz.results import AttentionRecord, RelevanceMap, layer_index
+from crossviz.methods.layers import Layers, select_layers, tower_labels
+from crossviz.results import AttentionRecord, RelevanceMap
 from crossviz.tower import AttentionLayer, TowerPass, run_tower
-from crossviz.trace import ImageTower, Trace
+from crossviz.trace import EncodedImage, ImageTower, Trace
 from crossviz.words import Caption, Phrase
 
 __all__ = [
@@ -24,16 +25,18 @@ __all__ = [
     "embedded",
     "image_record",
     "image_row",
+    "latest",
     "patch_cells",
     "read_phrases",
     "scatter",
     "select_layers",
     "to_grid",
+    "tower_labels",
     "tracked_pass",
     "word_means",
 ]
 
-Layers = int | Sequence[int | str] | None
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,36 +77,15 @@ class Method(Protocol):
 
         Args:
             trace: the photo and the caption in a model.
-            layers: None for all, an int n for the last n, or a list of indices (negative count from the end) and
-                labels.
+            layers: None for all that the method reads, an int n for the last n of those, or a list of indices
+                (negative count from the end) and labels. Of an image tower, indices and labels are those of its
+                blocks and then its pooler, whatever the method.
 
         Raises:
             UnsupportedMethodError: the model lacks what the method requires.
-            SelectionError: there is no such layer.
+            SelectionError: there is no such layer, or the method does not read it.
         """
         ...
-
-
-def select_layers(layers: Layers, labels: Sequence[str]) -> list[int]:
-    """The indices of the chosen layers, in the model's order: None all, n the last n, else a list.
-
-    Raises:
-        SelectionError: there is no such layer, or none is chosen.
-    """
-    if layers is None:
-        return list(range(len(labels)))
-    if isinstance(layers, bool | str) or not isinstance(layers, int | Sequence):
-        raise SelectionError(
-            f"`layers` is None for all, a number n for the last n, or a list of indices and labels, not {layers!r:.60}."
-        )
-    if isinstance(layers, int):
-        if not 1 <= layers <= len(labels):
-            raise SelectionError(f"`layers`={layers} asks for the last {layers} layers, and there are {len(labels)}.")
-        return list(range(len(labels) - layers, len(labels)))
-    chosen = sorted({layer_index(labels, layer) for layer in layers})
-    if not chosen:
-        raise SelectionError("`layers` is empty: name at least one layer, or None for all.")
-    return chosen
 
 
 def word_means(caption: Caption, like: Tensor) -> Tensor:
@@ -210,6 +192,17 @@ def image_record(passed: TowerPass, labels: Sequence[str], tower: ImageTower) ->
         query_kind=kinds[tower.pool],
         key_kind=f"{before}image patches",
     )
+
+
+def latest(image: EncodedImage, name: str, key: Hashable, compute: Callable[[], T]) -> T:
+    """`compute()`, kept with the photo until it is asked for with another key: one result of a name at a time."""
+    slot: dict[Hashable, T] = image.keep(name, dict)
+    found = slot.get(key)
+    if found is None:
+        found = compute()
+        slot.clear()
+        slot[key] = found
+    return found
 
 
 def embedded(trace: Trace) -> tuple[Tensor, Any]:

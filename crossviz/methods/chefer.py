@@ -15,7 +15,7 @@ What is read, by model:
   mean of R_text,image over the rows of the word's tokens. No patch looks at a word, so eq. 11 adds nothing.
 
 By its paper it reads all layers (the published CLIP notebook: `layers=1`). `layers` chooses blocks of the image tower;
-text layers and cross-attention are always read. Deviations:
+its pooler, text layers and cross-attention are always read. Deviations:
 
 - Rows of R without any relevance stay zero in R-bar (the published code divides by zero).
 - CLIP's match is the cosine, not 100 times it, so that paths through several layers weigh less.
@@ -45,6 +45,7 @@ from crossviz.methods.base import (
     read_phrases,
     select_layers,
     to_grid,
+    tower_labels,
     tracked_pass,
 )
 from crossviz.methods.gradients import attention_tower, relevance_result
@@ -75,8 +76,8 @@ class Chefer:
     def __call__(self, trace: Trace, layers: Layers = None) -> MethodResult:
         """As `Method`; the record is the cross-attention where there is one, else the image tower's row."""
         tower, match = attention_tower(trace), trace.match()
-        every = [block.label for block in tower.blocks]
-        chosen = select_layers(layers, every)
+        every = tower_labels(tower)
+        chosen = select_layers(layers, every, range(len(tower.blocks)))
         labels = [every[i] for i in chosen]
         indices, phrases = read_phrases(trace)
         passed = tracked_pass(trace)

@@ -10,9 +10,10 @@ Li, Wang, Duan, Li, "CLIP Surgery for Better Explainability with Enhancement in 
   softmax over t of 2 F . T_t, divided by its mean, and the value of patch i for text t is
   w_t F_i . T_t - (1 / n) sum over s of w_s F_i . T_s.
 
-Deviations: the published demo compares with a fixed list of classes, or for a single text with the empty string
-alone. Here the n texts are the caption's words, a list of everyday things and the empty string, so that a caption of
-few words has something to be compared with; `background=()` gives the published forms. F is the tower's own
+Deviations: the published demo compares with a fixed list of classes, or for a single text with the empty word alone,
+put into the prompts as every word is. Here the n texts are the caption's words, a list of everyday things and the
+empty word, so that a caption of few words has something to be compared with; `background=()` gives the published
+forms. F is the tower's own
 embedding, which is that of the class token where there is one. Patches are made unit vectors one by one (the demo
 divides each channel by its length over all tokens), prompts are single and not averaged over many templates, and
 nothing is rescaled to 0..1.
@@ -25,7 +26,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crossviz.errors import MethodError
-from crossviz.methods.base import Layers, MethodInfo, MethodResult, check_prompt, image_record, select_layers
+from crossviz.methods.base import (
+    Layers,
+    MethodInfo,
+    MethodResult,
+    check_prompt,
+    image_record,
+    latest,
+    select_layers,
+    tower_labels,
+)
 from crossviz.methods.dense import DENSE_REQUIRES, dense_maps, dense_tower, last_blocks, prompts_of, shared_notes
 from crossviz.results import AttentionRecord, RelevanceMap
 from crossviz.trace import Trace
@@ -42,7 +52,6 @@ BACKGROUND: tuple[str, ...] = (
     "clothes", "tree", "grass", "flower", "sky", "water", "mountain", "sand", "snow", "light",
 )  # fmt: skip
 """Everyday things that a word is compared with, beside the caption's other words."""
-_MOST_MODELS = 8
 
 
 class ClipSurgery:
@@ -51,7 +60,7 @@ class ClipSurgery:
     Args:
         prompt: the text that stands for a word; "{}" is where the word goes.
         background: words that are compared with beside the caption's; with an empty one the caption's words are
-            compared with one another, and a single one with the empty string.
+            compared with one another, and a single one with the empty word: the prompt alone.
 
     Raises:
         MethodError: there is no single "{}" in the prompt, or a word of the background is not a text.
@@ -75,15 +84,15 @@ class ClipSurgery:
         if isinstance(background, str) or any(not isinstance(word, str) for word in background):
             raise MethodError(f"`background` is a list of words, but is {background!r:.60}.")
         self.background = tuple(dict.fromkeys(background))
-        self._embedded: dict[str, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, trace: Trace, layers: Layers = None) -> MethodResult:
         """As `Method`; the layers are the last six blocks, through which the new path goes."""
         tower = dense_tower(trace)
-        labels = [block.label for block in tower.blocks[-DEPTH:]]
-        chosen = select_layers(layers, labels)
-        read = [labels[i] for i in chosen]
-        features, record = trace.image.keep(f"clip_surgery {read}", lambda: _new_path(trace, chosen, read))
+        labels, count = tower_labels(tower), len(tower.blocks)
+        first = max(0, count - DEPTH)
+        places = select_layers(layers, labels, range(first, count))
+        read, chosen = [labels[i] for i in places], [i - first for i in places]
+        features, record = latest(trace.image, "clip_surgery", tuple(read), lambda: _new_path(trace, chosen, read))
         prompts = prompts_of(trace.caption, self.prompt)
         texts, redundant = self._texts(trace, prompts.texts)
         embedding = trace.image.embedding.detach().float().cpu()
@@ -91,7 +100,7 @@ class ClipSurgery:
         told = [None] * len(trace.caption.words)
         for word, place in zip(prompts.words, prompts.place, strict=True):
             told[word] = {"prompt": prompts.texts[place], "weight": float(weights[place])}
-        against = f"{len(texts)} texts" if redundant is None else "the empty text"
+        against = f"{len(texts)} texts" if redundant is None else f'the empty word ("{self._empty}")'
         return MethodResult(
             record,
             RelevanceMap(
@@ -119,9 +128,14 @@ class ClipSurgery:
             ),
         )
 
+    @property
+    def _empty(self) -> str:
+        """The empty word in the prompt: what a text says whatever its word is."""
+        return " ".join(self.prompt.format("").split())
+
     def _texts(self, trace: Trace, words: list[str]) -> tuple[Tensor, Tensor | None]:
         """The texts that are compared, `text embed`, the words first; and the one that is taken off, where it is."""
-        found = trace.embed_texts([*words, ""]).detach().float()
+        found = trace.embed_texts([*words, self._empty]).detach().float()
         own, empty = found[:-1], found[-1]
         if not self.background:
             return (own, empty) if len(own) == 1 else (own, None)
@@ -131,14 +145,14 @@ class ClipSurgery:
         return torch.cat([own, others[fresh], empty[None]]), None
 
     def _background(self, trace: Trace, filled: list[str], empty: Tensor) -> Tensor:
-        """The background's embeddings, computed once per model; again if the empty text is not what it was."""
-        before = self._embedded.get(trace.image.model_key)
+        """The background's embeddings, kept with the photo; computed again if the empty word is not what it was."""
+        slot: dict[tuple[str, ...], tuple[Tensor, Tensor]] = trace.image.keep("clip_surgery background", dict)
+        before = slot.get(tuple(filled))
         if before is not None and before[0].shape == empty.shape and torch.allclose(before[0], empty, atol=1e-5):
             return before[1]
         others = trace.embed_texts(filled).detach().float()
-        if len(self._embedded) >= _MOST_MODELS:
-            self._embedded.clear()
-        self._embedded[trace.image.model_key] = (empty, others)
+        slot.clear()
+        slot[tuple(filled)] = (empty, others)
         return others
 
 

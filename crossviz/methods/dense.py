@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from crossviz.errors import UnsupportedMethodError
 from crossviz.methods.base import (
     Layers,
     MethodInfo,
@@ -23,10 +22,12 @@ from crossviz.methods.base import (
     scatter,
     select_layers,
     to_grid,
+    tower_labels,
 )
+from crossviz.methods.gradients import attention_tower
 from crossviz.results import AttentionRecord, RelevanceMap
 from crossviz.tower import AttentionLayer, TowerPass, run_tower
-from crossviz.trace import CAPABILITIES, ImageTower, Trace
+from crossviz.trace import ImageTower, Trace
 from crossviz.words import Caption
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "last_block",
     "last_blocks",
     "patch_features",
+    "pooler_alone",
     "prompts_of",
     "shared_notes",
 ]
@@ -66,19 +68,16 @@ class Prompts(NamedTuple):
     """For each of `words` its text."""
 
 
-def dense_tower(trace: Trace) -> ImageTower:
+def dense_tower(trace: Trace, *, pooler: bool = False) -> ImageTower:
     """The trace's image tower, if single patches of it can be taken to the texts.
 
     Raises:
-        UnsupportedMethodError: it has no blocks, or no patch of it can be taken there.
+        UnsupportedMethodError: it has no blocks (nor, with `pooler`, an attention pooler), or no patch of it can be
+            taken there.
     """
-    tower = trace.image_tower()
-    lacking = "image_attention" if not tower.blocks else "patch_texts" if tower.to_text is None else None
-    if lacking is not None:
-        raise UnsupportedMethodError(
-            f"{trace.image.model_name} does not offer {CAPABILITIES[lacking]}: "
-            f"{trace.lacks.get(lacking, 'it does not offer it')}. Choose another method, or another model."
-        )
+    tower = attention_tower(trace, pooler=pooler)
+    if tower.to_text is None:
+        raise trace.refusal("patch_texts")
     return tower
 
 
@@ -104,10 +103,19 @@ def last_block(trace: Trace, layers: Layers) -> LastBlock:
     """
     tower = dense_tower(trace)
     block = tower.blocks[-1]
-    select_layers(layers, [block.label])
+    select_layers(layers, tower_labels(tower), [len(tower.blocks) - 1])
     inputs, beside = trace.image.keep("tokens before the last block", lambda: _start(last_blocks(trace, 1)))
     passed = run_tower(replace(tower, blocks=(block,)), None, start=(inputs, beside))
     return LastBlock(tower, inputs, passed.layers[0], block.label, image_record(passed, [block.label], tower))
+
+
+@torch.no_grad()
+def pooler_alone(trace: Trace) -> LastBlock:
+    """The attention pooler of a tower without blocks in the place of the last block; its inputs are the last map."""
+    tower = dense_tower(trace, pooler=True)
+    passed = run_tower(tower, None, start=embedded(trace))
+    labels = tower_labels(tower)
+    return LastBlock(tower, passed.inputs, passed.pooler, labels[-1], image_record(passed, labels, tower))
 
 
 @torch.no_grad()
@@ -198,7 +206,8 @@ def shared_notes(tower: ImageTower, prompt: str) -> tuple[str, ...]:
     if tower.pool == "attention":
         notes.append(
             "This tower pools its patches with an attention pooler: a patch is taken to the texts as though it were "
-            "all that the pooler looks at. The method was published for towers with a class token."
+            "all that the pooler looks at."
+            + (" The method was published for towers with a class token." if tower.blocks else "")
         )
     return tuple(notes)
 

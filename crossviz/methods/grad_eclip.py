@@ -27,6 +27,7 @@ from crossviz.methods.base import (
     read_phrases,
     select_layers,
     to_grid,
+    tower_labels,
     tracked_pass,
 )
 from crossviz.methods.gradients import attention_tower, relevance_result
@@ -46,17 +47,17 @@ class GradEclip:
         unit="gradient relevance",
         signed=False,
         text_dependent=True,
-        requires=("match", "image_tower", "image_attention"),
-        families="vision transformers",
+        requires=("match", "image_tower", "image_row"),
+        families="vision transformers, and towers with an attention pooler",
     )
     needs_grad = True
 
     @torch.enable_grad()
     def __call__(self, trace: Trace, layers: Layers = None) -> MethodResult:
         """As `Method`; there is one layer, and single heads are none of the map's parts."""
-        tower, match = attention_tower(trace), trace.match()
-        last = tower.blocks[-1] if tower.pooler is None else tower.pooler
-        select_layers(layers, [last.label])
+        tower, match = attention_tower(trace, pooler=True), trace.match()
+        labels = tower_labels(tower)
+        select_layers(layers, labels, [len(labels) - 1])
         indices, phrases = read_phrases(trace)
         passed = tracked_pass(trace)
         layer = passed.layers[-1] if passed.pooler is None else passed.pooler
@@ -69,10 +70,10 @@ class GradEclip:
         return relevance_result(
             trace,
             self.info,
-            image_record(passed, [last.label], tower),
+            image_record(passed, labels[-1:], tower),
             to_grid(found.unflatten(-1, (grid.height, grid.width)), trace.image.grid, share=False),
             indices,
-            {"layers": [last.label], "match": match.unit},
+            {"layers": labels[-1:], "match": match.unit},
             (
                 f"The gradient is that of the match: {match.sentence}",
                 "Places are weighted by the cosine of query and key, not by the attention that is shown.",

@@ -18,12 +18,12 @@ from crossviz.methods.base import (
     image_record,
     patch_cells,
     read_phrases,
-    scatter,
     select_layers,
     to_grid,
+    tower_labels,
     tracked_pass,
 )
-from crossviz.results import RelevanceMap
+from crossviz.methods.gradients import relevance_result
 from crossviz.trace import Trace
 
 __all__ = ["GradCam", "grad_cam"]
@@ -45,39 +45,38 @@ class GradCam:
     )
     needs_grad = True
 
+    @torch.enable_grad()
     def __call__(self, trace: Trace, layers: Layers = None) -> MethodResult:
         """As `Method`; the record is the last block's attention where the tokens before it are read, else None."""
         tower, match = trace.image_tower(), trace.match()
-        tokens = bool(tower.blocks) and tower.features is None
-        label = f"{tower.blocks[-1].label}, normed input" if tokens else "last feature map"
-        select_layers(layers, [label])
+        tokens = tower.features is None
+        labels = tower_labels(tower) if tokens else ["last feature map"]
+        last = len(tower.blocks) - 1 if tokens else 0
+        select_layers(layers, labels, [last])
+        label = labels[last]
         passed = tracked_pass(trace)
         indices, phrases = read_phrases(trace)
         scores = match.score(passed.state, phrases)  # 1 phrase
         if tokens:
-            read, record = passed.layers[-1].normed, image_record(passed, [tower.blocks[-1].label], tower)
+            read, record = passed.layers[-1].normed, image_record(passed, [label], tower)
         else:
-            read, record = passed.inputs if passed.features is None else passed.features, None
+            read, record = passed.features, None
         (slopes,) = each_gradient(scores, [read])
         if tokens:  # token dim to dim gh gw
             read, slopes = patch_cells(read.mT, tower), patch_cells(slopes.mT, tower)
         cells = to_grid(grad_cam(read[0].detach(), slopes), trace.image.grid, share=False)
-        return MethodResult(
+        place = f"the normed tokens that enter {label}" if tokens else f"the {label}"
+        return relevance_result(
+            trace,
+            self.info,
             record,
-            RelevanceMap(
-                values=scatter(cells, indices, trace.caption),
-                unit=self.info.unit,
-                signed=self.info.signed,
-                method=self.info.name,
-                params={"layers": [label], "match": match.unit},
-                direction="query: text, key: image",
-                text_dependent=self.info.text_dependent,
-                token_counts=trace.caption.token_counts,
-                notes=(
-                    f"Gradients are of the match: {match.sentence}",
-                    f"The map is read from one place: {label}, {read.shape[-2]} x {read.shape[-1]} cells.",
-                    "What lowers the match is cut off at zero, so a word may have no map at all.",
-                ),
+            cells,
+            indices,
+            {"layers": [label], "match": match.unit},
+            (
+                f"The gradient is that of the match: {match.sentence}",
+                f"The map is read from one place: {place}, {read.shape[-2]} x {read.shape[-1]} cells.",
+                "What lowers the match is cut off at zero, so a word may have no map at all.",
             ),
         )
 

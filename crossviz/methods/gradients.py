@@ -5,10 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
-from crossviz.errors import UnsupportedMethodError
 from crossviz.methods.base import MethodInfo, MethodResult, scatter
 from crossviz.results import AttentionRecord, RelevanceMap
-from crossviz.trace import CAPABILITIES, ImageTower, Trace
+from crossviz.trace import ImageTower, Trace
 
 __all__ = ["WHERE_NOT_WHETHER", "attention_tower", "relevance_result"]
 
@@ -17,19 +16,15 @@ WHERE_NOT_WHETHER = (
 )
 
 
-def attention_tower(trace: Trace) -> ImageTower:
-    """The image tower, which has blocks.
+def attention_tower(trace: Trace, *, pooler: bool = False) -> ImageTower:
+    """The image tower, which has blocks; or, with `pooler`, an attention pooler alone.
 
     Raises:
-        UnsupportedMethodError: it can't be taken apart, or has no self-attention.
+        UnsupportedMethodError: it can't be taken apart, or has no such attention.
     """
     tower = trace.image_tower()
-    if not tower.blocks:
-        reason = trace.lacks.get("image_attention", "its image tower has no attention blocks")
-        raise UnsupportedMethodError(
-            f"{trace.image.model_name} does not offer {CAPABILITIES['image_attention']}: {reason}. Choose another "
-            "method, or another model."
-        )
+    if not tower.blocks and not (pooler and tower.pooler is not None):
+        raise trace.refusal("image_row" if pooler else "image_attention")
     return tower
 
 

@@ -20,8 +20,11 @@ from crossviz.trace import ResidualLayer, ResidualStream, Trace
 
 __all__ = ["HeadDecomposition", "decompose"]
 
-MAX_ERROR = 1e-3
-"""Conservation error above which the decomposition is refused."""
+MAX_ERROR = 1e-4
+"""Conservation error above which the decomposition is refused: what is missing from the sum, relative to the similarity
+or, where that is smaller, to `SMALLEST`."""
+SMALLEST = 0.01
+"""The similarity below which the error is not measured against it: a cosine of 0 has no relative error."""
 
 
 class HeadDecomposition:
@@ -63,7 +66,7 @@ class HeadDecomposition:
         total = patches.sum((0, 1, 3)) + sum(terms.values())  # text
         length = stream.embedding.double().norm()
         similarity = texts.double() @ stream.embedding.double() / length  # text
-        error = float(((total - similarity).abs() / similarity.abs().clamp(min=1e-2)).max())
+        error = float(((total - similarity).abs() / similarity.abs().clamp(min=SMALLEST)).max())
         if not error <= MAX_ERROR:
             raise CaptureError(
                 f"The shares of {trace.image.model_name} don't add up to its similarity (relative error {error:.1e}, "
@@ -116,7 +119,7 @@ class HeadDecomposition:
                     f'Every word is a text by itself ("{self.prompt.format("word")}"): its map does not depend on '
                     "the caption's other words.",
                     "The patches' shares, with the terms named in params, add up to the similarity of photo and word "
-                    f"(relative error {error:.0e}).",
+                    f"(error {error:.0e}, relative to the similarity or to {SMALLEST:g}, whichever is larger).",
                     f"The attention shown is the image tower's own (query: {stream.query_kind}); the text has no part "
                     "in it.",
                     *stream.notes,

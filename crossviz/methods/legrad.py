@@ -29,6 +29,7 @@ from crossviz.methods.base import (
     read_phrases,
     select_layers,
     to_grid,
+    tower_labels,
     tracked_pass,
 )
 from crossviz.methods.gradients import attention_tower, relevance_result
@@ -57,10 +58,10 @@ class LeGrad:
 
     @torch.enable_grad()
     def __call__(self, trace: Trace, layers: Layers = None) -> MethodResult:
-        """As `Method`; single layers and heads are the parts that add up to the map."""
+        """As `Method`; blocks and heads are the parts that add up to the map."""
         tower, match = attention_tower(trace), trace.match()
-        every = [block.label for block in tower.blocks]
-        chosen = select_layers(layers, every)
+        every = tower_labels(tower)
+        chosen = select_layers(layers, every, range(len(tower.blocks)))
         labels = [every[i] for i in chosen]
         indices, phrases = read_phrases(trace)
         passed = tracked_pass(trace)

@@ -7,8 +7,8 @@ an attention pooler is the tower's last attention, as in the paper's ResNet, its
 as they are. Key smoothing and prompt denoising, which need a closed set of classes, are left out.
 """
 
-from crossviz.methods.base import Layers, MethodInfo, MethodResult, check_prompt, select_layers
-from crossviz.methods.dense import DENSE_REQUIRES, dense_result, dense_tower, last_block, patch_features
+from crossviz.methods.base import Layers, MethodInfo, MethodResult, check_prompt, select_layers, tower_labels
+from crossviz.methods.dense import dense_result, dense_tower, last_block, patch_features, pooler_alone
 from crossviz.trace import Trace
 
 __all__ = ["MaskClip"]
@@ -32,8 +32,8 @@ class MaskClip:
         unit="cosine similarity",
         signed=True,
         text_dependent=True,
-        requires=DENSE_REQUIRES,
-        families="vision transformers",
+        requires=("image_tower", "image_row", "patch_texts"),
+        families="vision transformers, and towers with an attention pooler",
     )
     needs_grad = False
 
@@ -42,12 +42,14 @@ class MaskClip:
 
     def __call__(self, trace: Trace, layers: Layers = None) -> MethodResult:
         """As `Method`; the one layer is the last block, or the pooler of a tower that has one."""
-        pooler = dense_tower(trace).pooler
-        if pooler is not None:
-            select_layers(layers, [pooler.label])
-            last = last_block(trace, None)._replace(label=pooler.label)
-            features = last.tower.to_text(last.layer.output[0, last.tower.grid.num_prefix_tokens :])
-            made = "Every patch passes the values and the output of the pooler by itself, after all blocks."
+        tower = dense_tower(trace, pooler=True)
+        if tower.pooler is not None:
+            labels = tower_labels(tower)
+            select_layers(layers, labels, [len(labels) - 1])
+            last = (last_block(trace, None) if tower.blocks else pooler_alone(trace))._replace(label=labels[-1])
+            cells = last.layer.output[:, tower.grid.num_prefix_tokens :] if tower.blocks else last.inputs.flatten(2).mT
+            features = tower.to_text(cells[0])
+            made = "Every patch passes the values and the output of the pooler by itself, after all that comes before."
             params = {"attention": "own value"}
         else:
             last = last_block(trace, layers)

@@ -6,7 +6,7 @@ photo is kept (positive where the word needs the window), and a patch's value is
 it. Deviations: the window is counted in patches, and may be filled with something else than grey.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,8 @@ __all__ = ["Occlusion", "windows"]
 
 LABEL = "whole model"
 BATCH = 8
+MOST_KEPT = 64_000_000
+"""Bytes of states that are kept with a photo for its next caption."""
 SHARE = 6
 """The default window is this part of the grid's shorter side."""
 _LEAVES_OUT = "A stride of {} patches leaves patches out between windows of {}: choose at most the window's side."
@@ -122,14 +124,19 @@ class Occlusion:
     def _covered(
         self, trace: Trace, match: Match, sigma: float, boxes: Sequence[tuple[int, int, int, int]]
     ) -> list[tuple[list[int], Any]]:
-        """The states of the covered photos, which know nothing of the caption: kept with the photo, the latest only."""
+        """The states of the covered photos, which know nothing of the caption.
+
+        The latest are kept with the photo, but not large ones, and not those of a model whose weights were changed for
+        a check: that is asked once, and there are as many of them as the model has stages.
+        """
         settings = (self.fill, sigma, tuple(boxes))
         slot: dict[tuple, Any] = trace.image.keep("occlusion", dict)
         known = slot.get(settings)
         if known is None:
             known = _states(match, trace.pixels, fill(trace.pixels, self.fill, sigma), boxes)
             slot.clear()
-            slot[settings] = known
+            if " copy " not in trace.image.model_key and _size(known) <= MOST_KEPT:
+                slot[settings] = known
         return known
 
     def _sizes(self, grid: PatchGrid) -> tuple[int, int]:
@@ -143,6 +150,14 @@ class Occlusion:
         if stride > side:
             raise MethodError(_LEAVES_OUT.format(stride, side))
         return side, stride
+
+
+def _size(state: Any) -> int:
+    """Bytes of the tensors in a state, however it is nested."""
+    if isinstance(state, Tensor):
+        return state.nbytes
+    parts = state.values() if isinstance(state, Mapping) else state if isinstance(state, list | tuple) else ()
+    return sum(map(_size, parts))
 
 
 def windows(grid: PatchGrid, side: int, stride: int) -> list[tuple[int, int]]:

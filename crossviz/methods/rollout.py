@@ -22,6 +22,7 @@ from crossviz.methods.base import (
     scatter,
     select_layers,
     to_grid,
+    tower_labels,
 )
 from crossviz.methods.gradients import attention_tower
 from crossviz.results import RelevanceMap
@@ -32,7 +33,7 @@ __all__ = ["Rollout", "roll_out"]
 
 
 class Rollout:
-    """How much of every patch arrives in the image's token; layers: all blocks."""
+    """How much of every patch arrives in the image's token; layers: its blocks."""
 
     info = MethodInfo(
         name="rollout",
@@ -52,8 +53,8 @@ class Rollout:
         """As `Method`; the record holds the image token's attention in every layer that was read."""
         tower = attention_tower(trace)
         passed = run_tower(tower, None, start=embedded(trace))
-        names = [layer.label for layer in passed.layers]
-        chosen = select_layers(layers, names)
+        names = tower_labels(tower)
+        chosen = select_layers(layers, names, range(len(tower.blocks)))
         labels = [names[i] for i in chosen]
         flow = roll_out(torch.stack([passed.layers[i].probs[0].mean(0) for i in chosen]))  # token token
         row = passed.pooler.probs[0, :, 0].mean(0) @ flow if passed.pooler is not None else image_row(flow, tower)
@@ -62,6 +63,8 @@ class Rollout:
         indices, _ = read_phrases(trace)
         prefix = float(row[: tower.grid.num_prefix_tokens].sum())
         notes = ["The text has no part in this map: it is the same for every word and every caption."]
+        if tower.pool_note:
+            notes.append(tower.pool_note)
         if tower.grid.num_prefix_tokens:
             notes.append(f"{prefix:.0%} of it stayed in tokens that are no patches, and is left out of the map.")
         return MethodResult(

@@ -176,20 +176,28 @@ class Model(ABC):
         """
         return [("all weights", [self.module])]
 
-    def clone(self, *, share: bool = False) -> Self:
+    @property
+    def image_module(self) -> nn.Module:
+        """The part of `module` that holds all weights that `encode_image` reads."""
+        return self.module
+
+    def clone(self) -> Self:
         """A copy whose weights may be changed: nothing of it is shared with this model, nor its `key` with any other.
 
         The key does not follow the weights of the copy: after changing them, encode its photos again.
-
-        Args:
-            share: parameters of its own that lie in the same memory as this model's, for whoever puts others in their
-                place (`parameter.data = ...`) and writes into none.
         """
+        return self._copy(copy.deepcopy(self.module))
+
+    def with_weights(self, weights: Mapping[nn.Parameter, Tensor]) -> Self:
+        """A copy with other weights in the place of some; it shares the modules in which none is replaced."""
+        fresh = {id(old): nn.Parameter(new, old.requires_grad) for old, new in weights.items()}
+        return self._copy(_replaced(self.module, fresh, {}))
+
+    def _copy(self, module: nn.Module) -> Self:
         made = copy.copy(self)
         for name in [name for name in vars(made) if isinstance(getattr(type(made), name, None), cached_property)]:
             del made.__dict__[name]
-        same = {id(p): nn.Parameter(p.data, p.requires_grad) for p in self.module.parameters()} if share else {}
-        made.module = copy.deepcopy(self.module, same)
+        made.module = module
         made.__dict__["key"] = f"{self.info.name} {self.device} copy {next(_copies)}"
         made.take_apart()
         return made
@@ -200,6 +208,19 @@ class Model(ABC):
     def library_versions(self) -> dict[str, str]:
         """Installed versions of `libraries`."""
         return {name: _version(name) for name in self.libraries}
+
+
+def _replaced(module: nn.Module, fresh: Mapping[int, nn.Parameter], known: dict[int, nn.Module]) -> nn.Module:
+    """The module with new parameters for those of some ids; itself where it holds none of them."""
+    if id(module) not in known:
+        made = module
+        if any(id(parameter) in fresh for parameter in module.parameters()):
+            made = copy.copy(module)
+            children = {n: m if m is None else _replaced(m, fresh, known) for n, m in module._modules.items()}
+            made.__dict__["_modules"] = children
+            made.__dict__["_parameters"] = {n: fresh.get(id(p), p) for n, p in module._parameters.items()}
+        known[id(module)] = made
+    return known[id(module)]
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:

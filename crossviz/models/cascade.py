@@ -5,7 +5,9 @@ weight tensor are put in a random order (the rows and the columns of an embeddin
 keeps its distribution of weights.
 """
 
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -30,26 +32,53 @@ class Cascades:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._kept: tuple[int, list[tuple[str, float, Model]]] | None = None
-        self._size = sum(parameter.nbytes for parameter in model.module.parameters())
+        self._small = sum(parameter.nbytes for parameter in model.module.parameters()) <= _KEPT_BYTES
+        self._lock = threading.Lock()
+        self._seed: int | None = None
+        self._made: list[tuple[str, float, Model]] = []
+        self._more: Iterator[tuple[str, float, Model]] = iter(())
 
     def traces(self, seed: int, image: EncodedImage, caption: str) -> Iterator[tuple[str, float, Trace]]:
         """The photo and the caption in each copy in turn, with the stage's label and the share of random weights."""
-        kept = self._kept
-        known = kept[1] if kept is not None and kept[0] == seed else None
-        copies, made = cascade(self._model, seed) if known is None else known, []
+        if not self._small:
+            before, last = self._model, image
+            for label, share, model in cascade(self._model, seed):
+                before, last = model, _encoded(model, before, last)
+                yield label, share, model.trace(last, caption)
+            return
         encoded: dict[str, EncodedImage] = image.keep("cascade", dict)
-        for label, share, model in copies:
+        before, last = self._model, image
+        for place in range(len(self._model.stages())):
+            label, share, model = self._copy(seed, place)
             if model.key not in encoded:
-                with torch.no_grad():
-                    encoded[model.key] = model.encode_image(image.photo)
-            yield label, share, model.trace(encoded[model.key], caption)
-            if self._size <= _KEPT_BYTES:
-                made.append((label, share, model))
-            else:
-                del encoded[model.key]
-        if known is None and made:
-            self._kept = (seed, made)
+                encoded[model.key] = _encoded(model, before, last)
+                self._forget(encoded)
+            before, last = model, encoded.get(model.key) or _encoded(model, before, last)
+            yield label, share, model.trace(last, caption)
+
+    def _copy(self, seed: int, place: int) -> tuple[str, float, Model]:
+        """The copy of a stage, made when it is first asked for; those of another seed are forgotten."""
+        with self._lock:
+            if self._seed != seed:
+                self._seed, self._made, self._more = seed, [], cascade(self._model, seed)
+            while len(self._made) <= place:
+                self._made.append(next(self._more))
+            return self._made[place]
+
+    def _forget(self, encoded: dict[str, EncodedImage]) -> None:
+        """Drop what copies made of the photo that are no longer there."""
+        with self._lock:
+            live = {model.key for _, _, model in self._made}
+            for key in [key for key in encoded if key not in live]:
+                encoded.pop(key, None)
+
+
+def _encoded(model: Model, before: Model, last: EncodedImage) -> EncodedImage:
+    """The photo in a copy; what the copy before it gave, where no weight that reads photos was changed between."""
+    if model.image_module is before.image_module:
+        return replace(last, model_key=model.key)
+    with torch.no_grad():
+        return model.encode_image(last.photo)
 
 
 def cascade(model: Model, seed: int) -> Iterator[tuple[str, float, Model]]:
@@ -65,11 +94,8 @@ def cascade(model: Model, seed: int) -> Iterator[tuple[str, float, Model]]:
     total = sum(parameter.numel() for parameter in model.module.parameters())
     done, last = 0, model
     for place, (label, _) in enumerate(model.stages()):
-        made = last.clone(share=True)
-        stage = _parameters(made.stages()[place][1])
-        for parameter in stage:
-            parameter.data = _shuffled(parameter.data, rng)
-        made.take_apart()
+        stage = _parameters(last.stages()[place][1])
+        made = last.with_weights({parameter: _shuffled(parameter.detach(), rng) for parameter in stage})
         done += sum(parameter.numel() for parameter in stage)
         yield label, done / total, made
         last = made
@@ -88,5 +114,5 @@ def _shuffled(weights: Tensor, rng: np.random.Generator) -> Tensor:
     if weights.ndim == 2 and weights.numel() > _LARGE:
         rows, columns = (torch.from_numpy(rng.permutation(size)).to(weights.device) for size in weights.shape)
         return made.copy_(weights[rows][:, columns])
-    order = torch.from_numpy(rng.permutation(weights.numel())).to(weights.device)
-    return made.copy_(weights.flatten()[order].view(weights.shape))
+    values = rng.permuted(weights.float().cpu().contiguous().flatten().numpy())
+    return made.copy_(torch.from_numpy(values).view(weights.shape))

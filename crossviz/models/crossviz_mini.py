@@ -25,7 +25,7 @@ from crossviz.models.clip_tokens import Tokenized, tokenize
 from crossviz.models.pixels import Preprocess
 from crossviz.paths import assets_dir
 from crossviz.photo import Photo
-from crossviz.trace import CrossAttention, EncodedImage
+from crossviz.trace import CrossAttention, EncodedImage, ImageTower
 
 __all__ = ["CrossvizMini"]
 
@@ -75,6 +75,7 @@ class CrossvizMini:
 class _Mini(Model):
     notes = ()
     libraries = ("torch", "open_clip_torch", "timm", "numpy", "pillow")
+    _compared = False
 
     def __init__(self, name: str, folder: Path, about: Mapping[str, Any], device: torch.device) -> None:
         open_clip = compat.import_open_clip()
@@ -142,11 +143,28 @@ class _Mini(Model):
         offered: dict[str, Callable[[], Any]] = {
             "cross_attention": lambda: self._cross_attention(image, text),
             "match": lambda: parts.match(visual, attention, tokenized.caption, text.tokens),
-            "image_tower": lambda: parts.image_tower(visual),
+            "image_tower": lambda: self._image_tower(image),
             "image_attention": lambda: True,
+            "image_row": lambda: True,
             "cross_pass": lambda: parts.cross_pass(tower, attention, LAYER, tokenized.caption, ids, text.tokens),
         }
         return {name: offer for name, offer in offered.items() if name not in self.lacks()}
+
+    def _image_tower(self, image: EncodedImage) -> ImageTower:
+        """The tower in parts; the first photo whose parts are asked for shows whether they give what the tower gives.
+
+        A copy with other weights is not compared again: it is the same modules.
+        """
+        tower = self._parts.image_tower(self.module["clip"].visual)
+        if not self._compared:
+            own = {"patches": image.features["patches"][None], "embedding": image.embedding[None]}
+            self._parts.check_parts(tower, image.features["pixels"], own)
+            self._compared = True
+        return tower
+
+    @property
+    def image_module(self) -> nn.Module:
+        return self.module["clip"].visual
 
     def stages(self) -> list[tuple[str, list[nn.Module | nn.Parameter]]]:
         return self._parts.stages(self.module["clip"], self.module["attention"])

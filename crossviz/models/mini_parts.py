@@ -16,18 +16,19 @@ from crossviz.geometry import PatchGrid
 from crossviz.models.blocks import tower_block
 from crossviz.models.mini_text import text_attention
 from crossviz.models.mini_tower import COARSE_GRID, FINE_GRID
+from crossviz.tower import run_tower
 from crossviz.trace import CrossPass, ImageTower, Match
 from crossviz.words import Caption, Phrase
 
-__all__ = ["State", "cross_pass", "image_tower", "match", "read_out", "stages", "states"]
+__all__ = ["State", "check_parts", "cross_pass", "image_tower", "match", "read_out", "stages", "states"]
 
 State = Mapping[str, Tensor]
 BATCH = 8
 """Photos in one pass: more are no faster on two cores and take more memory."""
-TEXT_TOLERANCE = 1e-4
-"""Largest accepted difference from the text tower's own states, relative to their largest value."""
-_LEAST = 1e-6
-"""Null mass is kept this far from 0 and 1, where its log-odds would be infinite."""
+TOLERANCE = 1e-4
+"""Largest accepted difference of a tower's parts from its own states, relative to their largest value."""
+_LEAST = 1e-30
+"""Null mass and what is left of it are shown as no less than this, where log-odds would be infinite."""
 
 
 def read_out(visual: nn.Module, pooled: Tensor, patches: Tensor) -> State:
@@ -65,7 +66,32 @@ def image_tower(visual: nn.Module) -> ImageTower:
         pool="token",
         features=features,
         readout=readout,
+        pool_note="The class token makes up half of this model's photo embedding, and its words do not read it: they "
+        "read the patches.",
     )
+
+
+@torch.no_grad()
+def check_parts(tower: ImageTower, pixels: Tensor, own: State) -> None:
+    """Compare the tower run part by part with what it gives itself.
+
+    Args:
+        tower: from `image_tower`.
+        pixels: `batch 3 384 384`.
+        own: the state of those photos, from `states`.
+
+    Raises:
+        CaptureError: they differ.
+    """
+    found = run_tower(tower, pixels).state
+    for name, expected in own.items():
+        difference = float((found[name] - expected).abs().max() / expected.abs().max())
+        if not difference <= TOLERANCE:
+            raise CaptureError(
+                f"The parts of this image tower give {name} that differ from its own by {difference:.1e} of the "
+                f"largest value; at most {TOLERANCE:.0e} is accepted. A hook, a wrapper or a patch that changes what "
+                "the tower computes would explain it."
+            )
 
 
 def match(visual: nn.Module, attention: CrossModalAttention, caption: Caption, tokens: Tensor) -> Match:
@@ -118,10 +144,10 @@ def cross_pass(
     def run(state: State) -> CrossPass:
         again = text_attention(text, ids, len(tokens))
         difference = float((again.tokens - tokens).detach().abs().max() / tokens.detach().abs().max())
-        if not difference <= TEXT_TOLERANCE:
+        if not difference <= TOLERANCE:
             raise CaptureError(
                 f"The parts of this text tower give token states that differ from its own by {difference:.1e} of the "
-                f"largest value; at most {TEXT_TOLERANCE:.0e} is accepted. A hook, a wrapper or a patch that changes "
+                f"largest value; at most {TOLERANCE:.0e} is accepted. A hook, a wrapper or a patch that changes "
                 "what the tower computes would explain it."
             )
         patches = state["patches"]
@@ -160,8 +186,16 @@ def _laid_out(pixels: Tensor) -> Tensor:
 
 def _found(probs: Tensor, shares: Tensor) -> Tensor:
     """Log-odds of being found, `batch phrase`, from `batch head token key` and `phrase token`."""
-    null = (probs[..., -1].mean(1) @ shares.T).clamp(_LEAST, 1 - _LEAST)
-    return torch.log1p(-null) - torch.log(null)
+    null = probs[..., -1].mean(1) @ shares.T
+    # A null mass near 1 leaves nothing of 1 - null in float32; the patches' own sum still tells. The gradient is that
+    # of 1 - null in both cases: with respect to the null key's probability alone.
+    found = _valued(1 - null, probs[..., :-1].sum(-1).mean(1) @ shares.T)
+    return torch.log(found) - torch.log(_valued(null, null))
+
+
+def _valued(x: Tensor, value: Tensor) -> Tensor:
+    """`x` with another value, at least `_LEAST`, and its own gradient."""
+    return x + (value.clamp(min=_LEAST) - x).detach()
 
 
 def _shares(caption: Caption, phrases: Sequence[Phrase]) -> Tensor:

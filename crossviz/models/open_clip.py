@@ -8,7 +8,7 @@ token states times its projection (W_Q) and k = dense features of the image towe
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,8 @@ __all__ = ["OpenClip", "OpenClipModel"]
 
 LAYER = "last block, dense"
 TEXT_BATCH = 32
+_OF_TOWER = ("image_tower", "image_attention", "image_row", "patch_texts")
+T = TypeVar("T")
 
 
 class OpenClip:
@@ -80,8 +82,8 @@ class OpenClipModel(Model):
                 f"divided into {rows} x {columns} cells, which need not be patches of the model's own.",
             )
         if "cross_attention" in self.lacks():
-            blocks = self._tower.image is not None and self._tower.image.blocks
-            self.info = replace(self.info, attention_sentence=WITHIN if blocks else NOWHERE)
+            within = "image_row" not in self.lacks()
+            self.info = replace(self.info, attention_sentence=WITHIN if within else NOWHERE)
 
     def _own_embedding(self) -> Tensor:
         """The model's own embedding of the noise, `1 embed`."""
@@ -98,6 +100,10 @@ class OpenClipModel(Model):
 
     def take_apart(self) -> None:
         self._tower: TakenApart = take_apart(self.module.visual, self._noise, self._distrust)
+
+    @property
+    def image_module(self) -> nn.Module:
+        return self.module.visual
 
     def stages(self) -> list[tuple[str, list[nn.Module | nn.Parameter]]]:
         return stages(self.module)
@@ -159,11 +165,15 @@ class OpenClipModel(Model):
         elif self._why_no_queries is not None:
             missing["cross_attention"] = self._why_no_queries
         if tower.image is None:
-            missing |= dict.fromkeys(("image_tower", "image_attention", "patch_texts"), tower.why_no_image)
+            missing |= dict.fromkeys(_OF_TOWER, tower.why_no_image)
         elif not tower.image.blocks:
             title = type(getattr(self.module.visual, "trunk", self.module.visual)).__qualname__
             missing["image_attention"] = f"its image tower ({title}) has no blocks of attention over all patches"
-            missing["patch_texts"] = f"its image tower ({title}) takes the photo as a whole to where texts are"
+            if tower.image.pooler is None:
+                missing["image_row"] = f"its image tower ({title}) does not pool by attention"
+        if tower.image is not None and tower.image.to_text is None:
+            title = type(getattr(self.module.visual, "trunk", self.module.visual)).__qualname__
+            missing["patch_texts"] = f"its image tower ({title}) has no way for a single place of its map to the texts"
         return missing
 
     def capabilities(
@@ -173,17 +183,18 @@ class OpenClipModel(Model):
         match = clip_match(self.module, self.embed_texts)
         offered = {
             "cross_attention": lambda: self._cross_attention(image, text),
-            "residual_stream": lambda: image.keep("residual_stream", lambda: tower.vit.residual_stream(pixels)),
+            "residual_stream": lambda: _keep(image, "residual_stream", lambda: tower.vit.residual_stream(pixels)),
             "match": lambda: match,
             "image_tower": lambda: tower.image,
             "image_attention": lambda: True,
+            "image_row": lambda: True,
             "patch_texts": lambda: True,
         }
         return {name: compute for name, compute in offered.items() if name not in self.lacks()}
 
     def _cross_attention(self, image: EncodedImage, text: EncodedText) -> CrossAttention:
         tower = self._tower.vit
-        dense = image.keep("dense", lambda: F.normalize(tower.dense(image.features["last_input"]), dim=-1))
+        dense = _keep(image, "dense", lambda: F.normalize(tower.dense(image.features["last_input"]), dim=-1))
         queries = F.normalize(_text_projection(self.module)(text.tokens), dim=-1)  # token embed
         temperature = self.module.logit_scale.exp()
         scores = temperature * (queries @ dense.T)  # token patch
@@ -209,6 +220,12 @@ class OpenClipModel(Model):
             notes.append("The text tower is causal: a word does not see the words after it.")
         notes.append("There is no null key: a word with no counterpart in the photo spreads over it all the same.")
         return tuple(notes)
+
+
+def _keep(image: EncodedImage, name: str, compute: Callable[[], T]) -> T:
+    """What is kept with a photo has no gradient: a graph would be held for every later user of it."""
+    with torch.no_grad():
+        return image.keep(name, compute)
 
 
 def _why_no_queries(module: nn.Module) -> str | None:

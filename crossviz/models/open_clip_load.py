@@ -188,7 +188,9 @@ def _attention(arch: str) -> str:
     """What the architecture's name lets expect; a loaded model says what is so."""
     vision = compat.import_open_clip().get_model_config(arch)["vision_cfg"]
     trunk = vision.get("timm_model_name", "vit")
-    if isinstance(vision.get("layers"), list) or not trunk.startswith("vit"):
+    if isinstance(vision.get("layers"), list):
+        return WITHIN  # CLIP's ResNets, which end in an attention pooler
+    if not trunk.startswith("vit"):
         return NOWHERE
     return WITHIN if vision.get("attentional_pool") or vision.get("timm_pool") == "map" else CONSTRUCTED
 

@@ -1,6 +1,7 @@
 """The weights of open_clip's models in stages, from the answer down to the input.
 
 Image and text tower are gone down together: their last blocks make one stage, and so on; the deeper one ends alone.
+CoCa's text decoder writes captions, and no match of photo and text reads it: it comes last, below the input.
 """
 
 import re
@@ -19,6 +20,7 @@ _CONTAINERS = (
     "trunk.layers",
 )
 """Where towers keep their blocks, bottom first."""
+_DECODER = "text_decoder."
 _RESNET = re.compile(r"(trunk\.)?layer\d+")
 _BOTTOM = re.compile(r"(?:trunk\.|transformer\.)?[^.]*(?:embed|conv\d|bn\d|class_|cls_|reg_token|ln_pre|norm_pre|stem)")
 """How names of what comes before the blocks begin; everything else comes after them."""
@@ -34,7 +36,9 @@ def stages(module: nn.Module) -> list[tuple[str, list[nn.Module | nn.Parameter]]
     text = getattr(module, "text", module)
     texts = {name: p for name, p in text.named_parameters() if id(p) not in taken}
     taken |= {id(parameter) for parameter in texts.values()}
-    rest = [parameter for parameter in module.parameters() if id(parameter) not in taken]  # the temperature
+    others = {name: p for name, p in module.named_parameters() if id(p) not in taken}
+    decoder = [p for name, p in others.items() if name.startswith(_DECODER)]
+    rest = [p for name, p in others.items() if not name.startswith(_DECODER)]  # the temperature
     image_top, image_blocks, image_bottom = _split(module.visual, dict(module.visual.named_parameters()))
     text_top, text_blocks, text_bottom = _split(text, texts)
     found = [("projections", [*image_top, *text_top, *rest])]
@@ -44,6 +48,7 @@ def stages(module: nn.Module) -> list[tuple[str, list[nn.Module | nn.Parameter]]
         label = ", ".join(f"{name} block {len(blocks) - i}" for name, blocks in reached)
         found.append((label, [part for _, blocks in reached for part in blocks[-1 - i]]))
     found.append(("embeddings", [*image_bottom, *text_bottom]))
+    found.append(("text decoder, which the match does not read", decoder))
     return [(label, parts) for label, parts in found if parts]
 
 

@@ -53,10 +53,10 @@ def take_apart(visual: nn.Module, pixels: Tensor, distrust: str = "") -> TakenAp
     except UnsupportedMethodError as error:
         reason = str(error)
         try:
-            image = conv_tower(visual, pixels)
+            image, read_hw = conv_tower(visual, pixels)
         except UnsupportedMethodError:
             return _whole(visual, input_hw, reason)
-        return TakenApart(image, "", None, reason, image.grid, input_hw)
+        return TakenApart(image, "", None, reason, image.grid, read_hw)
     image = image_tower(parts)
     read_hw = (parts.grid_hw[0] * parts.patch_hw[0], parts.grid_hw[1] * parts.patch_hw[1])
     try:

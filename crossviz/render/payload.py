@@ -31,8 +31,9 @@ def viewer_payload(explanation: "Explanation") -> dict[str, Any]:
     """The explanation as the viewer reads it: a dict of JSON types, without NaN or infinity.
 
     `vmax` is where the caption's shared scale ends, in displayed units (multiples of chance for probabilities).
-    `maps` is None where the method has no single layers and heads, `null` where it has no null key. `id` is a hash
-    of everything else: equal explanations have equal ids.
+    `maps` is None where the method has no single layers and heads, `null` where it has no null key. `trust` holds the
+    checks of the words that were checked, by start and end ("12:19") in characters. `id` is a hash of everything else:
+    equal explanations have equal ids.
     """
     ex = explanation
     chart, grid = ex.map, ex.grid
@@ -85,6 +86,7 @@ def viewer_payload(explanation: "Explanation") -> dict[str, Any]:
         "similarity": ex.similarity,
         "vmax": _short(shared_scale(chart.values.numpy(), chart.unit, signed=chart.signed).vmax),
         "provenance": provenance,
+        "trust": {f"{start}:{end}": report.as_dict() for (start, end), report in ex.trust.items()},
     }
     content = json.dumps(payload, sort_keys=True, allow_nan=False, separators=(",", ":"))
     return {"id": hashlib.sha256(content.encode()).hexdigest()[:32], **payload}

@@ -1,8 +1,9 @@
 """Agreement: do other methods put the word where this one does?
 
 Maps of one photo resemble one another for any word (edges, the middle). So a method agrees only if its map of the word
-resembles this method's map of the word more than it resembles 95 % of this method's maps of random captions, in
-Spearman's rank correlation. Methods share the model's mistakes: agreement says that a map does not hang on the method.
+resembles this method's map of the word, and does so more than it resembles 95 % of this method's maps of random words
+in its place, in Spearman's rank correlation. Methods share the model's mistakes: agreement says that a map does not
+hang on the method.
 """
 
 from collections.abc import Sequence
@@ -82,6 +83,7 @@ class Agreement(FrozenResult):
             "methods": list(self.methods),
             "titles": list(self.titles),
             "correlations": plain(self.correlations),
+            "agrees": list(self.agrees),
             "agreeing": self.agreeing,
             "of": self.of,
             "patches": row(self.patches),
@@ -95,7 +97,7 @@ def agree(methods: Sequence[str], titles: Sequence[str], maps: Sequence[Tensor],
         methods: registered names, the one in question first.
         titles: for people.
         maps: each `gh gw`, in the order of `methods`.
-        null: the first method's maps of random captions: `caption gh gw`.
+        null: the first method's maps of random words in the phrase's place: `caption gh gw`.
     """
     matrix = torch.tensor([[spearman(a, b) for b in maps] for a in maps])
     orders = [ranks(chart) for chart in null]
@@ -104,8 +106,9 @@ def agree(methods: Sequence[str], titles: Sequence[str], maps: Sequence[Tensor],
         own = ranks(chart)
         by_chance = np.array([_correlation(order, own) for order in orders])
         # As in calibration: the word's own map is one of those that might have come.
-        p = (1 + int((by_chance >= _correlation(ranks(maps[0]), own)).sum())) / (1 + len(by_chance))
-        agrees.append(p < _LEVEL)
+        found = _correlation(ranks(maps[0]), own)
+        p = (1 + int((by_chance >= found).sum())) / (1 + len(by_chance))
+        agrees.append(found > 0 and p < _LEVEL)
     patches = torch.stack([top_share(chart, TOP) for chart in maps]).mean(0)
     return Agreement(tuple(methods), tuple(titles), matrix.clamp(-1, 1), tuple(agrees), patches.clamp(0, 1))
 

@@ -26,17 +26,19 @@ __all__ = [
     "centre_order",
     "map_order",
     "masks_of",
+    "moved",
     "random_masks",
     "random_orders",
 ]
 
-LEVELS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+LEVELS = (0.0, 0.1, 0.3, 0.7, 0.9, 1.0)
 """Shares of the patches that are removed, or put back; alike from both ends, so that random orders serve both ways."""
 WAYS = ("deletion", "insertion")
 RATIO_LEVEL = 0.1
 """The share of the patches at which `Deletion.ratio` compares."""
 _LEAST_FALL = 0.05
 _LEAST_CHANGE = 0.01
+_PLACES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,7 @@ class Deletion(FrozenResult):
         fill: what takes the place of removed patches.
         levels: shares of the patches, from 0 to 1.
         curves: the match: `way order level`; ways: deletion, insertion; orders: the map's, centre first, random ones.
+        elsewhere: the match without the map's highest `RATIO_LEVEL` moved to other places, one for each place.
 
     Raises:
         ResultError: for parts that don't fit together.
@@ -59,12 +62,14 @@ class Deletion(FrozenResult):
     fill: str
     levels: tuple[float, ...]
     curves: Tensor
+    elsewhere: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_text(self, "unit", "fill")
         set_fields(
             self, levels=check_numbers("levels", self.levels, 0, 1), curves=own_tensor("curves", self.curves, "w o l")
         )
+        set_fields(self, elsewhere=check_numbers("elsewhere", self.elsewhere))
         levels = self.levels
         if list(levels) != sorted(set(levels)) or not levels or (levels[0], levels[-1]) != (0, 1):
             raise ResultError(f"`levels` must rise from 0 to 1, but are {levels!r:.120}.")
@@ -113,15 +118,21 @@ class Deletion(FrozenResult):
         return self.whole - self.nothing >= max(_LEAST_CHANGE, _LEAST_FALL * abs(self.whole))
 
     @property
+    def beaten(self) -> bool:
+        """Whether the same patches moved to another place lower the match as much: then the place does not matter."""
+        return any(self.whole - other >= self.fall("map") for other in self.elsewhere)
+
+    @property
     def ratio(self) -> float | None:
         """`fall` of the map over that of random orders.
 
         None where it would say nothing: the match does not fall when everything is removed, the map's fall is too
-        small, or that of random orders is not there or less than 1/20 of the map's, too near to zero to divide by.
+        small, a copy of the map moved elsewhere does as much, or the fall of random orders is not there or less than
+        1/20 of the map's, too near to zero to divide by.
         """
         mine, chance = self.fall("map"), self.fall("random")
         enough = self.depends and mine >= _LEAST_FALL * (self.whole - self.nothing)
-        return mine / chance if enough and chance >= mine / 20 else None
+        return mine / chance if enough and not self.beaten and chance >= mine / 20 else None
 
     def as_dict(self) -> dict[str, Any]:
         """The figures as JSON-able values."""
@@ -134,6 +145,7 @@ class Deletion(FrozenResult):
             "area": {
                 way: {order: plain(self.area(way, order)) for order in ("map", "random", "centre")} for way in WAYS
             },
+            "elsewhere": plain(list(self.elsewhere)),
             "ratio": None if self.ratio is None else plain(self.ratio),
         }
 
@@ -167,6 +179,24 @@ def masks_of(order: Tensor, levels: Sequence[float]) -> Tensor:
     for row, level in zip(masks, inner, strict=True):
         row[order[: max(1, round(level * len(order)))]] = True
     return torch.stack([masks, ~masks])
+
+
+def moved(mask: Tensor, grid: PatchGrid, count: int, rng: torch.Generator) -> Tensor:
+    """Copies of a mask `patch` at other places, `count patch`: shifted cyclically, every other one mirrored before.
+
+    Blobs stay blobs, which scattered patches are not: a hole may change the match wherever it is. Of some places drawn
+    at random, each copy takes the one where it covers least of the mask itself.
+    """
+    cells, copies = mask.view(grid.height, grid.width), []
+    for number in range(count):
+        turned = cells.flip(1) if number % 2 else cells
+        places = [
+            (int(torch.randint(grid.height, (), generator=rng)), int(torch.randint(grid.width, (), generator=rng)))
+            for _ in range(_PLACES)
+        ]
+        drawn = [turned.roll(place, (0, 1)) for place in places]
+        copies.append(min(drawn, key=lambda copy: int((copy & cells).sum())).flatten())
+    return torch.stack(copies)
 
 
 def random_masks(orders: Tensor, levels: Sequence[float]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:

@@ -61,10 +61,16 @@ def filler(pixels: Tensor, fill: Fill) -> Callable[[Tensor], Tensor]:
     """
     if fill not in FILLS:
         raise MethodError(f"There is no fill {fill!r:.60}: choose one of {', '.join(FILLS)}.")
+    mean = pixels.mean((2, 3), keepdim=True)
     if fill == "inpaint":
-        return lambda masks: inpaint(pixels.expand(len(masks), -1, -1, -1), masks)
+
+        def fill_in(masks: Tensor) -> Tensor:
+            whole = masks.flatten(1).all(1)[:, None, None, None]  # nothing is left to fill it from
+            return torch.where(whole, mean, inpaint(pixels.expand(len(masks), -1, -1, -1), masks))
+
+        return fill_in
     sigma = BLUR_SHARE * min(pixels.shape[-2:])
-    under = blurred(pixels, sigma) if fill == "blur" else pixels.mean((2, 3), keepdim=True)
+    under = blurred(pixels, sigma) if fill == "blur" else mean
     return lambda masks: torch.where(masks, under, pixels)
 
 
@@ -72,7 +78,7 @@ def inpaint(pixels: Tensor, masks: Tensor) -> Tensor:
     """Fill what is masked by diffusion: each pixel becomes the mean of its neighbours, what stays is held.
 
     The equation of Laplace, solved from coarse to fine: at every scale a number of Jacobi steps from what the coarser
-    scale gave. A photo that is masked whole takes its mean colour.
+    scale gave. What can't be reached from any pixel that stays is 0.
 
     Args:
         pixels: `batch channel height width`.

@@ -1,7 +1,8 @@
 """Head effect: what each head does to the match and to the map when it is switched off, one at a time.
 
-A head may give much attention to a place and do nothing with it, so heads are ranked by what changes without them;
-the attention that they give is there beside it.
+A head may give much attention to a place and do nothing with it, so heads are ranked by what changes without them: by
+how much the match does, up or down, and of equal ones by how much the map does. The attention that they give is there
+beside it.
 """
 
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Head:
 
 @dataclass(frozen=True, eq=False)
 class HeadEffect(FrozenResult):
-    """Every head's effect, those that lower the match most first.
+    """Every head's effect, those that change the match most first.
 
     Args:
         unit: of the match, as people read it.
@@ -56,7 +57,7 @@ class HeadEffect(FrozenResult):
     def __post_init__(self) -> None:
         check_text(self, "unit")
         heads = tuple(part if isinstance(part, Head) else Head(*part) for part in self.heads)
-        set_fields(self, heads=tuple(sorted(heads, key=lambda part: part.effect)))
+        set_fields(self, heads=tuple(sorted(heads, key=lambda part: (-abs(part.effect), -(part.map_change or 0.0)))))
         if not heads:
             raise ResultError("`heads` must hold at least one head.")
         for part in heads:

@@ -12,8 +12,8 @@ def lines(report: TrustReport) -> list[str]:
     found = [report.sentence]
     if (c := report.calibration) is not None:
         found.append(
-            f"  random captions  {c.share_beyond:.1%} of patches beyond p < .05 ({c.expected:.1%} by chance); "
-            f"highest patch p = {c.p_peak:.3f}"
+            f"  random captions  {c.share_beyond:.1%} of patches beyond p < .05 ({c.expected:.1%} by chance, "
+            f"p = {c.p_share:.3f}); highest patch p = {c.p_peak:.3f}"
         )
     if (d := report.deletion) is not None:
         for way in ("deletion", "insertion"):
@@ -21,7 +21,8 @@ def lines(report: TrustReport) -> list[str]:
             found.append(f"  {way:<15}  area {areas} ({d.unit})")
     if (r := report.randomisation) is not None:
         found.append(
-            f"  random weights   rank correlation {r.last:+.2f} when all are random ({len(r.labels) - 1} stages)"
+            f"  random weights   rank correlation {r.last:+.2f} when {r.shares[-1]:.0%} are random "
+            f"({len(r.labels) - 1} stages)"
         )
     if (a := report.agreement) is not None:
         pairs = zip(a.methods[1:], a.correlations[0, 1:].tolist(), a.agrees, strict=True)

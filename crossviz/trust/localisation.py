@@ -51,11 +51,16 @@ class Localisation(FrozenResult):
         return {"box": plain(list(self.box)), "pointing": self.pointing, **figures}
 
 
-def localise(heatmap: NDArray, box: Box) -> Localisation:
+def localise(heatmap: NDArray, box: Box, seen_xyxy: Box | None = None) -> Localisation:
     """Hold a map in the photo's pixels, `H W`, against a box in the same pixels; what reaches beyond is cut off.
 
+    Args:
+        heatmap: 0 where the model saw nothing.
+        box: left, top, right, bottom.
+        seen_xyxy: the part of the photo that the model saw; all of it if None. Only that counts, for the box too.
+
     Raises:
-        GeometryError: the box holds no centre of a pixel of the photo.
+        GeometryError: the box holds no centre of a pixel that the model saw.
     """
     height, width = heatmap.shape
     try:
@@ -65,14 +70,15 @@ def localise(heatmap: NDArray, box: Box) -> Localisation:
     if not all(abs(side) < float("inf") for side in (left, top, right, bottom)):
         raise GeometryError(f"A box is four finite numbers, not {box!r:.80}.")
     kept = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
-    region = box_mask([kept], height, width)
+    seen = box_mask([(0, 0, width, height) if seen_xyxy is None else seen_xyxy], height, width)
+    region = box_mask([kept], height, width) & seen
     if not region.any():
         raise GeometryError(
-            f"The box {(left, top, right, bottom)} holds no pixel of the photo of {width} x {height} pixels: "
-            "draw a larger one."
+            f"The box {(left, top, right, bottom)} holds no pixel of the photo of {width} x {height} pixels that the "
+            "model saw: draw a larger one, or another."
         )
-    figures = MeasuredMap(heatmap).figures(region)
+    figures = MeasuredMap(heatmap, seen).figures(region)
     iou, cut_off = best_iou(heatmap, region)
     # Summed in another order than the whole, the part inside may come out larger by a rounding.
     mass = min(figures.mass, 1.0)
-    return Localisation(kept, mass, figures.pointing >= 0.5, iou, cut_off, float(region.mean()))
+    return Localisation(kept, mass, figures.pointing >= 0.5, iou, cut_off, float(region.sum() / seen.sum()))

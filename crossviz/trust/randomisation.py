@@ -15,13 +15,16 @@ from crossviz.trust.plain import check_numbers, plain
 
 __all__ = ["Randomisation"]
 
+_ALL = 0.999
+"""The share of random weights that counts as all of them, but for rounding."""
+
 
 @dataclass(frozen=True, eq=False)
 class Randomisation(FrozenResult):
     """What is left of a map while more and more of the weights are random.
 
     Args:
-        labels: what became random at each step; the first is the model as it is.
+        labels: what became random at each step; the first is the model as it is, asked again.
         shares: the share of all weights that are random then, 0 to 1.
         correlations: Spearman's, of the map then with the real one.
 
@@ -42,6 +45,11 @@ class Randomisation(FrozenResult):
         )
         if not len(self.labels) == len(self.shares) == len(self.correlations) >= 1:
             raise ResultError("`labels`, `shares` and `correlations` must have one entry per stage, and at least one.")
+
+    @property
+    def complete(self) -> bool:
+        """Whether the cascade went on until every weight was random; one that ended early says nothing."""
+        return self.shares[-1] >= _ALL
 
     @property
     def last(self) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossviz.errors import BundleError, CrossvizError, ResultError
-from crossviz.frozen import FrozenResult, check_text, set_fields, strings
+from crossviz.frozen import FrozenResult, check_flag, check_text, set_fields, strings
 from crossviz.trust.agreement import Agreement
 from crossviz.trust.calibration import Calibration
 from crossviz.trust.deletion import Deletion
@@ -42,6 +42,7 @@ class TrustReport(FrozenResult):
         seconds: how long the checks took.
         seed: what every random choice was drawn with.
         notes: what was left out and why, and what belongs beside the figures.
+        text_dependent: whether the map is of the word, and not the same for every text.
         calibration, deletion, randomisation, agreement, head_effect, localisation: the checks.
 
     Raises:
@@ -60,9 +61,11 @@ class TrustReport(FrozenResult):
     agreement: Agreement | None = None
     head_effect: HeadEffect | None = None
     localisation: Localisation | None = None
+    text_dependent: bool = True
 
     def __post_init__(self) -> None:
         check_text(self, "text", "method")
+        check_flag(self, "text_dependent")
         span = tuple(self.span)
         if len(span) != 2 or any(type(at) is not int for at in span) or not 0 <= span[0] < span[1]:
             raise ResultError(f"`span` must be a start and an end in characters, but is {self.span!r:.60}.")

@@ -11,11 +11,12 @@ from crossviz.geometry import ImageView
 from crossviz.measures import Box
 from crossviz.trust.agreement import Agreement, agree
 from crossviz.trust.calibration import Calibration, calibrate
-from crossviz.trust.curves import delete
+from crossviz.trust.curves import PLACES, delete
+from crossviz.trust.deletion import RATIO_LEVEL
 from crossviz.trust.fills import FILLS, Fill, fill_sentence
 from crossviz.trust.heads import head_effect
 from crossviz.trust.localisation import Localisation, localise
-from crossviz.trust.null_maps import null_maps
+from crossviz.trust.null_maps import CAPTIONS, FEWEST, null_maps
 from crossviz.trust.randomisation import Randomisation
 from crossviz.trust.ranks import spearman
 from crossviz.trust.report import CHECKS, TrustReport
@@ -24,7 +25,7 @@ from crossviz.trust.subject import Steps, Subject, remembered, run_method
 __all__ = ["check", "choose"]
 
 _LABELS = {
-    "calibration": "random captions",
+    "calibration": "random words",
     "deletion": "deleting patches",
     "randomisation": "random weights",
     "agreement": "other methods",
@@ -107,7 +108,7 @@ def check(
         done += _PARTS[name]
         yield done / total, _LABELS[name]
     if "deletion" in made:
-        notes += [subject.trace.match().sentence, fill_sentence(fill)]
+        notes += [subject.trace.match().sentence, fill_sentence(fill), *_deletion_notes(subject)]
     phrase = subject.phrase
     return TrustReport(
         span=(phrase.start, phrase.end),
@@ -116,7 +117,31 @@ def check(
         seconds=time.monotonic() - began,
         seed=seed,
         notes=tuple(notes),
+        text_dependent=subject.chart.text_dependent,
         **{name: part for name, part in made.items() if part is not None},
+    )
+
+
+def _deletion_notes(subject: Subject) -> list[str]:
+    """How the ratio is held against chance, and whether the map ranks as many patches as it compares."""
+    notes = [
+        f"How many times as much is said only where the map's highest {RATIO_LEVEL:.0%} lower the match more than the "
+        f"same patches at each of {PLACES} other places do."
+    ]
+    values = subject.values.flatten()
+    last = values.sort(descending=True).values[max(1, round(RATIO_LEVEL * len(values))) - 1]
+    if last == 0 and int((values == 0).sum()) > 1:
+        notes.append(
+            f"Only {int((values > 0).sum())} of {len(values)} patches are above zero, fewer than {RATIO_LEVEL:.0%}: "
+            "the rest of what is deleted first was drawn from those at zero."
+        )
+    return notes
+
+
+def _few(name: str, found: int) -> str:
+    return (
+        f"No {name}: of {CAPTIONS} captions with random words in its place the model reads these words in {found}, and "
+        f"fewer than {FEWEST} are too few to be sure at 5 %."
     )
 
 
@@ -138,7 +163,7 @@ def _steps(
     def located() -> Steps[Localisation]:
         view: ImageView = subject.trace.image.view
         yield 0.0
-        return localise(view.upsample(subject.values.numpy()), box)
+        return localise(view.upsample(subject.values.numpy()), box, view.seen_xyxy)
 
     return {
         "calibration": lambda: _calibration(subject, seed, notes),
@@ -152,21 +177,24 @@ def _steps(
 
 def _calibration(subject: Subject, seed: int, notes: list[str]) -> Steps[Calibration | None]:
     null = yield from null_maps(subject, seed)
-    if not len(null):
-        notes.append("No calibration: the random captions are so long that their words at this place are not read.")
+    if len(null) < FEWEST:
+        notes.append(_few("calibration", len(null)))
         return None
     return calibrate(subject.values, null)
 
 
 def _randomisation(subject: Subject, seed: int, notes: list[str]) -> Steps[Randomisation]:
-    values, rows = subject.values, [("nothing", 0.0, 1.0)]
+    values, words = subject.values, subject.phrase.words
+    # The model as it is goes through the same steps as its random copies: 1 here says that they measure the map.
+    again = run_method(subject.method, subject.trace, subject.layers)
+    rows = [("nothing", 0.0, spearman(again.select(words), values))]
     for label, share, trace in subject.cascade(seed):
         try:
             chart = run_method(subject.method, trace, subject.layers)
         except CrossvizError as error:
             notes.append(f"The cascade of random weights ends before {label}: {error}")
             break
-        rows.append((label, min(share, 1.0), spearman(chart.select(subject.phrase.words), values)))
+        rows.append((label, min(share, 1.0), spearman(chart.select(words), values)))
         yield (len(rows) - 1) / max(subject.num_stages, 1)
     labels, shares, correlations = zip(*rows, strict=True)
     return Randomisation(labels, shares, correlations)
@@ -174,7 +202,8 @@ def _randomisation(subject: Subject, seed: int, notes: list[str]) -> Steps[Rando
 
 def _agreement(subject: Subject, seed: int, notes: list[str]) -> Steps[Agreement | None]:
     null = yield from null_maps(subject, seed)
-    if not len(null):
+    if len(null) < FEWEST:
+        notes.append(_few("agreement", len(null)))
         return None
     names, titles, maps = [subject.method.info.name], [subject.method.info.title], [subject.values]
     left_out = []
@@ -195,7 +224,10 @@ def _agreement(subject: Subject, seed: int, notes: list[str]) -> Steps[Agreement
         yield number / len(subject.others)
     if left_out:
         notes.append(f"Left out of the agreement, since it takes long: {', '.join(left_out)}.")
-    return agree(names, titles, maps, null) if len(maps) > 1 else None
+    if len(maps) == 1:
+        notes.append("No agreement: there is no other method's map to compare with.")
+        return None
+    return agree(names, titles, maps, null)
 
 
 def _other(subject: Subject, other: Any) -> Steps[Any]:

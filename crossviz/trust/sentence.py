@@ -13,7 +13,8 @@ _LEVEL = 0.05
 _ALIKE = 1.5
 """Ratios between 1 / 1.5 and 1.5 are not told apart: the random orders are only a few."""
 _KEPT = 0.5
-"""A correlation with the real map above which a map of random weights counts as the same."""
+"""A correlation with the real map, of either sign, from which on a map of random weights counts as not lost."""
+_FILLED = {"blur": "blurred", "mean": "painted in its mean colour", "inpaint": "filled in without detail"}
 
 
 def sentence(report: TrustReport) -> str:
@@ -23,38 +24,52 @@ def sentence(report: TrustReport) -> str:
     if report.calibration is not None:
         parts.append(_calibrated(word, report.calibration))
     if report.deletion is not None:
-        parts.append(_deleted(word, report.deletion))
+        parts.append(_deleted(word, report.deletion, report.text_dependent))
     if report.agreement is not None and report.agreement.of:
         parts.append(_agreed(report.agreement))
-    if report.randomisation is not None and len(report.randomisation.correlations) > 1:
+    if report.randomisation is not None:
         parts.append(_randomised(report.randomisation))
     if report.localisation is not None:
         parts.append(_located(report.localisation))
-    said = "; ".join(part for part in parts if part)
+    said = "; ".join(part for part in parts if part) or _passed(word, report)
     return f"{said[0].upper()}{said[1:]}." if said else f"What was measured says nothing about the map of {word}."
 
 
 def _calibrated(word: str, found: Calibration) -> str:
     """Only a map that can't be told from chance is spoken of: what follows then means little."""
-    if found.p_peak > _LEVEL and found.share_beyond <= 2 * found.expected:
-        return f"the map of {word} can't be told from those of {found.captions} random captions"
+    if found.p_peak > _LEVEL and found.p_share > _LEVEL:
+        return f"the map of {word} can't be told from those of {found.captions} random words in its place"
     return ""
 
 
-def _deleted(word: str, found: Deletion) -> str:
+def _passed(word: str, report: TrustReport) -> str:
+    """Of checks that were passed, where nothing else is to be said."""
+    parts = []
+    if (c := report.calibration) is not None:
+        of, p = ("its highest patch", c.p_peak) if c.p_peak <= c.p_share else ("its share of high patches", c.p_share)
+        parts.append(f"is beyond those of random words in its place (p = {p:.3f} for {of})")
+    if (r := report.randomisation) is not None and r.complete:
+        parts.append(f"changes when the weights are shuffled (rank correlation {r.last:.2f})")
+    return f"the map of {word} {' and '.join(parts)}" if parts else ""
+
+
+def _deleted(word: str, found: Deletion, text_dependent: bool) -> str:
     whole, nothing = _match(found.whole, found.unit), _match(found.nothing, found.unit)
+    looked = f"{word} looked at" if text_dependent else "the map marks"
     if not found.depends:
         return (
-            f"deleting can't tell whether {word} looked at the right place: the match is {whole}, and {nothing} when "
-            "the whole photo is taken away"
+            f"deleting can't tell whether {looked} the right place: the match is {whole}, and {nothing} when the whole "
+            f"photo is {_FILLED.get(found.fill, 'taken away')}"
         )
     mine, chance = found.fall("map"), found.fall("random")
     left = _match(found.whole - mine, found.unit)
-    which = f"the {RATIO_LEVEL:.0%} of the photo that {word} looked at most"
+    which = f"the {RATIO_LEVEL:.0%} of the photo that {looked} most"
     if mine < 0:
         said = f"deleting {which} does not lower the match ({whole} to {left})"
     elif found.ratio is None and mine < _LEVEL * (found.whole - found.nothing):
         said = f"deleting {which} hardly changes the match ({whole} to {left})"
+    elif found.beaten:
+        said = f"deleting {which} lowers the match ({whole} to {left}), but deleting as much elsewhere can do the same"
     elif found.ratio is None:
         random = _match(found.whole - chance, found.unit)
         said = f"deleting {which} lowers the match from {whole} to {left}, deleting random patches to {random}"
@@ -74,10 +89,11 @@ def _agreed(found: Agreement) -> str:
 
 
 def _randomised(found: Randomisation) -> str:
-    if found.last >= _KEPT:
+    if found.complete and abs(found.last) >= _KEPT:
+        same = "the map stays much the same" if found.last > 0 else "the map turns into much its opposite"
         return (
-            f"but with random weights the map stays much the same (rank correlation {found.last:.2f}), so it does not "
-            "show what the model learned"
+            f"but with random weights {same} (rank correlation {found.last:.2f}), so it does not show what the model "
+            "learned"
         )
     return ""
 

@@ -51,10 +51,9 @@ class Subject:
 
     @property
     def method_key(self) -> tuple[Hashable, ...]:
-        """Tells methods of one name apart by their settings."""
+        """The very method object, since two of one name may have other settings, and its layers."""
         layers = self.layers if self.layers is None or isinstance(self.layers, int) else tuple(self.layers)
-        settings = sorted((name, repr(value)) for name, value in getattr(self.method, "__dict__", {}).items())
-        return (self.method.info.name, layers, tuple(settings))
+        return (self.method, layers)
 
 
 def run_method(method: Method, trace: Trace, layers: Layers = None) -> RelevanceMap:

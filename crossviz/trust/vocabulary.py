@@ -1,10 +1,10 @@
-"""Random captions: what a map is held against to see what the method gives to words that nobody asked for."""
+"""Random words: what a map is held against to see what the method gives to words that nobody asked for."""
 
 import random
 from collections import defaultdict
 from collections.abc import Iterable
 
-__all__ = ["WORDS", "PseudoWords", "random_captions"]
+__all__ = ["WORDS", "PseudoWords", "random_words"]
 
 _THINGS = """
 acorn actor airplane album alley anchor angel ankle antelope anvil apple apron arch armchair arrow attic autumn
@@ -37,7 +37,8 @@ village vine violin volcano wagon waiter wall wallet walnut watch water waterfal
 whistle window wine wing wolf woman wood wool worm yacht yarn zebra
 """
 WORDS = tuple(_THINGS.split())
-"""Things, so that a random caption asks for something."""
+"""Things, so that a random word asks for something."""
+_SHORTEST, _LONGEST = 4, 7
 
 
 class PseudoWords:
@@ -51,36 +52,36 @@ class PseudoWords:
                 self._next[f"^{word}"[max(0, place - 1) : place + 1]].append(letter)
 
     def word(self, rng: random.Random) -> str:
-        """A word of 5 to 10 letters that is none of the real ones."""
+        """A word of 4 to 7 letters, of about as many tokens as a usual word, that is none of the real ones."""
         while True:
             word = ""
-            while len(word) <= 10:
+            while len(word) <= _LONGEST:
                 letter = rng.choice(self._next[f"^{word}"[-2:]])
                 if letter == "$":
                     break
                 word += letter
-            if 5 <= len(word) <= 10 and word not in self._words:
+            if _SHORTEST <= len(word) <= _LONGEST and word not in self._words:
                 return word
 
 
-def random_captions(count: int, length: int, seed: int, leave_out: Iterable[str] = ()) -> list[str]:
-    """Captions of random words, each with even odds a real one or one that means nothing.
+def random_words(count: int, length: int, seed: int, leave_out: Iterable[str] = ()) -> list[tuple[str, ...]]:
+    """Runs of random words, half of the words real ones and half that mean nothing, each by even odds.
 
     Args:
-        count: how many captions.
+        count: how many runs.
         length: words in each.
-        seed: the same one gives the same captions.
-        leave_out: words that must not occur, in any case: those of the caption that is held against these.
+        seed: the same one gives the same words.
+        leave_out: words that must not occur, in any case: those of the caption that these are put into.
     """
     rng = random.Random(seed)
     out = {word.casefold() for word in leave_out}
     real, pseudo = [word for word in WORDS if word not in out], PseudoWords()
-    captions = []
+    runs = []
     for _ in range(count):
         words: list[str] = []
         while len(words) < length:
             word = rng.choice(real) if rng.random() < 0.5 else pseudo.word(rng)
             if word not in out:
                 words.append(word)
-        captions.append(" ".join(words))
-    return captions
+        runs.append(tuple(words))
+    return runs

@@ -20,4 +20,5 @@ def viewer_js() -> str:
 @cache
 def viewer_css() -> str:
     """The design variables and the viewer's own style."""
-    return "\n".join((files(__name__) / name).read_text("utf-8") for name in ("tokens.css", "viewer.css"))
+    names = ("tokens.css", "viewer.css", "trust.css")
+    return "\n".join((files(__name__) / name).read_text("utf-8") for name in names)

@@ -18,14 +18,25 @@ from gradio.data_classes import ImageData
 
 from crossviz.web import viewer_js
 
-__all__ = ["Examples", "Message", "PhotoInput", "Viewer", "envelope", "example_row", "message", "viewer"]
+__all__ = [
+    "Examples",
+    "Feed",
+    "Message",
+    "PhotoInput",
+    "Viewer",
+    "envelope",
+    "example_row",
+    "feed",
+    "message",
+    "viewer",
+]
 
 _count = itertools.count(1)
 
 
 def envelope(**content: Any) -> str:
     """What the viewer is told: `payload` (a new explanation), `busy` (what is being done) or `stale` (why what it
-    shows is not the answer to what was asked).
+    shows is not the answer to what was asked); by a feed, `run` and what became of it.
 
     Numbered, because Gradio tells the page only of values that changed.
     """
@@ -63,6 +74,9 @@ const read = () => { try { return JSON.parse(props.value); } catch { return {}; 
 const viewer = window.CrossvizViewer.mount(host, read().payload || null, {
   onCancel: () => trigger("cancel"),
   onSave: (format, id) => trigger("save", { format, id }),
+  onTrust: (asked) => trigger("trust", asked),
+  onTrustStop: (asked) => trigger("rest", asked),
+  onBox: (asked) => trigger("box", asked),
   formats: [
     [".png", "figure, PNG"],
     [".svg", "figure, SVG"],
@@ -74,6 +88,7 @@ const viewer = window.CrossvizViewer.mount(host, read().payload || null, {
 });
 // Said by the page itself when the photo changes: at once, and never after the next answer.
 host.addEventListener("cv-stale", (event) => viewer.stale(event.detail));
+host.addEventListener("cv-trust", (event) => viewer.trust(event.detail));
 watch("value", () => {
   const { payload, busy, stale } = read();
   if (payload) viewer.update(payload);
@@ -86,10 +101,11 @@ class Viewer(_Scripted):
     """The viewer; its value is an `envelope`.
 
     Its event `cancel` is the button beside the busy bar; `save` carries `format`, a suffix that `Explanation` writes,
-    and the payload's `id`.
+    and the payload's `id`. `trust` asks for the checks of a span: `run` (a number that the answers carry), `id`,
+    `start` and `end`; `rest` ends those up to `run`; `box` carries the same as `trust` and `box`, in pixels.
     """
 
-    signals = ("cancel", "save")
+    signals = ("cancel", "save", "trust", "rest", "box")
 
 
 def viewer(value: str, elem_id: str) -> Viewer:
@@ -101,6 +117,27 @@ def viewer(value: str, elem_id: str) -> Viewer:
         apply_default_css=False,
         elem_id=elem_id,
     )
+
+
+_FEED = """
+watch("value", () => {
+  const viewer = document.querySelector("#cv-viewer .cv-host");
+  if (viewer && props.value) viewer.dispatchEvent(new CustomEvent("cv-trust", { detail: JSON.parse(props.value) }));
+});
+"""
+
+
+class Feed(_Scripted):
+    """Answers for the viewer that may come at any time: its value is an `envelope`.
+
+    Not the viewer's own value: Gradio may tell the page only the last of two that come together, and an explanation
+    must not be lost to a check.
+    """
+
+
+def feed(elem_id: str) -> Feed:
+    """A feed, which shows nothing itself."""
+    return Feed(html_template="<i></i>", js_on_load=_FEED, apply_default_css=False, elem_id=elem_id, visible="hidden")
 
 
 _MESSAGE = """

@@ -2,19 +2,24 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from crossviz.errors import ModelUnavailableError
+from crossviz.errors import ModelError, ModelUnavailableError
 from crossviz.explainer import Explainer
 from crossviz.explanation import Explanation
 from crossviz.methods import MethodInfo, methods
 from crossviz.models import ModelInfo, families, models
-from crossviz.photo import load_photo
+from crossviz.photo import Photo, load_photo
 from crossviz.trace import EncodedImage
 from crossviz.web.examples import examples
 from crossviz.words import check_caption
+
+if TYPE_CHECKING:
+    from crossviz.trust import TrustReport
 
 __all__ = ["Engine"]
 
@@ -90,17 +95,40 @@ class Engine:
         if self.loaded(model) is None:
             yield f"loading {(model or self.model)[:80]}"
         explainer = self.explainer(model)
-        key = (loaded.sha256, explainer.info.name)
-        with self._lock:
-            image = self._images.get(key)
-            if image is not None:
-                self._images.move_to_end(key)
+        image = self._encoded(explainer, loaded)
         if image is None:
             yield "reading the photo"
-            image = explainer.encode(loaded)
-            self._keep(key, image)
+            image = self._encode(explainer, loaded)
         yield "asking every word"
         return explainer.explain(image, caption, method or None)
+
+    def trust_steps(
+        self, explanation: Explanation, model: str, span: tuple[int, int]
+    ) -> Generator[tuple[float, str], None, "TrustReport"]:
+        """The checks of one word's or phrase's map, step by step: yields the share that is done and what is done next.
+
+        Args:
+            model: the name that the explanation's model has here.
+            span: start and end of the words in the caption, in characters.
+
+        Raises:
+            CrossvizError: the model is not there or is another one, or there are no such words.
+        """
+        if self.loaded(model) is None:
+            yield 0.0, f"loading {(model or self.model)[:80]}"
+        explainer = self.explainer(model)
+        if explainer.info.name != explanation.provenance.model:
+            raise ModelError(
+                f"This map was made by {explanation.provenance.model!r:.80}, which is not loaded here: press Explain, "
+                "then check the new map."
+            )
+        image = self._encoded(explainer, explanation.photo)
+        if image is None:
+            yield 0.0, "reading the photo"
+            image = self._encode(explainer, explanation.photo)
+        report = yield from explainer.trust_steps(image, explanation, span=span)
+        self._keep((explanation.photo.sha256, explainer.info.name), image)  # with what the checks left on it
+        return report
 
     def explain(
         self, photo: str | bytes | None, caption: str, model: str = "", method: str | None = None
@@ -122,11 +150,24 @@ class Engine:
         first = examples()[0]
         self.explain(str(first.photo), first.caption)
 
+    def _encoded(self, explainer: Explainer, photo: Photo) -> EncodedImage | None:
+        key = (photo.sha256, explainer.info.name)
+        with self._lock:
+            image = self._images.get(key)
+            if image is not None:
+                self._images.move_to_end(key)
+        return image
+
+    def _encode(self, explainer: Explainer, photo: Photo) -> EncodedImage:
+        image = explainer.encode(photo)
+        self._keep((photo.sha256, explainer.info.name), image)
+        return image
+
     def _keep(self, key: tuple[str, str], image: EncodedImage) -> None:
-        tensors = [image.embedding, *image.features.values()]
-        size = image.photo.pixels.nbytes + sum(t.nbytes for t in tensors if isinstance(t, Tensor))
+        size = image.photo.pixels.nbytes + sum(t.nbytes for t in _tensors(image))
         with self._lock:
             self._images[key] = image
+            self._images.move_to_end(key)
             self._sizes[key] = size
             while len(self._images) > MAX_IMAGES or sum(self._sizes.values()) > MAX_IMAGE_BYTES:
                 oldest, _ = self._images.popitem(last=False)
@@ -135,3 +176,21 @@ class Engine:
     @staticmethod
     def _listed() -> set[str]:
         return {info.name for info in models(everything=True)}
+
+
+def _tensors(whole: Any) -> Iterator[Tensor]:
+    """Every tensor that a value holds, once, however deep in mappings, sequences and dataclasses."""
+    seen, parts = set(), [whole]
+    while parts:
+        part = parts.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, Tensor):
+            yield part
+        elif isinstance(part, Mapping):
+            parts += list(part.values())
+        elif isinstance(part, list | tuple):
+            parts += part
+        elif is_dataclass(part):
+            parts += [getattr(part, field.name) for field in fields(part)]

@@ -23,16 +23,19 @@ from crossviz.errors import (
     PhotoError,
 )
 from crossviz.explanation import SUFFIXES, Explanation
+from crossviz.methods import MethodInfo, methods
 from crossviz.models import ModelInfo
 from crossviz.photo import MAX_BYTES, load_photo
 from crossviz.render.payload import viewer_payload
 from crossviz.web import viewer_css
+from crossviz.web.checks import FORGOTTEN, Kept
 from crossviz.web.components import Message, PhotoInput, envelope, example_row, message
 from crossviz.web.components import viewer as make_viewer
 from crossviz.web.engine import Engine
 from crossviz.web.examples import examples, keep_photo, thumbnail
 from crossviz.web.limits import Limits
 from crossviz.web.theme import theme
+from crossviz.web.trust_events import connect as connect_trust
 
 __all__ = ["build", "launch"]
 
@@ -43,7 +46,6 @@ STALE = "This is still the answer to the photo and caption before."
 NEW_PHOTO = "This is still the answer for the photo before: press Explain."
 MAX_SESSIONS = 200
 """Visitors whose last explanation is kept for saving; those who came longest ago are forgotten first."""
-FORGOTTEN = "This answer is no longer kept on the server: press Explain again, then save it."
 _NOTE_NEW_PHOTO = f"""() => {{
   const viewer = document.querySelector("#cv-viewer .cv-host");
   viewer.dispatchEvent(new CustomEvent("cv-stale", {{ detail: {json.dumps(NEW_PHOTO)} }}));
@@ -74,6 +76,7 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
     first = examples()[0]
     shown = first.photo if opening.photo.name == first.photo.name else keep_photo(opening.photo)
     ready = engine.loaded(model) is not None
+    several = ready and len(engine.methods(model)) > 1
     opening_payload = viewer_payload(opening)
 
     with gr.Blocks(title="crossviz", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
@@ -115,11 +118,14 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
                 method = gr.Dropdown(
                     choices=_method_choices(engine, model) if ready else [(opening.method_title, opening.method)],
                     value=opening.method,
-                    visible=ready and len(engine.methods(model)) > 1,
+                    visible=several,
                     label="Method",
                     elem_id="cv-method",
                 )
                 method_error = message("cv-method-error", control="#cv-method input")
+                method_about = message(
+                    "cv-method-about", _about_method(opening.method) if several else "", kind="about"
+                )
                 gallery = example_row(
                     [
                         {
@@ -137,7 +143,7 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
                 viewer = make_viewer(envelope(payload=opening_payload), "cv-viewer")
 
                 file = gr.DownloadButton(visible="hidden", elem_id="cv-file")
-        asked_last = gr.State(None, time_to_live=3600)
+        asked_last = gr.State(Kept(opening_payload["id"], opening, model), time_to_live=3600)
 
         messages = dict(zip(FIELDS, (photo_error, caption_error, model_error, method_error, general), strict=True))
 
@@ -149,7 +155,7 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
                         yield {viewer: envelope(busy=next(steps))}
                     except StopIteration as done:
                         payload = viewer_payload(done.value)
-                        kept = (payload["id"], done.value)
+                        kept = Kept(payload["id"], done.value, model_name)
                         yield {viewer: envelope(payload=payload), asked_last: kept, **_said(messages)}
                         return
             except CrossvizError as error:
@@ -179,6 +185,7 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
                 model_about: _about(engine, model_name),
                 model_error: "",
                 method: gr.update(choices=choices, value=kept, visible=len(choices) > 1),
+                method_about: _about_method(kept) if len(choices) > 1 else "",
             }
 
         def fill(method_name: str | None) -> dict[Any, Any]:
@@ -187,11 +194,11 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
 
         hidden = {"show_progress": "hidden", "api_visibility": "private"}
 
-        def save(wanted: gr.EventData, kept: tuple[str, Explanation] | None) -> dict[Any, Any]:
-            known, explanation = kept or (opening_payload["id"], opening)
-            if wanted.id != known or wanted.format not in SUFFIXES:
+        def save(wanted: gr.EventData, kept: Kept) -> dict[Any, Any]:
+            if wanted.format not in SUFFIXES:
                 return _said(messages, "general", FORGOTTEN)
             try:
+                explanation = kept.of(wanted.id)
                 data = explanation.to_bytes(str(wanted.format))
             except CrossvizError as error:
                 return _said(messages, "general", str(error))
@@ -218,10 +225,16 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
         photo.upload(new_photo, inputs=photo, outputs=photo_error, **hidden)
         photo.clear(lambda: "", outputs=photo_error, queue=False, **hidden)
         chosen.change(
-            new_model, inputs=[chosen, method], outputs=[model_about, model_error, method], queue=False, **hidden
+            new_model,
+            inputs=[chosen, method],
+            outputs=[model_about, model_error, method, method_about],
+            queue=False,
+            **hidden,
         )
+        method.input(_about_method, inputs=method, outputs=method_about, queue=False, **hidden)
+        connect_trust(engine, viewer, asked_last)
         if not ready:
-            page.load(fill, inputs=method, outputs=[chosen, model_about, model_error, method], **hidden)
+            page.load(fill, inputs=method, outputs=[chosen, model_about, model_error, method, method_about], **hidden)
     page.queue(default_concurrency_limit=4, max_size=64)
     return page
 
@@ -247,6 +260,15 @@ def _about(engine: Engine, model: str) -> str:
         return "Any model that open_clip can fetch: open_clip:ARCH/TAG."
     reason = "" if info.available else info.reason[:1].upper() + info.reason[1:]
     return f"{info.sentence} {reason}".strip()
+
+
+def _about_method(name: str | None) -> str:
+    """What a method's map means, where it is from, and in what it is measured."""
+    known: dict[str, MethodInfo] = {info.name: info for info in methods()}
+    info = known.get(name or "")
+    if info is None:
+        return ""
+    return f"{info.sentence} {info.paper}. Unit: {info.unit}{', signed' if info.signed else ''}."
 
 
 def file_name(caption: str) -> str:

@@ -29,6 +29,17 @@ CONTEXT = {
 }
 
 
+_SERVE = """() => {
+  window.asked = [];
+  const log = (name) => (what) => asked.push({ name, ...what });
+  const { payload } = crossvizView.view();
+  const home = document.getElementById("crossviz-viewer");
+  crossvizView.destroy();
+  const options = { onTrust: log("trust"), onTrustStop: log("stop"), onBox: log("box"), onSave() {}, formats: [] };
+  window.crossvizView = CrossvizViewer.mount(home, payload, options);
+}"""
+
+
 @pytest.fixture
 def visit(browser: Browser) -> Iterator:
     """`visit(url, **context options)`: a new visitor's page, watched."""
@@ -56,6 +67,25 @@ def show(visit):
         watched = visit(**options)
         watched.page.set_content(standalone_page(viewer_payload(explanation)).decode())
         ready(watched.page)
+        return watched
+
+    return open_view
+
+
+@pytest.fixture
+def serve(visit):
+    """`serve(explanation, **context options)`: the viewer as it is in the app, with a server that only notes in
+    `window.asked` what it is asked, and a clock that stands."""
+
+    def open_view(explanation: Explanation, **options) -> Watched:
+        watched = visit(**options)
+        page = watched.page
+        page.clock.install(time=0)
+        page.set_content(standalone_page(viewer_payload(explanation)).decode())
+        ready(page)
+        page.evaluate(_SERVE)
+        ready(page)
+        page.clock.pause_at(3_600_000)
         return watched
 
     return open_view

@@ -1,10 +1,23 @@
 """What the page keeps between questions: photos' features, bounded, and nothing that belongs to another model."""
 
+import functools
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from scenes import meadow
 
-from crossviz.errors import CaptionError, MethodError, ModelUnavailableError, PhotoError, UnknownModelError
+from crossviz.errors import (
+    CaptionError,
+    CrossvizError,
+    MethodError,
+    ModelError,
+    ModelUnavailableError,
+    PhotoError,
+    UnknownModelError,
+)
+from crossviz.explainer import Explainer
 from crossviz.web import engine as module
 from crossviz.web.engine import Engine
 
@@ -64,6 +77,62 @@ def test_what_is_kept_is_bounded(engine, photos, monkeypatch, limit, value):
     assert len(engine._images) == (2 if limit == "MAX_IMAGES" else 0)
     assert "reading the photo" in steps(engine, photos[0], "a dog", "", None)[0]  # used longest ago: gone
     assert engine._images.keys() == engine._sizes.keys()
+
+
+def checks(engine, explanation, span=(0, 1), model=""):
+    said, run = [], engine.trust_steps(explanation, model, span)
+    while True:
+        try:
+            said.append(next(run)[1])
+        except StopIteration as done:
+            return said, done.value
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Only the quickest of the checks."""
+    all_of_them = Explainer.trust_steps
+    monkeypatch.setattr(Explainer, "trust_steps", functools.partialmethod(all_of_them, checks=["deletion"]))
+
+
+def test_checks_use_the_features_that_are_kept(engine, photos, quick):
+    explanation = engine.explain(photos[0], "a dog")
+    said, report = checks(engine, explanation, (2, 5))
+    assert set(said) == {"deleting patches"}
+    assert (report.text, report.made) == ("dog", ("deletion",))
+    engine._images.clear()
+    engine._sizes.clear()
+    said, again = checks(engine, explanation, (2, 5))
+    assert said[0] == "reading the photo"
+    assert again.deletion == report.deletion
+    assert len(engine._images) == 1
+
+
+def test_what_checks_leave_behind_is_counted(engine, photos, quick):
+    explanation = engine.explain(photos[0], "a dog")
+    [before] = engine._sizes.values()
+    checks(engine, explanation)
+    [after] = engine._sizes.values()
+    [image] = engine._images.values()
+    assert after > before > image.photo.pixels.nbytes
+    assert after == image.photo.pixels.nbytes + sum(tensor.nbytes for tensor in module._tensors(image))
+
+
+def test_tensors_are_found_once_wherever_they_are():
+    one, other = torch.zeros(3), torch.zeros(4)
+    loop = {"a": [one, (other, {"b": one})]}
+    loop["self"] = loop
+    assert sorted(tensor.nbytes for tensor in module._tensors(loop)) == [12, 16]
+
+
+def test_a_map_of_another_model_is_not_checked(engine):
+    with pytest.raises(ModelError, match="synthetic"):
+        checks(engine, meadow(), (2, 7))
+
+
+def test_words_that_are_not_there_are_not_checked(engine, photos):
+    with pytest.raises(CrossvizError):
+        checks(engine, engine.explain(photos[0], "a dog"), (30, 40))
 
 
 @pytest.mark.parametrize(

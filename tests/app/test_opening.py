@@ -70,7 +70,8 @@ def test_a_page_served_before_the_model_is_loaded_fills_its_lists(computed, visi
     tab.wait_for_timeout(300)
     tab.click("#cv-model input")
     tab.wait_for_selector('li[aria-label^="ViT-B-16"]')
-    assert tab.locator("#cv-method:visible").count() == 0
+    tab.wait_for_selector("#cv-method:visible")
+    assert "Unit: probability" in tab.text_content("#cv-method-about-text")
     tab.keyboard.press("Escape")
     tab.fill("#cv-caption textarea", "a man")
     tab.press("#cv-caption textarea", "Enter")

@@ -4,6 +4,7 @@ After a change that is meant: look at tests/app/report/index.html, then record w
 """
 
 import pytest
+from reports import checked
 from scenes import DOG, FRISBEE, SKY, meadow, shares
 from watched import free_port
 
@@ -55,6 +56,57 @@ def test_viewer(show, album, name, explanation, words, point, options):
         page.mouse.move(box["x"] + point[0] * box["width"], box["y"] + point[1] * box["height"])
     page.wait_for_timeout(100)  # the strip of heads is drawn in the next frame
     album.check(page, name)
+
+
+BOX = (120.0, 240.0, 312.0, 408.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "check", "options"),
+    [
+        ("trust-chance-darkened-1000-dark", "frisbee", "Beyond chance", {"width": 1000, "color_scheme": "dark"}),
+        ("trust-deletion-1280-light", "frisbee", "Taking it away", {"color_scheme": "light"}),
+        ("trust-deletion-390-dark", "frisbee", "Taking it away", {"width": 390, "color_scheme": "dark"}),
+        ("trust-randomisation-768-light", "dog", "Shuffled weights", {"width": 768, "color_scheme": "light"}),
+        ("trust-agreement-390-light", "dog", "Other methods", {"width": 390, "color_scheme": "light"}),
+        ("trust-heads-1280-dark", "frisbee", "Heads that matter", {"color_scheme": "dark"}),
+        ("trust-box-1280-light", "dog", "Inside your box", {"color_scheme": "light"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_trust(show, album, name, word, check, options):
+    page = show(checked(checked(meadow(), "frisbee"), "dog", box=BOX), **options).page
+    hold(page, word)
+    page.get_by_role("tab", name=check).click()
+    if check == "Beyond chance":
+        page.get_by_label("Darken").check()
+    page.evaluate("document.activeElement.blur()")
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(100)
+    album.check(page, name)
+
+
+@pytest.mark.parametrize("state", ["running-1280-light", "failed-390-dark", "marking-1280-dark"])
+def test_trust_with_a_server(serve, album, state):
+    name, width, scheme = state.split("-")
+    page = serve(meadow(), width=int(width), color_scheme=scheme).page
+    hold(page, "dog")
+    page.clock.run_for(1000)
+    run = page.evaluate("asked.find(({ name }) => name === 'trust').run")
+    said = {
+        "running": {"done": 0.4, "label": "deleting patches"},
+        "failed": {"error": "This map has no match to lower."},
+    }
+    if name in said:
+        page.evaluate("(message) => crossvizView.trust(message)", {"run": run, **said[name]})
+    else:
+        page.get_by_role("tab", name="Inside your box").click()
+        page.locator("text=Mark the thing").focus()
+        page.keyboard.press("Enter")
+        page.keyboard.press("Shift+ArrowRight")
+    page.mouse.move(0, 0)
+    page.clock.run_for(100)
+    album.check(page, f"trust-{state}")
 
 
 @pytest.fixture(scope="module")

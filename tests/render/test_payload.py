@@ -14,6 +14,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from crossviz.render.payload import MAX_PHOTO_BYTES, dequantise, photo_data_url, quantise, viewer_payload
+from crossviz.trust.localisation import localise
+from crossviz.trust.report import TrustReport
 
 finite = st.floats(-1e4, 1e4, allow_nan=False, width=32)
 
@@ -102,6 +104,23 @@ def test_a_method_without_heads_sends_no_maps_of_them():
     bare = dataclasses.replace(base.map, per_head=None, null_mass=None, layers=())
     payload = viewer_payload(dataclasses.replace(base, maps={"cross_attention": bare}))
     assert payload["maps"] is None and payload["layers"] == [] and payload["heads"] == 0
+
+
+def test_a_method_that_read_no_attention_is_sent_like_any_other():
+    ex = factories.explanation()
+    bare = viewer_payload(dataclasses.replace(ex, record=None))
+    assert {**bare, "id": ""} == {**viewer_payload(ex), "id": ""}
+
+
+def test_the_checks_of_a_word_go_with_it():
+    ex = factories.explanation("a dog and a zebra")
+    assert viewer_payload(ex)["trust"] == {}
+    found = localise(ex.heatmap("dog"), (0, 0, 30, 20))
+    report = TrustReport((2, 5), "dog", "cross_attention", 1.25, 7, ("Planted.",), localisation=found)
+    payload = viewer_payload(ex.with_trust(report))
+    assert payload["trust"] == {"2:5": report.as_dict()}
+    assert payload["id"] != viewer_payload(ex)["id"]
+    json.dumps(payload, allow_nan=False)
 
 
 def test_it_is_json_and_its_id_follows_the_content():

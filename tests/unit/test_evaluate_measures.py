@@ -151,3 +151,18 @@ def test_a_figure_of_nothing_is_unknown_and_intervals_repeat_with_their_seed():
     values, photo = np.random.default_rng(0).random(40), np.arange(40) // 4
     assert Bootstrap(10, 1).mean(values, photo) == Bootstrap(10, 1).mean(values, photo)
     assert Bootstrap(10, 1).mean(values, photo) != Bootstrap(10, 2).mean(values, photo)
+
+
+def test_what_the_model_did_not_see_points_nowhere():
+    heatmap = np.full((4, 8), -0.2)
+    heatmap[:, 2:6] = -0.5
+    heatmap[1, 3] = -0.3  # the highest that was seen; all of it is below zero
+    seen = np.zeros((4, 8), bool)
+    seen[:, 2:6] = True
+    found = MeasuredMap(heatmap, seen)
+    target = np.zeros((4, 8), bool)
+    target[1, 3] = True
+    assert found.pointing(target) == 1 and found.pointing(~seen) == 0
+    figures = found.figures(target)
+    assert figures.mass == 0 and max(figures.ious) == 0
+    assert MeasuredMap(heatmap).pointing(~seen) == 1

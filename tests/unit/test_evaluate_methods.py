@@ -134,6 +134,36 @@ def test_no_method_is_no_comparison(explainer, dataset):
         compare(explainer, dataset, [])
 
 
+def test_a_method_named_twice_is_refused(explainer, dataset):
+    with pytest.raises(DatasetError, match="named once"):
+        compare(explainer, dataset, [RIGHT, WRONG, Planted(RIGHT.where, name="right")])
+
+
+def test_a_group_of_absent_phrases_alone_is_left_out_of_the_tables(explainer, dataset, tmp_path):
+    extra = Question("bird", (0, 4), "class names", False)
+    items = [Item(item.photo, (*item.questions, extra)) for item in dataset.items]
+    found = compare(explainer, Dataset("corners", items, "test", "all"), [RIGHT, WRONG])
+    assert found.groups == ["phrases in captions"] and "class names" not in found.markdown()
+    assert found.save(tmp_path)
+
+
+def test_what_one_method_keeps_of_a_photo_is_not_there_for_the_next(explainer, dataset):
+    kept = []
+
+    class Keeping:
+        needs_grad = False
+
+        def __init__(self, name):
+            self.info = Planted({}, name=name).info
+
+        def __call__(self, trace, layers=None):
+            trace.image.keep("work", lambda: kept.append(self.info.name))
+            return Planted(RIGHT.where, name=self.info.name)(trace, layers)
+
+    compare(explainer, dataset, [Keeping("one"), Keeping("two")])
+    assert kept == ["one", "two"] * len(dataset.items)
+
+
 @pytest.mark.parametrize(
     "args, message",
     [

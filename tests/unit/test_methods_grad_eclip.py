@@ -86,9 +86,9 @@ def test_a_coarser_tower_fills_whole_cells_and_a_word_twice_has_one_map():
 def test_there_is_one_layer_to_choose_and_towers_without_attention_are_refused():
     tiny = Tiny()
     expected = GradEclip()(tiny.trace()).map.values
-    for layers in (1, [0], ["block 2"]):
+    for layers in (1, [1], [-1], ["block 2"]):
         assert torch.equal(GradEclip()(tiny.trace(), layers).map.values, expected)
-    for layers in (2, ["block 1"]):
+    for layers in (2, [0], ["block 1"]):
         with pytest.raises(SelectionError):
             GradEclip()(tiny.trace(), layers)
     with pytest.raises(UnsupportedMethodError, match="it is made of convolutions"):

@@ -10,6 +10,7 @@ from crossviz.errors import SelectionError
 from crossviz.geometry import PatchGrid
 from crossviz.methods.base import embedded
 from crossviz.methods.gradcam import GradCam, grad_cam
+from crossviz.methods.gradients import WHERE_NOT_WHETHER
 
 WORDS = ["a", "dog", "and", "zebra"]
 
@@ -60,7 +61,8 @@ def test_weights_on_a_transformer_are_finite_differences(pool):
     found = GradCam()(asked)
     assert torch.allclose(found.map.values.flatten(1), expected.relu().float(), atol=1e-6)
     assert (expected > 1e-3).any() and (expected < 0).any()
-    assert found.map.params["layers"] == ["block 3, normed input"]
+    assert found.map.params["layers"] == ["block 3"]
+    assert "normed tokens that enter block 3" in " ".join(found.map.notes)
     assert found.record.layers == (("pooler",) if pool == "attention" else ("block 3",))
 
 
@@ -105,8 +107,19 @@ def test_words_and_layers():
     values = GradCam()(asked, 1).map.values
     assert torch.equal(values[0], values[2]) and not torch.equal(values[0], values[1])
     assert not values[3].any()
-    with pytest.raises(SelectionError, match="normed input"):
+    assert torch.equal(GradCam()(asked, [2]).map.values, values)
+    with pytest.raises(SelectionError, match=r"does not read 'block 1' .* only: 2 'block 3'"):
         GradCam()(asked, ["block 1"])
+    with pytest.raises(SelectionError, match="does not read 'pooler'"):
+        GradCam()(trace(vision_transformer("attention")), [-1])
+
+
+def test_it_works_where_autograd_is_off_and_says_what_a_gradient_is():
+    asked = trace(vision_transformer(), "a dog")
+    with torch.no_grad():
+        found = GradCam()(asked).map
+    assert torch.equal(found.values, GradCam()(asked).map.values) and found.values.any()
+    assert WHERE_NOT_WHETHER in found.notes
 
 
 def test_weights_that_need_a_gradient_get_none():

@@ -115,6 +115,26 @@ def test_shares_that_do_not_add_up_are_not_shown(tmp_path, photo):
             HeadDecomposition()(replace(trace, provides={"residual_stream": lambda: broken}))
 
 
+def test_an_error_of_a_few_ten_thousandths_is_refused(tmp_path, photo):
+    from dataclasses import replace
+
+    model = models.load_model(f"open_clip:{clip_folder(tmp_path / 'm')}")
+    with torch.no_grad():
+        trace = model.trace(model.encode_image(load_photo(photo)), "dog")
+        stream = trace.residual_stream()
+        told = HeadDecomposition()(trace).map.params["words"][0]
+        least, share = max(abs(told["similarity"]), 0.01), told["input embedding"]
+        for error, refused in ((5e-5, False), (3e-4, True)):
+            broken = replace(stream, initial=stream.initial * (1 + error * least / share))
+            asked = replace(trace, provides={"residual_stream": lambda broken=broken: broken})
+            if refused:
+                with pytest.raises(CaptureError, match="at most 1e-04"):
+                    HeadDecomposition()(asked)
+            else:
+                found = HeadDecomposition()(asked).map.params["conservation_error"]
+                assert found == pytest.approx(error, rel=0.1)
+
+
 def test_terms_are_linear_in_the_text(tmp_path, photo):
     model = models.load_model(f"open_clip:{clip_folder(tmp_path / 'm')}")
     with torch.no_grad():

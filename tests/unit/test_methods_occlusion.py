@@ -9,6 +9,7 @@ from planted_tower import convolutional, matrices, texts, trace
 
 from crossviz.errors import MethodError, SelectionError
 from crossviz.geometry import PatchGrid
+from crossviz.methods import occlusion
 from crossviz.methods.fill import blurred, fill
 from crossviz.methods.occlusion import Occlusion, windows
 
@@ -163,3 +164,21 @@ def test_another_caption_of_the_photo_runs_none_of_its_windows_again():
     assert calls == [1]  # the whole photo
     Occlusion(2, 2)(asked)
     assert sum(calls) == 1 + 1 + 6
+
+
+@pytest.mark.parametrize(
+    ("model_key", "most", "kept"),
+    [("small cpu abc", 1e6, 1), ("small cpu copy 3", 1e6, 0), ("small cpu abc", 10, 0)],
+)
+def test_states_of_copies_and_large_ones_are_not_kept(model_key, most, kept, monkeypatch):
+    monkeypatch.setattr(occlusion, "MOST_KEPT", most)
+    asked, _ = linear(torch.rand(1, 3, 4, 6, dtype=torch.float64))
+    expected = Occlusion(2, 1)(asked).map
+    asked = replace(asked, image=replace(asked.image, model_key=model_key))
+    assert Occlusion(2, 1)(asked).map == Occlusion(2, 1)(asked).map == expected
+    assert len(asked.image._kept["occlusion"]) == kept
+
+
+def test_a_states_size_is_that_of_all_its_tensors():
+    one, other = torch.zeros(3, 4), torch.zeros(5, dtype=torch.float64)
+    assert occlusion._size([([1], {"a": one, "b": (other, 7)}), ([2], other)]) == 48 + 40 + 40

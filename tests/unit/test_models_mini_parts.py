@@ -14,6 +14,7 @@ from small_models import mini_folder
 from crossviz import Explainer, models
 from crossviz.capture import capture, sites
 from crossviz.errors import CaptureError, SelectionError, UnsupportedMethodError
+from crossviz.models.crossviz_mini import CrossvizMini
 from crossviz.photo import load_photo
 from crossviz.tower import run_tower
 
@@ -247,6 +248,65 @@ def test_a_text_tower_that_computes_something_else_is_refused(model, trace):
         changed = other.trace(image, CAPTION)
         with pytest.raises(CaptureError, match="differ from its own by"):
             changed.cross_pass(changed.match().state(changed.pixels))
+
+
+def test_an_image_tower_whose_parts_give_something_else_is_refused(folder, photo):
+    """The first time that its parts are asked for; the tower itself still works."""
+    own = CrossvizMini().load(f"crossviz-mini:{folder}", torch.device("cpu"))
+    with torch.no_grad():
+        kept = own.trace(own.encode_image(load_photo(photo)), CAPTION).image_tower()
+        own.module["clip"].visual.trunk.head.blocks[1].register_forward_hook(
+            lambda module, given, output: output * 1.01
+        )
+        assert own.trace(own.encode_image(load_photo(photo)), CAPTION).image_tower().grid == kept.grid  # compared once
+        other = CrossvizMini().load(f"crossviz-mini:{folder}", torch.device("cpu"))
+        other.module["clip"].visual.trunk.head.blocks[1].register_forward_hook(
+            lambda module, given, output: output * 1.01
+        )
+        broken = other.trace(other.encode_image(load_photo(photo)), CAPTION)
+        assert broken.match() and broken.cross_attention()
+        for _ in range(2):
+            with pytest.raises(CaptureError, match="parts of this image tower give patches that differ from its own"):
+                broken.image_tower()
+
+
+def test_the_tower_says_what_its_pooling_does_not(model, trace):
+    """Half of the embedding reads the mean of the patches: with the class token left out it stays."""
+    assert "half" in trace.image_tower().pool_note and "read the patches" in trace.image_tower().pool_note
+    head = model.module["clip"].visual.trunk.head
+    x, tokens = torch.randn(1, 145, 256), torch.randn(1, 576, 256)
+    with torch.no_grad():
+        pooled = head.pool(x, tokens)
+    assert torch.allclose(pooled[:, 256:], tokens.mean(1), atol=1e-6) and pooled.shape == (1, 512)
+
+
+def log_odds():
+    from crossviz.models.mini_parts import _found  # open_clip is there by then
+
+    return _found
+
+
+@pytest.mark.parametrize("null", [1e-12, 1e-4, 0.3, 1 - 1e-4, 1 - 1e-7, 1 - 1e-12])
+def test_the_match_has_a_gradient_however_sure_it_is(null):
+    """One head, one token: log-odds are the log-sum of the patches' scores minus the null's, in closed form."""
+    scores = torch.randn(1, 1, 1, 577, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    patches = scores[..., :-1].logsumexp(-1)
+    scores[..., -1] = patches + np.log(null) - np.log1p(-null)
+    given = scores.float().requires_grad_(True)
+    found = log_odds()(torch.softmax(given, -1), torch.ones(1, 1))
+    assert float(found.detach()) == pytest.approx(float(np.log1p(-null) - np.log(null)), rel=1e-4)
+    (gradient,) = torch.autograd.grad(found.sum(), given)
+    assert torch.allclose(gradient[..., :-1].double(), torch.softmax(scores[..., :-1], -1), rtol=1e-2, atol=1e-6)
+
+
+def test_a_match_beyond_what_float32_tells_is_finite_with_a_finite_gradient():
+    for sure in (200.0, -200.0):
+        given = torch.zeros(1, 1, 1, 577)
+        given[..., -1] = sure
+        given.requires_grad_(True)
+        found = log_odds()(torch.softmax(given, -1), torch.ones(1, 1))
+        (gradient,) = torch.autograd.grad(found.sum(), given)
+        assert torch.isfinite(found).all() and torch.isfinite(gradient).all() and float(found.detach()) * sure < 0
 
 
 def test_stages_lie_from_the_map_down_to_the_pixels(model, pixels):

@@ -1,6 +1,7 @@
 """The family open_clip: names, sources and what they turn into; its view of a photo; its cross-attention's formula."""
 
 import json
+from dataclasses import fields, is_dataclass
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from crossviz import Explainer, models
 from crossviz.capture import capture
 from crossviz.compat import import_open_clip
 from crossviz.errors import CaptureError, ModelUnavailableError, UnknownModelError, UnsupportedMethodError
+from crossviz.methods import get_method, methods
 from crossviz.models.open_clip import OpenClipModel
 from crossviz.models.open_clip_load import load, source_of
 from crossviz.models.pixels import Preprocess
@@ -268,6 +270,35 @@ def test_cross_attention_is_the_formula_over_clips_own_projections(folder, photo
     notes = " ".join(explanation.map.notes)
     for said in ("no cross-attention of its own", "W_Q", "W_K", "ClearCLIP", "Only the pooled position", "causal"):
         assert said in notes
+
+
+def test_what_is_kept_with_a_photo_holds_no_graph(folder, photo):
+    """Whoever asks first, with gradients on or off, leaves the same for the others."""
+    explainer = Explainer(f"open_clip:{folder}")
+    model, image = models.load_model(f"open_clip:{folder}"), explainer.encode(photo)
+    trace = model.trace(image, "a red dog")
+    with torch.enable_grad():
+        trace.cross_attention()
+        stream = trace.residual_stream()
+        for info in methods():
+            if not any(need in model.lacks() for need in info.requires):
+                method = get_method(info.name)
+                method(trace)
+    assert {"dense", "residual_stream"} <= set(image._kept)
+    assert not stream.initial.requires_grad
+
+    def tensors(kept):
+        if isinstance(kept, torch.Tensor):
+            yield kept
+        elif isinstance(kept, dict | list | tuple):
+            for part in kept.values() if isinstance(kept, dict) else kept:
+                yield from tensors(part)
+        elif is_dataclass(kept):
+            yield from tensors([getattr(kept, part.name) for part in fields(kept)])
+
+    found = {name: list(tensors(kept)) for name, kept in image._kept.items()}
+    assert len(found["residual_stream"]) > 10
+    assert [name for name, parts in found.items() if any(part.requires_grad for part in parts)] == []
 
 
 def test_a_text_tower_that_is_not_causal_is_not_called_so(tmp_path, photo):

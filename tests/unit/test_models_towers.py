@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from small_models import VISION, clip_folder
+from small_models import OTHER_TOWERS, VISION, clip_folder
 from torch import nn
 from torch.nn import functional as F
 from towers import image, lively, timm_vit, vision
@@ -17,6 +17,7 @@ from crossviz.errors import UnsupportedMethodError
 from crossviz.models.conv_tower import conv_tower
 from crossviz.models.open_clip import OpenClipModel
 from crossviz.models.open_clip_load import load, source_of
+from crossviz.models.stages import stages
 from crossviz.models.vit_image_tower import image_tower
 from crossviz.models.vit_parts import vit_parts
 from crossviz.photo import load_photo
@@ -208,11 +209,11 @@ def with_pooler(**options) -> nn.Module:
 # Feature maps --------------------------------------------------------------------------------------------------
 
 
-def resnet() -> nn.Module:
+def resnet(image_size: int = 64) -> nn.Module:
     import_open_clip()
     from open_clip.modified_resnet import ModifiedResNet
 
-    visual = ModifiedResNet([1, 1, 1, 1], 16, 4, image_size=64, width=8)
+    visual = ModifiedResNet([1, 1, 1, 1], 16, 4, image_size=image_size, width=8)
     with torch.no_grad():  # each block begins as the identity; here all of it takes part
         for name, parameter in visual.named_parameters():
             if name.endswith("bn3.weight"):
@@ -242,21 +243,124 @@ def test_the_halves_of_a_tower_with_a_feature_map_give_what_it_gives(kind):
     make, size, grid = MAPS[kind]
     torch.manual_seed(0)
     visual, pixels = make(), image(2, *size)
-    tower = conv_tower(visual, pixels[:1])
+    tower, read_hw = conv_tower(visual, pixels[:1])
     passed = run_tower(tower, pixels)
     assert torch.allclose(passed.state, own_embedding(visual, pixels), atol=1e-5)
-    assert (tower.grid.height, tower.grid.width, tower.grid.num_prefix_tokens) == (*grid, 0)
+    pooled = kind == "ModifiedResNet"
+    assert (tower.grid.height, tower.grid.width, tower.grid.num_prefix_tokens) == (*grid, int(pooled))
+    assert read_hw == size
     assert passed.features.shape[2:] == grid and passed.features.shape[1] > max(grid)  # channels before places
-    assert passed.features is passed.inputs and passed.layers == () and tower.pool == "none"
-    assert tower.to_text is None
+    assert passed.features is passed.inputs and passed.layers == ()
+    assert tower.pool == ("attention" if pooled else "none") and (tower.to_text is None) != pooled
     changed = pixels.clone()
     changed[:, :, :8, -8:] += 3.0  # upper right
     moved = (tower.embed(changed)[0] - passed.features).abs().sum(1)[0]
     row, column = divmod(int(moved.argmax()), grid[1])
-    assert row < grid[0] / 2 <= column + 0.5 * (grid[1] % 2)
+    assert row < grid[0] / 2 and column >= grid[1] / 2
     start = (passed.features.detach().requires_grad_(True), None)
     (gradient,) = torch.autograd.grad(run_tower(tower, None, start=start).state[:, 0].sum(), start[0])
     assert gradient.abs().sum() > 0
+
+
+RESTS = {
+    "ConvNeXt": (lambda: timm_model(timm_trunk("test_convnext", num_classes=0), projection(64)), (128, 96)),
+    "ModifiedResNet": (lambda: resnet(150), (128, 128)),
+    "EfficientNet": (lambda: timm_model(timm_trunk("test_efficientnet", num_classes=16)), (150, 115)),
+}
+"""What of 150 x 115 pixels (150 x 150 of the ResNet) the map lies over; padded convolutions read all of it."""
+
+
+@pytest.mark.parametrize("kind", list(RESTS))
+def test_a_map_lies_over_whole_strides_of_the_input(kind):
+    make, expected = RESTS[kind]
+    pixels = image(1, 150, 150 if kind == "ModifiedResNet" else 115)
+    assert conv_tower(make(), pixels).read_hw == expected
+
+
+def test_a_cell_of_a_map_is_the_square_that_it_reads():
+    """A ConvNeXt whose 7 x 7 convolutions see their own place alone: each cell reads its square, and no other."""
+    visual, pixels = RESTS["ConvNeXt"][0](), image(1, 150, 115)
+    with torch.no_grad():
+        for name, parameter in visual.named_parameters():
+            if name.endswith("conv_dw.weight"):
+                centre = parameter[:, :, 3, 3].clone()
+                parameter.zero_()[:, :, 3, 3] = centre
+        tower, read_hw = conv_tower(visual, pixels)
+        real, side = tower.embed(pixels)[0], read_hw[0] // tower.grid.height
+        for row in range(-(-150 // side)):
+            for column in range(-(-115 // side)):
+                changed = pixels.clone()
+                changed[:, :, row * side : (row + 1) * side, column * side : (column + 1) * side] += 1.0
+                moved = (tower.embed(changed)[0] != real).any(1)[0]
+                expected = torch.zeros(tower.grid.height, tower.grid.width, dtype=torch.bool)
+                if row < tower.grid.height and column < tower.grid.width:
+                    expected[row, column] = True
+                assert torch.equal(moved, expected), (row, column)
+
+
+def test_a_map_without_a_known_place_is_refused():
+    visual = timm_model(timm_trunk("test_convnext", num_classes=0), projection(64))
+    visual.trunk.feature_info = []
+    assert conv_tower(visual, image(1, 160, 96)).read_hw == (160, 96)
+    with pytest.raises(UnsupportedMethodError, match="map of 4 cells along 150 pixels has no known place"):
+        conv_tower(visual, image(1, 150, 96))
+
+
+def test_cells_of_a_map_are_drawn_where_they_were_read(tmp_path):
+    cfg = named("test_convnext", image_size=150)
+    folder = clip_folder(tmp_path / "m", **cfg, preprocess={"resize_mode": "squash"})
+    encoding = Explainer(f"open_clip:{folder}", "cpu").encode(np.zeros((1500, 1500, 3), np.uint8))
+    assert (encoding.grid.height, encoding.grid.width) == (4, 4)
+    assert encoding.view.patch_box(encoding.grid, 3, 2) == pytest.approx((640, 960, 960, 1280))
+
+
+def test_a_resnets_pooler_is_its_own_attention_pool():
+    """Against torch's attention on the pool's tokens, and MaskCLIP's value path of a cell."""
+    visual, pixels = resnet(), image(2, 64, 64)
+    lively(visual.attnpool)
+    tower, pool = conv_tower(visual, pixels[:1]).image, visual.attnpool
+    passed = run_tower(tower, pixels)
+    cells = passed.inputs.flatten(2).permute(2, 0, 1)
+    x = torch.cat([cells.mean(0, keepdim=True), cells]) + pool.positional_embedding[:, None]
+    bias = torch.cat([pool.q_proj.bias, pool.k_proj.bias, pool.v_proj.bias])
+    weights = {f"{name}_proj_weight": getattr(pool, f"{name}_proj").weight for name in "qkv"}
+    with torch.no_grad():
+        out, probs = F.multi_head_attention_forward(
+            x, x, x, x.shape[-1], pool.num_heads, None, bias, None, None, False, 0.0, pool.c_proj.weight,
+            pool.c_proj.bias, use_separate_proj_weight=True, average_attn_weights=False, **weights,
+        )  # fmt: skip
+    assert passed.pooler.probs.shape == (2, pool.num_heads, 1, tower.grid.num_tokens)
+    assert torch.allclose(passed.pooler.probs, probs[:, :, :1], atol=1e-5)
+    assert torch.allclose(passed.pooler.output, out[0], atol=1e-3)
+    cell = passed.inputs[0, :, 1, 0]
+    expected = pool.c_proj.weight @ (pool.v_proj.weight @ cell + pool.v_proj.bias) + pool.c_proj.bias
+    assert torch.allclose(tower.to_text(passed.inputs[0].flatten(1).T)[2], expected, atol=1e-3)
+    (gradient,) = torch.autograd.grad(passed.state[:, 0].sum(), passed.pooler.probs)
+    assert gradient.abs().sum() > 0
+
+
+def test_cocas_decoder_is_a_stage_that_no_match_reads():
+    size = {"width": 32, "layers": 1}
+    vision = {**size, "image_size": 32, "head_width": 8, "patch_size": 8, "output_tokens": True}
+    pooler = {"attentional_pool": True, "attn_pooler_heads": 2, "attn_pooler_queries": 5}
+    text = {**size, "heads": 4, "context_length": 9, "vocab_size": 90, "embed_cls": True, "output_tokens": True}
+    coca = import_open_clip().CoCa(16, multimodal_cfg={**text, "width": 16}, text_cfg=text, vision_cfg=vision | pooler)
+    coca.eval()
+    found = stages(coca)
+    label, decoder = found[-1]
+    assert label == "text decoder, which the match does not read" and found[-2][0] == "embeddings"
+    assert {id(p) for p in decoder} == {id(p) for p in coca.text_decoder.parameters()}
+    listed = [id(parameter) for _, parts in found for parameter in parts]
+    assert sorted(listed) == sorted(id(parameter) for parameter in coca.parameters())
+
+    def embeddings() -> torch.Tensor:
+        with torch.no_grad():
+            return torch.cat([coca.encode_image(image(1, 32, 32)), coca.encode_text(torch.ones(1, 8).long())])
+
+    before = embeddings()
+    for parameter in decoder:
+        parameter.data.mul_(1.5)
+    assert torch.equal(embeddings(), before)
 
 
 # Models --------------------------------------------------------------------------------------------------------
@@ -273,6 +377,7 @@ MODELS = {
     "class token": ({}, "token", (4, 6)),
     "pooler": ({**named("test_vit3", timm_pool="map", timm_proj="none"), "embed_dim": 96}, "attention", (10, 10)),
     "ConvNeXt": (named("test_convnext"), "none", (5, 5)),
+    "ModifiedResNet": (OTHER_TOWERS["convolutions"], "attention", (2, 2)),
     "run as a whole": (WHOLE, None, (10, 10)),
 }
 CAPTION = "a red dog"
@@ -306,7 +411,9 @@ def test_every_model_encodes_and_offers_what_its_tower_has(case, photo):
     assert (encoding.grid.height, encoding.grid.width) == grid
     offered = {"match"}
     if pooling is not None:
-        offered |= {"image_tower"} if pooling == "none" else {"image_tower", "image_attention", "patch_texts"}
+        offered |= {"image_tower"}
+        offered |= {"image_attention"} if trace.image_tower().blocks else set()
+        offered |= {"image_row", "patch_texts"} if pooling != "none" else set()
         tower = trace.image_tower()
         assert tower.pool == pooling and tower.grid == encoding.grid
         assert torch.allclose(run_tower(tower, pixels).state[0], own, atol=1e-5)
@@ -320,6 +427,9 @@ def test_every_model_encodes_and_offers_what_its_tower_has(case, photo):
             with pytest.raises(UnsupportedMethodError, match=r"does not offer .*: its "):
                 getattr(trace, capability)()
     assert bool(model.notes) == (pooling is None)
+    if "cross_attention" not in offered:
+        within = model.info.attention_sentence.endswith("in the image tower alone")
+        assert within == (pooling == "attention")
 
 
 def test_match_is_the_cosine_with_the_words_in_a_prompt(case, photo):

@@ -44,6 +44,25 @@ def test_pinned_versions_are_the_ones_tested_with(file):
         assert metadata.version(name).partition("+")[0] == version, name
 
 
+def test_packages_to_compare_with_are_pinned_and_change_nothing_else():
+    """They are installed with --no-deps into .venv, and only `make test-reference` needs them."""
+    reference = set(pins("requirements-reference.txt"))
+    assert reference.isdisjoint(pins("requirements.txt") | pins("requirements-test.txt"))
+    setup = (ROOT / "scripts/setup").read_text()
+    assert re.search(r"pip_install --no-deps -r requirements-reference\.txt", setup)
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests/"]
+    ignored = ["--ignore=tests/app", "--ignore=tests/contract", "--ignore=tests/unit", "--ignore=tests/render"]
+    done = subprocess.run([*command, *ignored], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout
+
+
+def test_every_make_target_is_documented():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "test-reference" in targets
+    assert [target for target in targets if not re.search(rf"^make {target}\b(?!-)", text, re.MULTILINE)] == []
+
+
 def test_every_import_is_required():
     allowed = {name.lower().replace("-", "_") for name in pins("requirements.txt")}
     training = allowed | {name.lower().replace("-", "_") for name in pins("requirements-train.txt")}

@@ -3,6 +3,7 @@
 import json
 import math
 
+import factories
 import numpy as np
 import pytest
 import torch
@@ -10,8 +11,10 @@ import torch
 from crossviz.errors import BundleError, GeometryError, ResultError
 from crossviz.measures import best_iou
 from crossviz.trust import Calibration, TrustReport, agree, calibrate, localise
+from crossviz.trust.null_maps import captions_with
 from crossviz.trust.ranks import ranks, spearman, top_share
-from crossviz.trust.vocabulary import WORDS, PseudoWords, random_captions
+from crossviz.trust.vocabulary import WORDS, PseudoWords, random_words
+from crossviz.words import make_caption
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -57,6 +60,34 @@ def test_maps_drawn_from_the_null_are_beyond_it_as_often_as_expected():
     assert abs(np.mean(peaks) - 3 / 31) < 4 * math.sqrt(0.09 / 400)
 
 
+def test_the_share_of_smooth_maps_is_beyond_chance_one_time_in_twenty():
+    # Neighbours go together: the share beyond then varies much, and "twice the expected" would be called beyond far
+    # more often. Half the values are tied at zero, as those of methods that cut off what is negative.
+    count, rejected, beyond, expected = 500, [], [], []
+    for seed in range(count):
+        rough = noise(41, 1, 12, 12, seed=seed)
+        maps = torch.nn.functional.avg_pool2d(rough, 7, 1, 3).clamp(min=0)[:, 0]
+        found = calibrate(maps[0], maps[1:])
+        rejected.append(found.p_share <= 0.05)
+        beyond.append(found.share_beyond)
+        expected.append(found.expected)
+    # p is a multiple of 1/41, and 2/41 the largest below .05.
+    assert abs(np.mean(rejected) - 2 / 41) < 4 * math.sqrt(0.05 * 0.95 / count)
+    assert abs(np.mean(beyond) - np.mean(expected)) < 4 * np.std(beyond) / math.sqrt(count)
+
+
+def test_a_share_is_ranked_among_those_of_the_random_words():
+    null = noise(40, 6, 6, seed=3)
+    found = calibrate(null.amax(0) + 1, null)
+    assert (found.share_beyond, found.p_share) == (1.0, pytest.approx(1 / 41))
+    every = [calibrate(null[i], torch.cat([null[:i], null[i + 1 :]])) for i in range(40)]
+    assert len({round(part.expected, 9) for part in every}) == 1  # of the same maps, whichever is in question
+    assert np.mean([part.share_beyond for part in every]) == pytest.approx(every[0].expected)
+    assert found.as_dict()["p_share"] == pytest.approx(1 / 41, rel=1e-4)
+    lowest = calibrate(null.amin(0) - 1, null)
+    assert (lowest.share_beyond, lowest.p_share) == (0.0, 1.0)
+
+
 def test_calibration_by_hand():
     null = torch.tensor([0.0, 1.0, 2.0, 3.0]).view(4, 1, 1).expand(4, 1, 2)
     found = calibrate(torch.tensor([[2.0, 10.0]]), null)
@@ -80,14 +111,14 @@ def test_a_planted_patch_is_beyond_and_a_map_like_all_others_is_not():
         calibrate(torch.ones(4, 4), torch.ones(60, 4, 5))
 
 
-# Random captions -----------------------------------------------------------------------------------------------
+# Random words --------------------------------------------------------------------------------------------------
 
 
-def test_random_captions_have_the_length_mix_and_seed_that_was_asked_for():
-    captions = random_captions(200, 5, seed=3, leave_out=["Dog", "umbrella"])
-    words = [word for caption in captions for word in caption.split()]
-    assert len(words) == 1000 and captions == random_captions(200, 5, seed=3, leave_out=["dog", "umbrella"])
-    assert captions != random_captions(200, 5, seed=4)
+def test_random_words_have_the_length_mix_and_seed_that_was_asked_for():
+    runs = random_words(200, 5, seed=3, leave_out=["Dog", "umbrella"])
+    words = [word for run in runs for word in run]
+    assert len(words) == 1000 and runs == random_words(200, 5, seed=3, leave_out=["dog", "umbrella"])
+    assert runs != random_words(200, 5, seed=4)
     assert not {"dog", "umbrella"} & set(words) and {"dog", "umbrella"} <= set(WORDS)
     real = sum(word in WORDS for word in words) / len(words)
     assert 0.43 < real < 0.57
@@ -99,8 +130,17 @@ def test_pseudo_words_are_made_of_the_letters_that_follow_one_another_in_real_wo
     made, triples = PseudoWords(), {f"^{word}$"[i : i + 3] for word in WORDS for i in range(len(word))}
     rng = random.Random(0)
     words = [made.word(rng) for _ in range(200)]
-    assert all(5 <= len(word) <= 10 and word not in WORDS for word in words)
+    assert all(4 <= len(word) <= 7 and word not in WORDS for word in words)
     assert all(f"^{word}$"[i : i + 3] in triples for word in words for i in range(len(word)))
+
+
+def test_only_the_phrase_gives_way_to_random_words():
+    caption = factories.caption("A black dog, a dog")
+    assert captions_with(caption, (2,), [("milk",), ("fern",)]) == ["A black milk, a dog", "A black fern, a dog"]
+    assert captions_with(caption, (1, 2), [("milk", "fern")]) == ["A milk fern, a dog"]
+    joined = make_caption("\u72ac\u3068\u732b", [])
+    text = captions_with(joined, (len(joined.words) - 1,), [("milk",)])[0]
+    assert [word.text for word in make_caption(text, []).words][-1] == "milk"
 
 
 # Agreement -----------------------------------------------------------------------------------------------------
@@ -118,6 +158,15 @@ def test_a_method_agrees_when_it_shows_the_word_and_not_only_the_photo():
     assert found.correlations.diagonal().tolist() == pytest.approx([1, 1, 1])
     assert float(found.patches.sum()) == pytest.approx(6, rel=1e-5)  # a tenth of 64 patches
     assert (found.agreeing, found.of) == (1, 2)
+
+
+def test_maps_that_run_against_each_other_never_agree():
+    word = noise(8, 8)
+    null = torch.stack([word + 0.1 * noise(8, 8, seed=seed) for seed in range(10, 70)])
+    other = -word
+    found = agree(["a", "b"], ["A", "B"], [noise(8, 8, seed=9) + 0.3 * word, other], null)
+    assert -0.9 < found.correlations[0, 1] < 0 and found.agrees == (False,)  # less opposed than any random word's
+    assert found.as_dict()["agrees"] == [False]
 
 
 def test_an_unrelated_method_agrees_one_time_in_twenty():

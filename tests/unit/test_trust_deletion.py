@@ -12,13 +12,14 @@ from crossviz.geometry import ImageView, PatchGrid
 from crossviz.results import RelevanceMap
 from crossviz.trace import EncodedImage, Match, Trace
 from crossviz.trust import Deletion, Subject
-from crossviz.trust.curves import RANDOM_ORDERS, delete
+from crossviz.trust.curves import PLACES, RANDOM_ORDERS, delete
 from crossviz.trust.deletion import (
     LEVELS,
     RATIO_LEVEL,
     centre_order,
     map_order,
     masks_of,
+    moved,
     random_masks,
     random_orders,
 )
@@ -117,7 +118,7 @@ def test_the_next_word_costs_its_own_passes_only():
     first, _ = run(delete(subject, "mean", seed=0))
     before = model.photos
     again, _ = run(delete(subject, "mean", seed=0))
-    assert model.photos - before == 10 and again == first
+    assert model.photos - before == 2 * (len(LEVELS) - 2) + PLACES and again == first
     before = model.photos
     run(delete(subject, "blur", seed=0))
     assert model.photos - before > 20  # another fill is another photo
@@ -155,11 +156,38 @@ def test_masks_remove_what_they_say():
     assert curves(scores).tolist() == [[[1000, 1010]], [[1011, 1010]]]
 
 
+def test_copies_of_a_mask_keep_its_shape_and_lie_elsewhere():
+    mask, grid = torch.zeros(12, 14, dtype=torch.bool), PatchGrid(12, 14)
+    mask[3:6, 4:8], mask[6, 4] = True, True
+    copies = moved(mask.flatten(), grid, 40, torch.Generator().manual_seed(0)).view(-1, 12, 14)
+    shifted = [mask.roll((y, x), (0, 1)) for y in range(12) for x in range(14)]
+    turned = [mask.flip(1).roll((y, x), (0, 1)) for y in range(12) for x in range(14)]
+    for number, copy in enumerate(copies):
+        assert any(torch.equal(copy, one) for one in (turned if number % 2 else shifted))
+        assert not torch.equal(copy, mask)
+    assert (copies & mask).sum() < 0.05 * copies.sum()
+
+
+def test_the_map_is_held_against_itself_elsewhere():
+    model = Linear(3)
+    found, _ = run(delete(model.subject(), "mean", seed=4))
+    rng = torch.Generator().manual_seed(4)
+    centre_order(GRID, rng), random_orders(GRID, RANDOM_ORDERS, rng)
+    order = map_order(model.shares, rng)
+    first = torch.zeros(20, dtype=torch.bool)
+    first[order[:2]] = True
+    whole = float((model.weights * model.light).sum())
+    expected = [whole - float(model.shares.flatten()[copy].sum()) for copy in moved(first, GRID, PLACES, rng)]
+    assert found.elsewhere == pytest.approx(expected, abs=1e-4) and len(expected) == PLACES
+    assert not found.beaten  # nothing lowers the match more than the true shares
+    assert Deletion.from_arrays(*found.to_arrays()) == found
+
+
 # The ratio, and when it says nothing ---------------------------------------------------------------------------
 
 
 def planted(mine: float, random: float, nothing: float = 0.0, whole: float = 0.9) -> Deletion:
-    curves = torch.full((2, 5, 7), whole)
+    curves = torch.full((2, 5, len(LEVELS)), whole)
     curves[0, :, -1] = curves[1, :, 0] = nothing
     at = LEVELS.index(RATIO_LEVEL)
     curves[0, 0, at], curves[0, 2:, at] = whole - mine, whole - random
@@ -172,8 +200,10 @@ def test_the_ratio_is_of_the_falls_at_a_tenth():
     assert planted(0.6, -0.1).ratio is None
     assert planted(0.01, 0.001).ratio is None  # no fall to speak of
     assert planted(0.6, 0.1, nothing=0.895).ratio is None  # the match does not hang on the photo
+    assert dataclasses.replace(planted(0.6, 0.1), elsewhere=(0.31, 0.9)).ratio == pytest.approx(6)
+    assert dataclasses.replace(planted(0.6, 0.1), elsewhere=(0.29, 0.9)).ratio is None  # falls as far elsewhere
     with pytest.raises(ResultError, match="levels"):
-        dataclasses.replace(planted(0.6, 0.1), levels=(0, 0.5, 0.4, 0.6, 0.7, 0.8, 1))
+        dataclasses.replace(planted(0.6, 0.1), levels=(0, 0.5, 0.4, 0.6, 0.8, 1))
 
 
 # Fills ---------------------------------------------------------------------------------------------------------

@@ -15,6 +15,9 @@ from crossviz.explainer import Explainer
 from crossviz.methods import HeadDecomposition
 from crossviz.models.cascade import cascade
 from crossviz.trust import CHECKS, run
+from crossviz.trust.deletion import LEVELS
+from crossviz.trust.fills import filler
+from crossviz.trust.localisation import localise
 from crossviz.trust.ranks import spearman
 
 CAPTION = "a dog and a zebra"
@@ -54,7 +57,7 @@ def test_every_check_is_made_and_kept_in_every_kind_of_file(asked, tmp_path):
         assert crossviz.load(tmp_path / f"x{suffix}") == kept
     shown = json.loads(json.dumps(report.as_dict(), allow_nan=False))
     assert set(shown) == {"span", "text", "method", "sentence", "seconds", "seed", "notes", *CHECKS}
-    assert len(shown["deletion"]["deletion"]["map"]) == len(shown["deletion"]["levels"]) == 7
+    assert len(shown["deletion"]["deletion"]["map"]) == len(shown["deletion"]["levels"]) == len(LEVELS)
     with pytest.raises(ResultError, match="not at"):
         other = Explanation_of(explanation, "a cat and a zebra")
         other.with_trust(report)
@@ -221,3 +224,45 @@ def test_the_command_line_prints_the_sentence_and_the_figures(clip, photo, tmp_p
     assert f"highest patch p = {report.calibration.p_peak:.3f}" in shown
     assert main(arguments[:-1]) == 0
     assert "random captions" not in capsys.readouterr().out
+
+
+def test_checks_that_are_given_up_leave_no_more_than_one_cascade(clip):
+    image = clip.encode(np.random.default_rng(9).integers(0, 255, (60, 80, 3), dtype=np.uint8))
+    explanation = clip.explain(image, CAPTION)
+    for seed in (0, 1, 2):
+        for places in range(1, 4):
+            steps = clip.trust_steps(image, explanation, "dog", checks=["randomisation"], seed=seed)
+            for _ in range(places + 1):
+                next(steps)
+            steps.close()
+        whole = clip.trust(image, explanation, "dog", checks=["randomisation"], seed=seed)
+        assert len(image.keep("cascade", dict)) == len(clip._model.stages())
+        again = clip.trust(image, explanation, "dog", checks=["randomisation"], seed=seed)
+        assert again.randomisation == whole.randomisation
+
+
+def test_copies_share_what_is_not_random_yet(clip):
+    model = clip._model
+    (_, _, first), *_, (_, _, last) = cascade(model, 3)
+    ours, stage = {id(p): name for name, p in model.module.named_parameters()}, model.stages()[0][1]
+    own = sum(p.numel() for p in first.module.parameters() if id(p) not in ours)
+    assert own == sum(
+        p.numel() for part in stage for p in (part.parameters() if hasattr(part, "parameters") else [part])
+    )
+    assert all(id(p) not in ours for p in last.module.parameters())
+    assert first.image_module is model.image_module or any(id(p) not in ours for p in first.image_module.parameters())
+
+
+def test_a_photo_that_is_removed_whole_is_its_mean_colour_with_either_fill():
+    pixels = torch.rand(1, 3, 24, 30) + 5
+    masks = torch.ones(1, 1, 24, 30, dtype=torch.bool)
+    assert torch.allclose(filler(pixels, "inpaint")(masks), filler(pixels, "mean")(masks))
+
+
+def test_of_a_cropped_photo_only_what_was_seen_counts():
+    heatmap = np.zeros((10, 20), np.float32)
+    heatmap[:, 5:15] = 1  # a map that knows nothing, where the model saw the middle
+    found = localise(heatmap, (5, 0, 10, 10), (5, 0, 15, 10))
+    assert (found.mass, found.area) == (0.5, 0.5)
+    with pytest.raises(CrossvizError, match="that the model saw"):
+        localise(heatmap, (0, 0, 4, 10), (5, 0, 15, 10))

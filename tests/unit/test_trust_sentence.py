@@ -19,17 +19,19 @@ def deletion(
     whole: float = 0.9,
     nothing: float = 0.0,
     unit: str = "share found",
+    fill: str = "blur",
+    elsewhere: tuple[float, ...] = (),
 ) -> Deletion:
     """Falls at a tenth of the patches."""
-    curves = torch.full((2, 5, 7), whole)
+    curves = torch.full((2, 5, len(LEVELS)), whole)
     curves[0, :, -1] = curves[1, :, 0] = nothing
     for row, fall in zip(curves[0], (mine, centre, *random), strict=True):
         row[LEVELS.index(RATIO_LEVEL)] = whole - fall
-    return Deletion(unit, "blur", LEVELS, curves)
+    return Deletion(unit, fill, LEVELS, curves, tuple(whole - fall for fall in elsewhere))
 
 
-def calibration(share: float, p: float) -> Calibration:
-    return Calibration(60, share, 0.049, p, torch.zeros(2, 2), torch.zeros(2, 2))
+def calibration(p_share: float, p_peak: float) -> Calibration:
+    return Calibration(40, 0.2, 0.049, p_peak, torch.zeros(2, 2), torch.zeros(2, 2), p_share)
 
 
 def agreement(*agrees: bool) -> Agreement:
@@ -73,10 +75,43 @@ def test_the_middle_of_the_photo_is_named_where_it_does_as_much():
 
 
 def test_a_map_like_any_other_is_called_that():
-    line = said(calibration=calibration(0.02, 0.6), deletion=deletion(0.5))
-    assert line.startswith("The map of 'frisbee' can't be told from those of 60 random captions; deleting")
-    assert "random captions" not in said(calibration=calibration(0.3, 0.6), deletion=deletion(0.5))
-    assert "random captions" not in said(calibration=calibration(0.02, 0.016), deletion=deletion(0.5))
+    line = said(calibration=calibration(0.06, 0.6), deletion=deletion(0.5))
+    assert line.startswith("The map of 'frisbee' can't be told from those of 40 random words in its place; deleting")
+    assert "random words" not in said(calibration=calibration(0.04, 0.6), deletion=deletion(0.5))
+    assert "random words" not in said(calibration=calibration(0.6, 0.04), deletion=deletion(0.5))
+
+
+def test_what_was_found_is_said_where_nothing_else_is():
+    assert said(calibration=calibration(0.3, 0.024)) == (
+        "The map of 'frisbee' is beyond those of random words in its place (p = 0.024 for its highest patch)."
+    )
+    assert "(p = 0.024 for its share of high patches)" in said(calibration=calibration(0.024, 0.3))
+    gone = Randomisation(("nothing", "all"), (0.0, 1.0), (1.0, 0.1))
+    assert said(randomisation=gone) == (
+        "The map of 'frisbee' changes when the weights are shuffled (rank correlation 0.10)."
+    )
+    both = said(randomisation=gone, calibration=calibration(0.024, 0.024))
+    assert "highest patch) and changes when" in both
+    assert said(randomisation=gone, calibration=calibration(0.5, 0.5)).endswith("in its place.")
+
+
+def test_copies_of_the_map_elsewhere_forbid_a_ratio():
+    assert "5 times as much" in said(deletion=deletion(0.5, elsewhere=(0.1, 0.49)))
+    line = said(deletion=deletion(0.5, elsewhere=(0.1, 0.5)))
+    assert "times" not in line and "lowers the match (90% to 40%), but deleting as much elsewhere" in line
+
+
+@pytest.mark.parametrize(
+    ("fill", "words"), [("blur", "blurred"), ("mean", "painted in its mean colour"), ("inpaint", "filled in")]
+)
+def test_the_whole_photo_is_what_the_fill_makes_of_it(fill, words):
+    line = said(deletion=deletion(0.5, nothing=0.88, fill=fill))
+    assert f"when the whole photo is {words}" in line and "taken away" not in line
+
+
+def test_a_map_that_is_not_of_the_word_is_not_where_it_looked():
+    assert "the photo that the map marks most lowers" in said(deletion=deletion(0.5), text_dependent=False)
+    assert "looked" not in said(deletion=deletion(0.5, nothing=0.88), text_dependent=False)
 
 
 def test_a_map_that_outlives_the_weights_is_not_praised():
@@ -84,6 +119,13 @@ def test_a_map_that_outlives_the_weights_is_not_praised():
     gone = Randomisation(("nothing", "all"), (0.0, 1.0), (1.0, 0.1))
     assert "does not show what the model learned" in said(randomisation=kept, deletion=deletion(0.5))
     assert "learned" not in said(randomisation=gone, deletion=deletion(0.5))
+    turned = Randomisation(("nothing", "all"), (0.0, 1.0), (1.0, -0.8))
+    assert "its opposite (rank correlation -0.80), so it does not show what the model" in said(randomisation=turned)
+    early = Randomisation(("nothing", "some"), (0.0, 0.3), (1.0, 0.8))
+    assert "learned" not in said(randomisation=early, deletion=deletion(0.5))
+    assert "says nothing" in said(randomisation=Randomisation(("nothing", "some"), (0.0, 0.3), (1.0, 0.1)))
+    report = TrustReport((0, 7), "frisbee", "m", 0.0, 0, randomisation=early)
+    assert "+0.80 when 30% are random (1 stages)" in report.lines()[1]
 
 
 def test_the_box_is_told_with_its_area():

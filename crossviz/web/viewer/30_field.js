@@ -22,6 +22,7 @@
       this.signed = Boolean(payload.method.signed);
       this.isProbability = payload.method.unit === "probability";
       this.unit = payload.method.unit;
+      this.reads = payload.method.text_dependent !== false; // else every word has the same map
       this.factor = this.isProbability ? 1 / payload.chance : 1;
       this.vmin = this.isProbability ? 1 : 0;
       this.vmax = payload.vmax;

@@ -7,6 +7,8 @@
   const RANKED = 5; // words listed for a patch
   const NOTHING = 0.8; // from here on a word says that it found nothing; between half and this it is not sure
 
+  const EVERY_WORD = "This map does not depend on the words: the method looks at the photo alone, and every word shows the same map.";
+
   const DEFINE = {
     found: "Every word may look at the patches of the picture or at one extra key that stands for “nothing in this picture” (the null key). Found is the share that went to the picture.",
     half: "The smallest region of the picture that holds half of the word's attention. The thin line in the picture runs around it.",
@@ -36,6 +38,7 @@
     const said = sentences(field, nullMass, stats);
     const parts = [`${word}:`];
     if (said.headline) parts.push(`${said.headline}.`);
+    if (!field.reads) parts.push("The same map as for every other word.");
     if (!said.nothing && said.half) parts.push(`Half of its attention lies in ${said.half} of the picture.`);
     if (said.below) parts.push("Below chance everywhere.");
     else parts.push(field.isProbability ? `Peak ${said.peak} chance.` : `Largest share ${said.peak}.`);
@@ -70,7 +73,7 @@
     function one(text, field, nullMass, stats) {
       const said = sentences(field, nullMass, stats);
       name.textContent = text;
-      headline.textContent = said.headline || "where it looks";
+      headline.textContent = said.headline || (field.reads ? "where it looks" : "the same map as for every other word");
       gauge.hidden = said.found === null;
       if (said.found !== null) {
         gauge.firstChild.classList.toggle("cv-absent", said.absent);
@@ -149,5 +152,5 @@
     return { node, none, show };
   }
 
-  Object.assign(CV, { readout, patchList, spoken, RANKED });
+  Object.assign(CV, { readout, patchList, spoken, RANKED, EVERY_WORD });
 })();

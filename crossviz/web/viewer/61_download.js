@@ -72,7 +72,7 @@
     ctx.font = small;
     const about = wrap(
       ctx,
-      [{ text: `crossviz ${payload.provenance?.crossviz_version ?? ""} · ${payload.model.title} · ${payload.method.title} · ${payload.method.direction}` }],
+      [{ text: `crossviz ${payload.provenance?.crossviz_version ?? ""} · ${payload.model.title} · ${payload.method.title} · ${payload.method.direction}${field.reads ? "" : " · the same map for every word"}` }],
       full,
     );
     const lineHeight = Math.round(unit * 1.9);

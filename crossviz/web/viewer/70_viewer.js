@@ -1,5 +1,6 @@
 // The viewer: one explanation, drawn and explored in the browser from one payload (crossviz/render/payload.py).
-// CrossvizViewer.mount(element, payload, options) -> {update(payload), busy(text), stale(text), view(), destroy()}
+// CrossvizViewer.mount(element, payload, options)
+//   -> {update(payload), busy(text), stale(text), trust(message), view(), destroy()}
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
@@ -75,6 +76,7 @@
     const text = (word) => payload.caption.words[word].text;
     const choice = () => (state.peek ? { ...state, layer: state.peek[0], head: state.peek[1] } : state);
     let hovering = null; // a word under the pointer or the keyboard, shown instead of the held ones
+    let chosen = false; // whether the reader has chosen what is shown, or the page has
 
     const words = () => {
       if (hovering !== null) return [{ word: hovering, hue: 0 }];
@@ -89,16 +91,17 @@
     const bar = colourBar();
     const strip = CV.strip(payload, field, { preview, leave: unpreview, pin });
     const controls = buildControls();
+    const trust = CV.trust(payload, field, stage, options, prefs, live);
     const notes = buildNotes(payload, field);
     root.replaceChildren(
-      el("div", { class: "cv-head-row" }, chips.node),
+      el("div", { class: "cv-head-row" }, chips.node, field.reads ? null : el("p", { class: "cv-plainly", text: CV.EVERY_WORD })),
       el(
         "div",
         { class: "cv-main" },
         el("div", { class: "cv-left" }, stage.node, bar.node),
         el("div", { class: "cv-side" }, readout.node, patches.node),
       ),
-      ...[controls.node, strip.node, notes].filter(Boolean),
+      ...[controls.node, trust.node, strip.node, notes].filter(Boolean),
     );
     chips.node.addEventListener("pointerleave", unhover);
     chips.node.addEventListener("focusout", (event) => chips.node.contains(event.relatedTarget) || unhover());
@@ -106,6 +109,7 @@
     function show(word) {
       if (hovering === word) return;
       hovering = word;
+      chosen = true;
       if (!state.held.size) state.shown = word;
       paint({ heat: true, say: true });
     }
@@ -115,6 +119,7 @@
       paint({ heat: state.held.size > 0 });
     }
     function hold(word) {
+      chosen = true;
       if (state.held.has(word)) state.held.delete(word);
       else if (state.held.size < MOST_HELD) {
         const used = new Set(state.held.values());
@@ -221,6 +226,7 @@
         else if (active.length === 1) readout.one(text(active[0].word), field, nullOf(active[0].word), statsOf(active[0].word));
         else readout.many(active.map(({ word, hue }) => ({ text: text(word), hue, nullMass: nullOf(word), stats: statsOf(word) })), field);
       }
+      if (heat) trust.paint(active, now, chosen);
       if (ranked) patches.show(ranked.place, ranked.list, field);
       else patches.none();
       if (heat) {
@@ -265,7 +271,9 @@
       stop() {
         stopped = true;
         stage.stop();
+        trust.end();
       },
+      trust,
       view: () => ({ payload, field, state: choice(), words: words(), stage }),
     };
   }
@@ -305,7 +313,7 @@
     element.replaceChildren(root);
     let current = null;
     // What the reader chose to see stays chosen when the next explanation comes.
-    const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null };
+    const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null, check: "calibration", dim: false, box: null };
     const live = (text) => (said.textContent = text);
 
     function update(next) {
@@ -322,6 +330,7 @@
     function busy(text) {
       busyLine.hidden = !text;
       busyText.textContent = text || "";
+      if (text && current) current.trust.pause(); // what is asked now goes first
       root.toggleAttribute("data-busy", Boolean(text));
     }
     function stale(text) {
@@ -334,6 +343,7 @@
       update,
       busy,
       stale,
+      trust: (message) => current && current.trust.receive(message),
       view: () => (current ? current.view() : null),
       destroy() {
         if (current) current.stop();

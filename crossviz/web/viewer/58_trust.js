@@ -1,0 +1,79 @@
+// The checks beside the map: which word they are of, what is asked, what is shown, and what lies over the photo.
+(() => {
+  "use strict";
+  const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
+
+  const OF_ALL = "The checks are of the map over all layers and heads, not of the one that is chosen.";
+
+  /**
+   * The span that is shown: of one word, or of words that stand side by side and so are a phrase; else null.
+   * @param active [{word}]
+   */
+  function shownSpan(words, active) {
+    const shown = active.map(({ word }) => word).sort((a, b) => a - b);
+    if (!shown.length || shown.at(-1) - shown[0] !== shown.length - 1) return null;
+    return { start: words[shown[0]].start, end: words[shown.at(-1)].end };
+  }
+
+  /**
+   * @param options of the viewer; `onTrust` where a server can check
+   * @returns {node, paint(active, state, willing), receive(message), pause(), end()}; node null where there is nothing
+   *   to show: no server, and no checks that came with the explanation
+   */
+  function trust(payload, field, stage, options, prefs, live) {
+    const stored = Object.keys(payload.trust || {}).length > 0;
+    if (!options.onTrust && !stored) return { node: null, paint() {}, receive() {}, pause() {}, end() {} };
+    const slice = CV.slicer(payload.caption.text);
+    const checks = CV.asking(payload, options, refresh);
+    const shade = CV.chanceShade(payload, field, stage);
+    const drawn = Boolean(options.onBox); // else the box that came with the checks is shown, and none can be drawn
+    const box = CV.boxOn(payload, stage, drawn ? checks.setBox : null);
+    const panel = CV.trustPanel(prefs, { check: checks.check, stop: () => checks.stop(true), dim: refresh }, box.node);
+    let last = { active: [], state: {}, span: null };
+    let announced = null;
+    if (drawn && prefs.box && prefs.box.photo === payload.photo.src) {
+      box.put(prefs.box.pixels); // the next caption of the same photo: the thing is where it was
+      checks.setBox(prefs.box.pixels);
+    }
+
+    function paint(active, state, willing) {
+      const span = shownSpan(payload.caption.words, active);
+      last = { active, state, span };
+      checks.look(span, willing);
+      refresh();
+    }
+
+    function refresh() {
+      const known = checks.state();
+      const { sentence, told } = say(known);
+      panel.paint({ ...known, sentence, beside: known.report && !whole() ? OF_ALL : "" });
+      const calibration = known.report && known.report.calibration;
+      shade.paint(prefs.dim && whole() && calibration ? calibration : null);
+      if (drawn) prefs.box = box.box() && { photo: payload.photo.src, pixels: box.box() };
+      else box.put(known.localisation && known.localisation.box);
+      if (told && told !== announced) live(told);
+      announced = told;
+    }
+
+    /** The sentence on top, and what of it is worth reading out. */
+    function say({ report, running, failed }) {
+      const { active, span } = last;
+      if (!active.length) return { sentence: "Rest on a word, or click it: its map is put to the test." };
+      if (!span) return { sentence: "Hold one word, or words that stand side by side, to check a map." };
+      const word = `\u201c${slice(span.start, span.end)}\u201d`;
+      if (failed) return { sentence: failed, told: failed };
+      if (running) return { sentence: `Checking the map of ${word}.` };
+      if (report) return { sentence: report.sentence, told: report.sentence };
+      if (options.onTrust) return { sentence: `The map of ${word} has not been checked yet: rest on the word, or click it.` };
+      const known = checks.known().map((key) => `\u201c${slice(...key.split(":").map(Number))}\u201d`);
+      return { sentence: `The map of ${word} was not checked. Checked were: ${known.join(", ")}.` };
+    }
+
+    /** Whether the map of all layers and heads is shown. */
+    const whole = () => (last.state.layer ?? last.state.head ?? null) === null;
+
+    return { node: panel.node, paint, receive: checks.receive, pause: () => checks.stop(), end: checks.end };
+  }
+
+  Object.assign(CV, { trust, shownSpan });
+})();

@@ -17,7 +17,7 @@ from crossviz.results import Provenance
 from crossviz.trace import EncodedImage
 from crossviz.trust.fills import Fill
 from crossviz.trust.report import TrustReport
-from crossviz.trust.run import check, choose
+from crossviz.trust.run import LABELS, check, choose
 from crossviz.trust.subject import Subject, run_method, same_map
 from crossviz.version import __version__
 from crossviz.words import Phrase, check_caption
@@ -225,7 +225,8 @@ class Explainer:
         box: tuple[float, float, float, float] | None,
         fill: Fill,
     ) -> Generator[tuple[float, str], None, TrustReport]:
-        yield 0.0, "reading the photo"
+        here = isinstance(image, EncodedImage)
+        yield 0.0, LABELS[choose(checks, box, fill)[0]] if here else "reading the photo"
         encoded = image if isinstance(image, EncodedImage) else self.encode(image)
         if encoded.photo != explanation.photo:
             raise ModelError("This explanation is of another photo: give the photo that it was made of.")

@@ -12,7 +12,7 @@ def lines(report: TrustReport) -> list[str]:
     found = [report.sentence]
     if (c := report.calibration) is not None:
         found.append(
-            f"  random captions  {c.share_beyond:.1%} of patches beyond p < .05 ({c.expected:.1%} by chance, "
+            f"  random words     {c.share_beyond:.1%} of patches beyond p < .05 ({c.expected:.1%} by chance, "
             f"p = {c.p_share:.3f}); highest patch p = {c.p_peak:.3f}"
         )
     if (d := report.deletion) is not None:

@@ -22,9 +22,9 @@ from crossviz.trust.ranks import spearman
 from crossviz.trust.report import CHECKS, TrustReport
 from crossviz.trust.subject import Steps, Subject, remembered, run_method
 
-__all__ = ["check", "choose"]
+__all__ = ["LABELS", "check", "choose"]
 
-_LABELS = {
+LABELS = {
     "calibration": "random words",
     "deletion": "deleting patches",
     "randomisation": "random weights",
@@ -32,6 +32,7 @@ _LABELS = {
     "head_effect": "heads off",
     "localisation": "the box",
 }
+"""What is being done, for people."""
 _PARTS = {"calibration": 4, "deletion": 8, "randomisation": 4, "agreement": 4, "head_effect": 3, "localisation": 1}
 """About how long each takes beside the others."""
 _NEEDS = {"deletion": ("match",), "head_effect": ("match", "image_tower", "image_attention")}
@@ -84,7 +85,7 @@ def check(
         the notes.
     """
     chosen, began = choose(checks, box, fill), time.monotonic()
-    yield 0.0, _LABELS[chosen[0]]  # nothing is computed before the first step is shown
+    yield 0.0, LABELS[chosen[0]]  # nothing is computed before the first step is shown
     made: dict[str, FrozenResult] = {}
     notes: list[str] = []
     total, done = sum(_PARTS[name] for name in chosen), 0
@@ -102,11 +103,11 @@ def check(
                     except StopIteration as stop:
                         made[name] = stop.value
                         break
-                    yield (done + _PARTS[name] * min(share, 1.0)) / total, _LABELS[name]
+                    yield (done + _PARTS[name] * min(share, 1.0)) / total, LABELS[name]
             except CrossvizError as error:
                 notes.append(f"No {name.replace('_', ' ')}: {error}")
         done += _PARTS[name]
-        yield done / total, _LABELS[name]
+        yield done / total, LABELS[name]
     if "deletion" in made:
         notes += [subject.trace.match().sentence, fill_sentence(fill), *_deletion_notes(subject)]
     phrase = subject.phrase

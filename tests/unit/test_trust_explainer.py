@@ -219,11 +219,11 @@ def test_the_command_line_prints_the_sentence_and_the_figures(clip, photo, tmp_p
     kept = crossviz.load(tmp_path / "out" / "explanation.json")
     (report,) = kept.trust.values()
     assert report.text == "dog" and report.sentence in shown
-    for name in ("random captions", "deletion", "insertion", "random weights", "other methods", "heads"):
+    for name in ("random words", "deletion", "insertion", "random weights", "other methods", "heads"):
         assert f"\n  {name} " in shown
     assert f"highest patch p = {report.calibration.p_peak:.3f}" in shown
     assert main(arguments[:-1]) == 0
-    assert "random captions" not in capsys.readouterr().out
+    assert "random words" not in capsys.readouterr().out
 
 
 def test_checks_that_are_given_up_leave_no_more_than_one_cascade(clip):

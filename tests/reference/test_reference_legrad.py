@@ -3,7 +3,7 @@
 The package scales its maps to 0..1 and resizes them to the photo; ours are compared after the same. It asks for a
 square grid. It was written for an older open_clip whose blocks took the tokens first and the batch second, which its
 hooked blocks still do: so all layers are read, since one without a hook would mix up the two. Its way to read CoCa's
-pooler does not run with this open_clip.
+pooler was written for that version too and is not compared.
 """
 
 import pytest

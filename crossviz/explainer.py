@@ -227,7 +227,7 @@ class Explainer:
     ) -> Generator[tuple[float, str], None, TrustReport]:
         here = isinstance(image, EncodedImage)
         yield 0.0, LABELS[choose(checks, box, fill)[0]] if here else "reading the photo"
-        encoded = image if isinstance(image, EncodedImage) else self.encode(image)
+        encoded = image if here else self.encode(image)
         if encoded.photo != explanation.photo:
             raise ModelError("This explanation is of another photo: give the photo that it was made of.")
         chart, model = explanation.map, self._model

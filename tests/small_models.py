@@ -1,5 +1,6 @@
 """Small models, built here with random weights: folders that open_clip and crossviz load as they load real ones."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from crossviz.compat import import_open_clip
+from crossviz.models.base import Model
 
 TEXT = {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 4, "layers": 2}
 VISION = {"layers": 3, "width": 48, "head_width": 12, "patch_size": 16, "image_size": [64, 96]}
@@ -54,6 +56,14 @@ OTHER_TOWERS: dict[str, dict[str, Any]] = {
     },
 }
 """Image towers that are taken apart in other ways, or not at all."""
+
+
+def own_copy(model: Model) -> Model:
+    """A copy that shares nothing with the model, to be changed at will."""
+    made = model.with_weights({})
+    made.module = copy.deepcopy(model.module)
+    made.take_apart()
+    return made
 
 
 def clip_folder(

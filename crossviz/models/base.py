@@ -181,23 +181,17 @@ class Model(ABC):
         """The part of `module` that holds all weights that `encode_image` reads."""
         return self.module
 
-    def clone(self) -> Self:
-        """A copy whose weights may be changed: nothing of it is shared with this model, nor its `key` with any other.
-
-        The key does not follow the weights of the copy: after changing them, encode its photos again.
-        """
-        return self._copy(copy.deepcopy(self.module))
-
     def with_weights(self, weights: Mapping[nn.Parameter, Tensor]) -> Self:
-        """A copy with other weights in the place of some; it shares the modules in which none is replaced."""
-        fresh = {id(old): nn.Parameter(new, old.requires_grad) for old, new in weights.items()}
-        return self._copy(_replaced(self.module, fresh, {}))
+        """A copy with other weights in the place of some; it shares the modules in which none is replaced.
 
-    def _copy(self, module: nn.Module) -> Self:
+        Its `key` is shared with no other model. It does not follow the copy's weights: after changing those, encode its
+        photos again.
+        """
+        fresh = {id(old): nn.Parameter(new, old.requires_grad) for old, new in weights.items()}
         made = copy.copy(self)
         for name in [name for name in vars(made) if isinstance(getattr(type(made), name, None), cached_property)]:
             del made.__dict__[name]
-        made.module = module
+        made.module = _replaced(self.module, fresh, {})
         made.__dict__["key"] = f"{self.info.name} {self.device} copy {next(_copies)}"
         made.take_apart()
         return made

@@ -50,10 +50,11 @@ class Cascades:
         before, last = self._model, image
         for place in range(len(self._model.stages())):
             label, share, model = self._copy(seed, place)
-            if model.key not in encoded:
-                encoded[model.key] = _encoded(model, before, last)
+            known = encoded.get(model.key)
+            if known is None:
+                known = encoded[model.key] = _encoded(model, before, last)
                 self._forget(encoded)
-            before, last = model, encoded.get(model.key) or _encoded(model, before, last)
+            before, last = model, known
             yield label, share, model.trace(last, caption)
 
     def _copy(self, seed: int, place: int) -> tuple[str, float, Model]:

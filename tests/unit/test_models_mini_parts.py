@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_models import mini_folder
+from small_models import mini_folder, own_copy
 
 from crossviz import Explainer, models
 from crossviz.capture import capture, sites
@@ -86,7 +86,7 @@ def test_the_layout_of_the_weights_changes_neither_them_nor_what_they_give(model
     trunk = model.module["clip"].visual.trunk
     stem = trunk.body.conv_stem.weight
     assert stem.is_contiguous(memory_format=torch.channels_last) and not stem.is_contiguous()
-    other = model.clone()
+    other = own_copy(model)
     other.module.to(memory_format=torch.contiguous_format)
     plain = other.module["clip"].visual.trunk
     assert plain.body.conv_stem.weight.is_contiguous()
@@ -111,7 +111,7 @@ def test_with_all_heads_off_only_the_residual_stream_is_left(model, trace, pixel
 
 
 def test_a_head_switched_off_is_one_whose_output_weights_are_zero(model, trace, pixels):
-    other = model.clone()
+    other = own_copy(model)
     tower = trace.image_tower()
     mask = torch.ones(3, 3, 4)
     mask[:, 1, 2] = 0
@@ -201,7 +201,7 @@ def test_the_gradient_of_a_pass_with_respect_to_its_probs_has_a_closed_form(trac
 
 def test_text_attention_has_the_gradient_that_small_changes_show(model, photo):
     """Against central differences of a loop over the text tower's blocks, in double precision."""
-    other = model.clone()
+    other = own_copy(model)
     other.module.double().requires_grad_(False)  # the graph must not hang on the weights
     text, attention = other.module["clip"].text, other.module["attention"]
     tokenized = other.tokenize(CAPTION)
@@ -239,7 +239,7 @@ def test_text_attention_has_the_gradient_that_small_changes_show(model, photo):
 
 
 def test_a_text_tower_that_computes_something_else_is_refused(model, trace):
-    other = model.clone()
+    other = own_copy(model)
     block = other.module["clip"].text.transformer.resblocks[2]
     block.register_forward_hook(lambda module, given, output: output * 1.01)
     with torch.no_grad():
@@ -322,7 +322,7 @@ def test_stages_lie_from_the_map_down_to_the_pixels(model, pixels):
 
     real, touched = outputs(model), []
     for index in range(6):
-        other = model.clone()
+        other = own_copy(model)
         with torch.no_grad():
             for part in other.stages()[index][1]:
                 for parameter in [part] if isinstance(part, torch.nn.Parameter) else part.parameters():

@@ -1,6 +1,6 @@
 """Explainer: encode a photo once, explain as many captions of it as you like."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from crossviz.trust.report import TrustReport
 from crossviz.trust.run import LABELS, check, choose
 from crossviz.trust.subject import Subject, run_method, same_map
 from crossviz.version import __version__
-from crossviz.words import Phrase, check_caption
+from crossviz.words import Caption, Phrase, check_caption
 
 __all__ = ["Explainer", "PhotoSource", "explain"]
 
@@ -66,7 +66,7 @@ class Explainer:
     def methods(self) -> list[MethodInfo]:
         """The methods that this model supports, those that read the text first; the first is the default."""
         lacks = self._model.lacks()
-        supported = [info for info in methods() if not any(need in lacks for need in info.requires)]
+        supported = [info for info in methods() if info.served_by(lacks)]
         return sorted(supported, key=lambda info: not info.text_dependent)
 
     def encode(self, photo: PhotoSource) -> EncodedImage:
@@ -88,6 +88,8 @@ class Explainer:
         caption: str,
         method: str | Method | None = None,
         layers: Layers = None,
+        *,
+        hide: str | int | tuple[int, int] | None = None,
     ) -> Explanation:
         """Where each word of the caption looks in the photo.
 
@@ -97,9 +99,12 @@ class Explainer:
             method: a name from `methods`, or a method object (to set its parameters); None for the model's first.
             layers: None for all that the method reads, an int n for the last n of those, or a list of indices (negative
                 count from the end) and labels; of an image tower those of its blocks and then its pooler.
+            hide: a word or phrase (its text, its index as a word, or its span) that the model shall not read. The
+                explanation then says what the model takes it for, and its maps are of the masks in its place.
 
         Raises:
             PhotoError: the photo can't be read.
+            SelectionError: the caption has no such word to hide, or it is there twice.
             CaptionError: there is no word in the caption, or it is too long to take at all.
             UnknownMethodError: there is no such method.
             UnsupportedMethodError: this model lacks what the method needs.
@@ -111,14 +116,17 @@ class Explainer:
         encoded = image if isinstance(image, EncodedImage) else self.encode(image)
         with torch.set_grad_enabled(chosen.needs_grad):
             trace = self._model.trace(encoded, caption)
-            record, found = chosen(trace, layers)
+            if hide is not None:
+                trace = self._model.trace(encoded, caption, _chosen(trace.caption, hide))
+            record, found, parts = chosen(trace, layers)
         model = self._model
         # Where the record is not the text's attention, its own query and key are what is true.
         attention = model.info.attention_sentence
         if record is None:
             attention = "no attention is shown with this map"
         elif record.query_kind != "text tokens":
-            attention = f"query: {record.query_kind}, key: {record.key_kind}; in the image tower itself"
+            attention = f"query: {record.query_kind}, key: {record.key_kind}"
+            attention += "" if "text tokens" in record.key_kind else "; in the image tower itself"
         untrained = () if model.info.trained else ("The weights of this model were not trained.",)
         provenance = Provenance(
             crossviz_version=__version__,
@@ -141,7 +149,29 @@ class Explainer:
             method=chosen.info.name,
             similarity=trace.similarity,
             provenance=provenance,
+            parts=parts,
+            hidden=trace.hidden,
+            guesses=trace.guesses() if trace.hidden else (),
         )
+
+    @property
+    def writes(self) -> bool:
+        """Whether the model writes captions itself; see `write`."""
+        return self._model.writes
+
+    def write(self, image: EncodedImage | PhotoSource, longest: int = 30) -> Iterator[str]:
+        """The model's own caption of a photo as it grows, token by token; the last one is the whole.
+
+        Args:
+            image: what `encode` returned, or a photo.
+            longest: the number of tokens after which the caption is ended.
+
+        Raises:
+            PhotoError: the photo can't be read.
+            UnsupportedMethodError: the model writes no captions.
+        """
+        encoded = image if isinstance(image, EncodedImage) else self.encode(image)
+        return self._model.write(encoded, longest)
 
     def trust(
         self,
@@ -271,6 +301,13 @@ class Explainer:
 
     def __repr__(self) -> str:
         return f"Explainer({self.info.name!r}, device={self.device!r})"
+
+
+def _chosen(caption: Caption, what: str | int | tuple[int, int]) -> tuple[int, ...]:
+    """The words of a caption that are named by text, index or span."""
+    if isinstance(what, str):
+        return caption.phrase(what).words
+    return (caption.phrase(word=what) if isinstance(what, int) else caption.phrase(span=what)).words
 
 
 def explain(

@@ -15,7 +15,7 @@ from crossviz.bundle import LOADABLE, embed, read_bundle, write_atomic
 from crossviz.errors import BundleError, RenderError, ResultError
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.photo import Photo
-from crossviz.results import AttentionRecord, Provenance, RelevanceMap
+from crossviz.results import AttentionRecord, Guess, Provenance, RelevanceMap
 from crossviz.stored import bundle_to_parts, explanation_to_bundle
 from crossviz.trust.report import TrustReport
 from crossviz.words import Caption, Word
@@ -49,9 +49,12 @@ class Explanation:
         record: every head's attention; None where the method read none.
         maps: relevance by method name.
         method: the name of the map that is shown.
-        similarity: cosine of photo and caption, in [-1, 1].
+        similarity: cosine of photo and caption, in [-1, 1]; None where the model has no such figure.
         provenance: model, weights, libraries.
         trust: how far maps of single words can be trusted, by span; see `Explainer.trust`.
+        parts: where `record` is composed of several attentions, each of them by its title.
+        hidden: indices of the words that the model did not get to read.
+        guesses: what it took their tokens for.
 
     Raises:
         ResultError: for parts that don't fit together.
@@ -64,19 +67,26 @@ class Explanation:
     record: AttentionRecord | None
     maps: Mapping[str, RelevanceMap]
     method: str
-    similarity: float
+    similarity: float | None
     provenance: Provenance
     trust: Mapping[tuple[int, int], TrustReport] = field(default_factory=dict)
+    parts: Mapping[str, AttentionRecord] = field(default_factory=dict)
+    hidden: tuple[int, ...] = ()
+    guesses: tuple[Guess, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "maps", MappingProxyType(dict(self.maps)))
         object.__setattr__(self, "trust", MappingProxyType(dict(self.trust)))
-        object.__setattr__(self, "similarity", float(self.similarity))
+        object.__setattr__(self, "parts", MappingProxyType(dict(self.parts)))
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        object.__setattr__(self, "guesses", tuple(self.guesses))
+        if self.similarity is not None:
+            object.__setattr__(self, "similarity", float(self.similarity))
         if self.method not in self.maps:
             raise ResultError(
                 f"There is no map of method {self.method!r:.60}, only of {', '.join(self.maps) or 'none'}."
             )
-        if not math.isfinite(self.similarity):
+        if self.similarity is not None and not math.isfinite(self.similarity):
             raise ResultError(f"`similarity` must be a finite number, but is {self.similarity}.")
         if self.view.source_wh != self.photo.wh:
             raise ResultError(f"`view` is of a photo of {self.view.source_wh} pixels, but `photo` has {self.photo.wh}.")
@@ -87,6 +97,9 @@ class Explanation:
                     f"The map of {name!r:.60} must be of shape {expected} (words, grid height, grid width), "
                     f"but is {tuple(chart.values.shape)}."
                 )
+        tokens = {token for word in self.hidden if 0 <= word < expected[0] for token in self.words[word].tokens}
+        if any(not 0 <= word < expected[0] for word in self.hidden) or any(g.token not in tokens for g in self.guesses):
+            raise ResultError("`hidden` must hold words of the caption, and `guesses` be of their tokens.")
         for span, report in self.trust.items():
             if span != report.span:
                 raise ResultError(f"`trust` holds at {span} a report of {report.span}.")
@@ -101,7 +114,7 @@ class Explanation:
 
     def __reduce__(self) -> tuple:
         values = {part.name: getattr(self, part.name) for part in fields(self)}
-        return _restore, (values | {"maps": dict(self.maps), "trust": dict(self.trust)},)
+        return _restore, (values | {name: dict(getattr(self, name)) for name in ("maps", "trust", "parts")},)
 
     def with_trust(self, report: TrustReport) -> "Explanation":
         """This explanation with a report of one of its words, in the place of an older one of the same span.
@@ -291,7 +304,8 @@ class Explanation:
     def _footer(self) -> list[str]:
         chart, origin = self.map, self.provenance
         how = "mean" if chart.reduce == "mean" else "sum"
-        parts = [origin.model, self.method_title, chart.direction, f"similarity {self.similarity:.3f}"]
+        parts = [origin.model, self.method_title, chart.direction]
+        parts += [] if self.similarity is None else [f"similarity {self.similarity:.3f}"]
         if chart.per_head is not None:
             layers, heads = chart.per_head.shape[:2]
             parts.insert(3, f"{how} over {layers} layer{'s'[: layers > 1]} and {heads} head{'s'[: heads > 1]}")

@@ -16,7 +16,7 @@ from torch import Tensor
 from crossviz.errors import MethodError, ResultError, SelectionError
 from crossviz.frozen import FrozenResult, check_flag, check_text, json_mapping, own_tensor, set_fields, strings
 
-__all__ = ["AttentionRecord", "Provenance", "RelevanceMap", "head_index", "layer_index"]
+__all__ = ["AttentionRecord", "Guess", "Provenance", "RelevanceMap", "head_index", "layer_index"]
 
 _ROW_SUM_TOLERANCE = 1e-4
 _AGGREGATE_TOLERANCE = 1e-4  # of the mean (or sum) of the magnitudes, for float32 sums over many layers and heads
@@ -239,6 +239,29 @@ class RelevanceMap(FrozenResult):
         if weights.sum() == 0:
             raise SelectionError("The model read no token of these words: they lie beyond the length that it takes.")
         return weights / weights.sum()
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What a model takes one hidden token for.
+
+    Args:
+        token: the token's place in the caption's `tokens`.
+        choices: texts with their probabilities, the likeliest first.
+
+    Raises:
+        ResultError: for probabilities that are none, or not in order.
+    """
+
+    token: int
+    choices: tuple[tuple[str, float], ...]
+
+    def __post_init__(self) -> None:
+        choices = tuple((str(text), float(share)) for text, share in self.choices)
+        object.__setattr__(self, "choices", choices)
+        shares = [share for _, share in choices]
+        if not choices or any(not 0 <= share <= 1 for share in shares) or shares != sorted(shares, reverse=True):
+            raise ResultError(f"A guess holds texts with probabilities, the likeliest first, but is {choices!r:.120}.")
 
 
 @dataclass(frozen=True, eq=False)

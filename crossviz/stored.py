@@ -9,7 +9,7 @@ from crossviz.bundle import SCHEMA_VERSION, Bundle
 from crossviz.errors import BundleError, CrossvizError
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.photo import Photo, load_photo
-from crossviz.results import AttentionRecord, Provenance, RelevanceMap
+from crossviz.results import AttentionRecord, Guess, Provenance, RelevanceMap
 from crossviz.trust.report import TrustReport
 from crossviz.words import Caption
 
@@ -28,6 +28,7 @@ def explanation_to_bundle(ex: "Explanation") -> Bundle:
     parts = {"provenance": ex.provenance} | ({} if ex.record is None else {"record": ex.record})
     parts |= {f"map{number}": chart for number, chart in enumerate(ex.maps.values())}
     parts |= {f"trust{number}": report for number, report in enumerate(ex.trust.values())}
+    parts |= {f"part{number}": record for number, record in enumerate(ex.parts.values())}
     for name, part in parts.items():
         own, values[name] = part.to_arrays()
         arrays |= {f"{name}_{key}": array for key, array in own.items()}
@@ -51,6 +52,9 @@ def explanation_to_bundle(ex: "Explanation") -> Bundle:
         "provenance": values["provenance"],
         "maps": [[name, values[f"map{number}"]] for number, name in enumerate(ex.maps)],
         "trust": [values[f"trust{number}"] for number in range(len(ex.trust))],
+        "parts": [[title, values[f"part{number}"]] for number, title in enumerate(ex.parts)],
+        "hidden": list(ex.hidden),
+        "guesses": [{"token": guess.token, "choices": [list(pair) for pair in guess.choices]} for guess in ex.guesses],
     }
     return Bundle(manifest, arrays, {_PHOTO: png.getvalue()})
 
@@ -91,8 +95,18 @@ def bundle_to_parts(bundle: Bundle) -> dict[str, Any]:
             },
             "trust": {report.span: report for report in reports},
             "method": manifest["method"],
-            "similarity": float(manifest["similarity"]),
+            "similarity": None if manifest["similarity"] is None else float(manifest["similarity"]),
             "provenance": Provenance.from_arrays({}, manifest["provenance"]),
+            # None of these in files of crossviz 0.1.
+            "parts": {
+                title: AttentionRecord.from_arrays(arrays(f"part{number}"), values)
+                for number, (title, values) in enumerate(manifest.get("parts", []))
+            },
+            "hidden": tuple(manifest.get("hidden", [])),
+            "guesses": tuple(
+                Guess(guess["token"], tuple((text, share) for text, share in guess["choices"]))
+                for guess in manifest.get("guesses", [])
+            ),
         }
     except BundleError:
         raise

@@ -14,10 +14,12 @@ from torch import Tensor
 from crossviz.errors import UnsupportedMethodError
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.photo import Photo
+from crossviz.results import AttentionRecord, Guess
 from crossviz.words import Caption, Phrase
 
 __all__ = [
     "CAPABILITIES",
+    "AttentionGraph",
     "CrossAttention",
     "CrossPass",
     "EncodedImage",
@@ -39,6 +41,10 @@ CAPABILITIES: Mapping[str, str] = {
     "image_row": "an attention of its image tower that makes the photo's embedding",
     "patch_texts": "patches that its image tower takes into the space of the texts",
     "cross_pass": "a cross-attention with a gradient",
+    "written_attention": "a decoder that writes the caption word by word, looking at the photo",
+    "image_to_text": "image patches that query text tokens",
+    "attention_graph": "cross-modal attention of its own layers with a gradient",
+    "guesses": "a head that guesses hidden words",
 }
 """What a method may require of a model, with a line each. `image_attention`, `image_row` and `patch_texts` are
 properties of the `ImageTower` that `image_tower` gives (it has blocks; blocks or a pooler; `to_text`), and
@@ -54,8 +60,8 @@ class EncodedImage:
     photo: Photo
     view: ImageView
     grid: PatchGrid
-    embedding: Tensor
-    """Unit vector `dim`, on the model's device."""
+    embedding: Tensor | None
+    """Unit vector `dim`, on the model's device; None where the model reads photo and text only together."""
     features: Mapping[str, Tensor]
     """What the family keeps of the photo; its names are the family's own."""
     model_key: str
@@ -74,16 +80,22 @@ class EncodedImage:
 
 @dataclass(frozen=True, eq=False)
 class CrossAttention:
-    """Attention from every text token to every patch: query text, key image."""
+    """Attention between text tokens and patches: query text and key image, or in `image_to_text` the reverse."""
 
-    scores: Tensor  # layer head token key; before softmax
-    probs: Tensor  # layer head token key; rows sum to 1
+    scores: Tensor  # layer head query key; before softmax
+    probs: Tensor  # layer head query key; rows sum to 1
     layers: tuple[str, ...]
     has_null: bool
-    """Whether the last key is a null key, "nothing in this picture"; the others are the patches, row by row."""
+    """Whether the last key is a null key, "nothing in this picture"."""
     params: Mapping[str, Any]
     notes: tuple[str, ...]
     """Where the projections come from, and what the reader must know."""
+    query_kind: str = "text tokens"
+    key_kind: str = "image patches"
+    """The first keys are the patches, row by row (of `image_to_text` the caption's tokens); what follows them is
+    named here."""
+    parts: Mapping[str, AttentionRecord] = field(default_factory=dict)
+    """Where this is a composition of several attentions, each of them by itself, by a title."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,13 +241,35 @@ class CrossPass:
 
 
 @dataclass(frozen=True, eq=False)
+class AttentionGraph:
+    """One pass of a model's own cross-modal layers, for one photo and one caption, in the autograd graph."""
+
+    probs: tuple[Tensor, ...]  # each head query key; one per layer, bottom to top
+    layers: tuple[str, ...]
+    score: Callable[[Sequence[Phrase]], Tensor]
+    """What gradients are taken of: `phrase`."""
+    unit: str
+    sentence: str
+    """What the score is, for people."""
+    rows: Callable[[Phrase], Sequence[int]]
+    """The queries that are a phrase's."""
+    to_patches: Callable[[Tensor], Tensor]
+    """What there is per key, `... key`, as what there is per patch, `... patch`, row by row: a choice of keys, or the
+    composition with a pooler's attention."""
+    joint: bool
+    """Whether text and image are one sequence in which all look at all: queries are keys, and in the same order."""
+    text_probs: tuple[Tensor, ...] = ()  # each head query query; before the cross-attention of the same layer
+    """The text's self-attention between the layers; empty where `joint`."""
+
+
+@dataclass(frozen=True, eq=False)
 class Trace:
     """One photo and one caption in one model, as a method reads them."""
 
     image: EncodedImage
     caption: Caption
-    similarity: float
-    """Cosine of the photo's and the caption's embedding, in [-1, 1]."""
+    similarity: float | None
+    """Cosine of the photo's and the caption's embedding, in [-1, 1]; None where the model has no such embeddings."""
     provides: Mapping[str, Callable[[], Any]]
     """Capability to what computes it."""
     lacks: Mapping[str, str]
@@ -243,6 +277,8 @@ class Trace:
     embed_texts: Callable[[list[str]], Tensor]
     """Texts to unit vectors `text dim`, on the CPU."""
     model_notes: tuple[str, ...] = ()
+    hidden: tuple[int, ...] = ()
+    """The words that the model did not get to read: masks stood in the place of their tokens."""
     only: tuple[int, ...] | None = None
     """The words whose maps are asked for, all of them if None. The others' may be left zero, to save time."""
 
@@ -285,6 +321,38 @@ class Trace:
             UnsupportedMethodError: the model has none.
         """
         return self._get("cross_pass")(state)
+
+    def written_attention(self) -> CrossAttention:
+        """Attention to patches of the positions that wrote each token, as rows of that token.
+
+        Raises:
+            UnsupportedMethodError: the model writes nothing.
+        """
+        return self._get("written_attention")
+
+    def image_to_text(self) -> CrossAttention:
+        """Attention from patches to text tokens.
+
+        Raises:
+            UnsupportedMethodError: the model's patches look at no text.
+        """
+        return self._get("image_to_text")
+
+    def attention_graph(self) -> AttentionGraph:
+        """The model's own cross-modal attention, with a gradient; to be called with autograd on.
+
+        Raises:
+            UnsupportedMethodError: the model has none, or no figure to take a gradient of.
+        """
+        return self._get("attention_graph")
+
+    def guesses(self, count: int = 10) -> tuple[Guess, ...]:
+        """What the model takes the hidden words' tokens for, each token's likeliest first.
+
+        Raises:
+            UnsupportedMethodError: the model guesses no words.
+        """
+        return self._get("guesses")(count)
 
     @property
     def pixels(self) -> Tensor:

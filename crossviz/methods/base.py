@@ -1,7 +1,8 @@
 """What a method is: the protocol that `crossviz.methods` registers, and what methods share."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -56,6 +57,13 @@ class MethodInfo:
     """Capabilities of `crossviz.trace` that it needs of a model."""
     families: str
     """What kind of models those are, in a few words: "vision transformers", "every model"."""
+    or_requires: tuple[str, ...] = ()
+    """Capabilities that will do in the place of all of `requires`; none if empty."""
+
+    def served_by(self, lacks: Mapping[str, str]) -> bool:
+        """Whether a model that lacks these capabilities offers what the method needs."""
+        ways = [self.requires, *([self.or_requires] if self.or_requires else [])]
+        return any(not any(need in lacks for need in way) for way in ways)
 
 
 class MethodResult(NamedTuple):
@@ -63,6 +71,8 @@ class MethodResult(NamedTuple):
 
     record: AttentionRecord | None
     map: RelevanceMap
+    parts: Mapping[str, AttentionRecord] = MappingProxyType({})
+    """Where the record is composed of several attentions, each of them by its title."""
 
 
 class Method(Protocol):

@@ -8,9 +8,9 @@ import torch
 
 from crossviz.methods.base import Layers, MethodInfo, MethodResult, select_layers, word_means
 from crossviz.results import AttentionRecord, RelevanceMap
-from crossviz.trace import Trace
+from crossviz.trace import CrossAttention, Trace
 
-__all__ = ["CrossAttentionMap"]
+__all__ = ["CrossAttentionMap", "attention_result"]
 
 
 class CrossAttentionMap:
@@ -31,29 +31,41 @@ class CrossAttentionMap:
 
     def __call__(self, trace: Trace, layers: Layers = None) -> MethodResult:
         """As `Method`; the record holds every token's row, the map every word's."""
-        found = trace.cross_attention()
-        chosen = select_layers(layers, found.layers)
-        labels = tuple(found.layers[i] for i in chosen)
-        scores, probs = found.scores[chosen], found.probs[chosen]  # layer head token key
-        rows = torch.einsum("wt,lhtk->lhwk", word_means(trace.caption, probs), probs)  # layer head word key
-        grid = trace.image.grid
-        per_head = rows[..., : grid.num_patches].unflatten(-1, (grid.height, grid.width))  # layer head word gh gw
-        record = AttentionRecord(scores, probs, labels, "text tokens", "image patches", found.has_null)
-        return MethodResult(
-            record,
-            RelevanceMap(
-                values=per_head.mean((0, 1)),
-                unit=self.info.unit,
-                signed=self.info.signed,
-                method=self.info.name,
-                params={"layers": list(labels), **found.params},
-                direction="query: text, key: image",
-                text_dependent=self.info.text_dependent,
-                token_counts=trace.caption.token_counts,
-                reduce="mean",
-                per_head=per_head,
-                layers=labels,
-                null_mass=rows[..., -1] if found.has_null else None,
-                notes=found.notes,
-            ),
-        )
+        return attention_result(trace, self.info, trace.cross_attention(), layers)
+
+
+def attention_result(trace: Trace, info: MethodInfo, found: CrossAttention, layers: Layers) -> MethodResult:
+    """Attention from the caption's tokens to patches as a method's result, word by word.
+
+    Args:
+        trace: what was explained.
+        info: the method.
+        found: one row per token of the caption.
+        layers: as `Method`.
+    """
+    chosen = select_layers(layers, found.layers)
+    labels = tuple(found.layers[i] for i in chosen)
+    scores, probs = found.scores[chosen], found.probs[chosen]  # layer head token key
+    rows = torch.einsum("wt,lhtk->lhwk", word_means(trace.caption, probs), probs)  # layer head word key
+    grid = trace.image.grid
+    per_head = rows[..., : grid.num_patches].unflatten(-1, (grid.height, grid.width))  # layer head word gh gw
+    record = AttentionRecord(scores, probs, labels, found.query_kind, found.key_kind, found.has_null)
+    return MethodResult(
+        record,
+        RelevanceMap(
+            values=per_head.mean((0, 1)),
+            unit=info.unit,
+            signed=info.signed,
+            method=info.name,
+            params={"layers": list(labels), **found.params},
+            direction="query: text, key: image",
+            text_dependent=info.text_dependent,
+            token_counts=trace.caption.token_counts,
+            reduce="mean",
+            per_head=per_head,
+            layers=labels,
+            null_mass=rows[..., -1] if found.has_null else None,
+            notes=found.notes,
+        ),
+        found.parts,
+    )

@@ -4,7 +4,7 @@ import copy
 import hashlib
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import metadata
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crossviz.errors import DeviceError, ModelError
+from crossviz.errors import DeviceError, ModelError, UnsupportedMethodError
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.models.clip_tokens import Tokenized
 from crossviz.photo import Photo
@@ -48,7 +48,7 @@ class ModelInfo:
 class EncodedText(NamedTuple):
     """A caption after the text tower."""
 
-    embedding: Tensor  # dim; unit vector
+    embedding: Tensor | None  # dim; unit vector; None where the model reads photo and text only together
     tokens: Tensor | None  # token width; the caption's tokens, None where the tower does not give them
 
 
@@ -112,7 +112,11 @@ class Model(ABC):
 
     @abstractmethod
     def embed_texts(self, texts: list[str]) -> Tensor:
-        """Texts to unit vectors `text dim` on the CPU; unlike `tokenize`, any text will do."""
+        """Texts to unit vectors `text dim` on the CPU; unlike `tokenize`, any text will do.
+
+        Raises:
+            UnsupportedMethodError: the model has no embeddings of texts.
+        """
 
     @abstractmethod
     def attention_sites(self) -> Mapping[str, nn.Module]:
@@ -128,11 +132,46 @@ class Model(ABC):
     ) -> Mapping[str, Callable[[], Any]]:
         """The capabilities that it offers for one photo and caption, computed when called."""
 
-    def trace(self, image: EncodedImage, caption: str) -> Trace:
+    def write(self, image: EncodedImage, longest: int = 30) -> Iterator[str]:
+        """The model's own caption of a photo, each time with one more token, until it ends it.
+
+        Args:
+            image: from `encode_image`.
+            longest: the number of tokens after which it is ended.
+
+        Raises:
+            UnsupportedMethodError: the model writes no captions.
+        """
+        raise UnsupportedMethodError(
+            f"{self.info.name} writes no captions: choose a model with a decoder, as coca-mini is one."
+        )
+
+    writes = False
+    """Whether `write` writes captions."""
+
+    def hide(self, tokenized: Tokenized, words: Sequence[int]) -> Tokenized:
+        """A text with masks in the place of some words' tokens.
+
+        Raises:
+            UnsupportedMethodError: the model guesses no words.
+            SelectionError: the model read no token of them.
+        """
+        raise UnsupportedMethodError(
+            f"{self.info.name} guesses no hidden words: {self.lacks().get('guesses', 'it has no head for that')}. "
+            "Choose a model that does, as vilt-mini."
+        )
+
+    def trace(self, image: EncodedImage, caption: str, hidden: Sequence[int] = ()) -> Trace:
         """One photo and one caption, for a method to read.
+
+        Args:
+            image: from `encode_image`.
+            caption: the sentence.
+            hidden: indices of words that the model shall not read.
 
         Raises:
             CaptionError: there is no word in the caption, or it is too long to take at all.
+            UnsupportedMethodError: words are to be hidden from a model that guesses none.
             ModelError: the photo was encoded by another model.
         """
         if image.model_key != self.key:
@@ -142,15 +181,20 @@ class Model(ABC):
                 "encode it with the explainer that explains it."
             )
         tokenized = self.tokenize(caption)
+        if hidden:
+            tokenized = self.hide(tokenized, hidden)
         text = self.encode_text(tokenized)
+        apart = image.embedding is None or text.embedding is None
+        cosine = None if apart else F.cosine_similarity(image.embedding, text.embedding.detach(), dim=0)
         return Trace(
             image=image,
             caption=tokenized.caption,
-            similarity=float(F.cosine_similarity(image.embedding, text.embedding.detach(), dim=0).clamp(-1, 1)),
+            similarity=None if cosine is None else float(cosine.clamp(-1, 1)),
             provides=self.capabilities(image, tokenized, text),
             lacks=self.lacks(),
             embed_texts=self.embed_texts,
             model_notes=self.notes,
+            hidden=tuple(hidden),
         )
 
     @cached_property

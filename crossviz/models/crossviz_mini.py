@@ -36,6 +36,10 @@ LAYER = "cross-attention"
 _LACKS = {
     "residual_stream": "its image embedding comes from a convolutional network, which is no sum over heads and patches",
     "patch_texts": "its patches meet words in its cross-attention, and no single one is taken to where texts are",
+    "written_attention": "it has no decoder, and writes nothing",
+    "image_to_text": "its words look at the patches, and no patch looks at a word",
+    "attention_graph": "its cross-attention's gradient is read by Chefer's relevance, together with its towers'",
+    "guesses": "it was not trained to guess hidden words",
 }
 _NO_NULL = "its cross-attention has no null key, so it can't say that a word is not there"
 

@@ -159,7 +159,9 @@ class OpenClipModel(Model):
 
     def lacks(self) -> Mapping[str, str]:
         tower = self._tower
-        missing = {"cross_pass": "its texts and photos meet in no layer of it"}
+        apart = "its texts and photos meet in no layer of it"
+        missing = dict.fromkeys(("cross_pass", "image_to_text", "attention_graph"), apart)
+        missing |= {"written_attention": "it writes nothing", "guesses": "it was not trained to guess hidden words"}
         if tower.vit is None:
             missing |= {"residual_stream": tower.why_no_vit, "cross_attention": tower.why_no_vit}
         elif self._why_no_queries is not None:

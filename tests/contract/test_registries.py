@@ -70,6 +70,6 @@ def test_an_explainer_offers_the_methods_that_its_model_supports(model):
     offered = {info.name for info in explainer.methods}
     assert offered
     for info in methods.methods():
-        assert (info.name in offered) == model.lacks().keys().isdisjoint(info.requires)
+        assert (info.name in offered) == info.served_by(model.lacks())
     with pytest.raises(MethodError, match="method object"):
         explainer.explain(b"", "a dog", method=3)

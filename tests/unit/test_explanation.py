@@ -320,7 +320,7 @@ def bomb():
         lambda m, f: m["caption"].update(words=[[0, 99, [1], False]]),
         lambda m, f: m.update(method="none"),
         lambda m, f: m.update(similarity="high"),
-        lambda m, f: m.update(similarity=None),
+        lambda m, f: m.update(similarity=[]),
         lambda m, f: m["view"].update(source_wh=[9, 9]),
         lambda m, f: m["view"].update(extra=[1]),
         lambda m, f: m["grid"].update(height=0),

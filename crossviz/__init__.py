@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from crossviz.explainer import Explainer, explain
     from crossviz.explanation import Explanation, load
     from crossviz.geometry import ImageView, PatchGrid
+    from crossviz.render.compare import compare
     from crossviz.results import AttentionRecord, Provenance, RelevanceMap
     from crossviz.trace import EncodedImage
     from crossviz.words import Caption, Phrase, Word
@@ -71,6 +72,7 @@ _HOMES = {
     "explainer": ("Explainer", "explain"),
     "explanation": ("Explanation", "load"),
     "geometry": ("ImageView", "PatchGrid"),
+    "render.compare": ("compare",),
     "results": ("AttentionRecord", "Provenance", "RelevanceMap"),
     "trace": ("EncodedImage",),
     "words": ("Caption", "Phrase", "Word"),
@@ -112,6 +114,7 @@ __all__ = [
     "UnsupportedMethodError",
     "Word",
     "__version__",
+    "compare",
     "explain",
     "load",
     "methods",

@@ -22,7 +22,7 @@ from crossviz.sites import TOLERANCES, recompute, refusal, sites, uncovered
 
 __all__ = ["TOLERANCES", "Captured", "SiteCapture", "capture", "sites", "uncovered"]
 
-_KEPT = ("queries", "keys", "values", "scores", "probs", "context", "output")
+_KEPT = ("queries", "keys", "values", "scores", "probs", "single", "context", "output")
 
 _open: ContextVar[frozenset["Captured"]] = ContextVar("crossviz_open_captures", default=frozenset())
 
@@ -63,6 +63,12 @@ class SiteCapture:
     def probs(self) -> Tensor:
         """softmax(scores): `batch head query key`, float32 or wider; rows sum to 1."""
         return self._kept("probs")
+
+    @property
+    def single(self) -> Tensor:
+        """`probs` of a batch of one: `head query key`. With `substitute=True` what comes after has a gradient with
+        respect to this, as to `probs`; it would have none to `probs[0]`, from which nothing is computed."""
+        return self._kept("single")
 
     @property
     def context(self) -> Tensor:
@@ -141,8 +147,8 @@ def capture(
 
     Args:
         modules: the sites by name, as `sites(model)` gives them, or some of those.
-        keep: what to keep of every call: any of queries, keys, values, scores, probs, context, output. The rest is
-            freed at once. Without autograd (torch.no_grad) no graph is kept either.
+        keep: what to keep of every call: any of queries, keys, values, scores, probs, single, context, output. The
+            rest is freed at once. Without autograd (torch.no_grad) no graph is kept either.
         substitute: the model goes on with the recomputed output in the place of the module's own. It is equal to
             within `TOLERANCES`, and what comes after has a gradient with respect to the captured tensors. Of
             captures of one site nested in one another, it is the innermost whose tensors the model goes on with.
@@ -203,7 +209,9 @@ def _hook(captured: Captured, name: str, keep: frozenset[str], substitute: bool)
         except Exception as error:
             error.add_note(f"while recomputing the attention site '{name}' ({type(module).__qualname__})")
             raise
-        tensors = {field: getattr(again, field) for field in _KEPT if field in keep}
+        tensors = {
+            field: getattr(again, field) for field in _KEPT if field in keep and getattr(again, field) is not None
+        }
         captured._calls[name].append(SiteCapture(name, again.probs.shape[1], again.deviation, tensors))
         return again.replacement() if substitute else None
 

@@ -34,7 +34,8 @@ class Explainer:
     threads.
 
     Args:
-        model: "crossviz-mini", "open_clip:ARCH/TAG" or "open_clip:FOLDER"; `crossviz.models()` lists them.
+        model: "crossviz-mini", "coca-mini", "vilt-mini", "open_clip:ARCH/TAG", "coca:ARCH/TAG", "vilt:ORG/NAME",
+            "blip:ORG/NAME", or one of these families' names with a folder; `crossviz.models()` lists them.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes CUDA where there is one, else the CPU.
 
     Raises:
@@ -155,6 +156,11 @@ class Explainer:
         )
 
     @property
+    def guesses(self) -> bool:
+        """Whether the model guesses hidden words; see `explain`."""
+        return "guesses" not in self._model.lacks()
+
+    @property
     def writes(self) -> bool:
         """Whether the model writes captions itself; see `write`."""
         return self._model.writes
@@ -238,6 +244,8 @@ class Explainer:
         """
         phrase = explanation.caption.phrase(text, span=span, word=word)
         choose(checks, box, fill)
+        if explanation.hidden:
+            raise MethodError("Maps are checked with every word in its place: explain the caption without hiding one.")
         origin, own = explanation.provenance, self._model
         if (origin.model, origin.weights_sha256) != (own.info.name, own.weights_sha256):
             raise ModelError(f"This explanation was made by {origin.model}, not by these weights of {own.info.name}.")

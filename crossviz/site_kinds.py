@@ -1,94 +1,30 @@
 """The kinds of attention site: where a class keeps its weights, how it reads its arguments, what is not covered.
 
-A new attention class is one more kind here, added to `KINDS`.
+A new attention class is one more kind, added to `KINDS`; those of transformers are in `site_kinds_transformers`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from crossviz.errors import CaptureError
+from crossviz.site_kinds_transformers import TRANSFORMERS_KINDS
+from crossviz.site_parts import (
+    Inputs,
+    Kind,
+    Projections,
+    TensorKind,
+    additive,
+    causal,
+    copied,
+    dropping,
+    linear,
+    stateful,
+    wrapped,
+)
 
 __all__ = ["KINDS", "Inputs", "Kind", "Projections"]
-
-
-@dataclass(frozen=True, slots=True)
-class Projections:
-    """The weights of a site, as views into its parameters; None stands for the identity or for no bias.
-
-    Where a site normalises queries and keys, it does so after these projections, head by head.
-    """
-
-    num_heads: int
-    scale: float
-    """What Q K^T is multiplied by: 1 / sqrt(d_k)."""
-    query_weight: Tensor | None  # head*head_dim query_dim
-    query_bias: Tensor | None  # head*head_dim
-    key_weight: Tensor  # head*head_dim key_dim
-    key_bias: Tensor | None
-    value_weight: Tensor
-    value_bias: Tensor | None
-    out_weight: Tensor | None  # out_dim head*head_dim
-    out_bias: Tensor | None  # out_dim
-
-
-class Inputs(NamedTuple):
-    """What one call of a site was given, in one layout."""
-
-    query: Tensor  # batch query query_dim
-    key: Tensor  # batch key key_dim
-    value: Tensor  # batch key key_dim
-    bias: Tensor | None  # broadcasts to batch head query key; is added to the scores
-
-
-class Kind(Protocol):
-    """One class of attention modules (or several that compute the same)."""
-
-    classes: tuple[str, ...]
-    """Dotted paths of the classes; compared as text, so that no library is imported to look."""
-    arguments: frozenset[str]
-    """What `forward` takes that is read here; a call that gives more is refused."""
-
-    def refusal(self, module: nn.Module) -> str | None:
-        """Which of the module's settings is not covered; None if all are."""
-
-    def projections(self, module: nn.Module) -> Projections:
-        """Its weights."""
-
-    def norms(self, module: nn.Module) -> tuple[nn.Module | None, nn.Module | None]:
-        """What it normalises the queries and the keys with, head by head, after the projections."""
-
-    def read(self, module: nn.Module, given: Mapping[str, Any]) -> Inputs:
-        """The inputs of a call, from its arguments by name."""
-
-    def own(self, module: nn.Module, result: Any) -> Tensor:
-        """The output, batch first, from what the call returned."""
-
-    def finish(self, module: nn.Module, attended: Tensor) -> Tensor:
-        """From context W_O (`batch query out_dim`) to the output."""
-
-    def replacement(
-        self, module: nn.Module, given: Mapping[str, Any], result: Any, output: Tensor, probs: Tensor
-    ) -> Any:
-        """What the call would have returned with these tensors."""
-
-
-class _TensorKind:
-    """What the kinds that take and return one batch-first tensor have in common."""
-
-    def own(self, module: nn.Module, result: Any) -> Tensor:
-        return result
-
-    def finish(self, module: nn.Module, attended: Tensor) -> Tensor:
-        return attended
-
-    def replacement(
-        self, module: nn.Module, given: Mapping[str, Any], result: Any, output: Tensor, probs: Tensor
-    ) -> Any:
-        return _copy(output)
 
 
 class _TorchMultihead:
@@ -129,14 +65,14 @@ class _TorchMultihead:
         attn_mask, padding = given["attn_mask"], given["key_padding_mask"]
         if given["is_causal"] and padding is None and not given["need_weights"]:
             # torch then takes the hint for the mask.
-            attn_mask = _causal(query.shape[1], key.shape[1], query.device)
+            attn_mask = causal(query.shape[1], key.shape[1], query.device)
         bias = None
         if attn_mask is not None:
-            bias = _additive(attn_mask, hides=True, dtype=query.dtype)
+            bias = additive(attn_mask, hides=True, dtype=query.dtype)
             if bias.ndim == 3:
                 bias = bias.unflatten(0, (query.shape[0], module.num_heads))  # batch head query key
         if padding is not None:
-            padded = _additive(padding, hides=True, dtype=query.dtype).reshape(query.shape[0], 1, 1, key.shape[1])
+            padded = additive(padding, hides=True, dtype=query.dtype).reshape(query.shape[0], 1, 1, key.shape[1])
             bias = padded if bias is None else bias + padded
         return Inputs(query, key, value, bias)
 
@@ -155,10 +91,10 @@ class _TorchMultihead:
         if weights is not None:
             weights = (probs.mean(1) if given["average_attn_weights"] else probs).to(weights.dtype)
             weights = weights[0] if unbatched else weights
-        return _copy(output), weights
+        return copied(output), weights
 
 
-class _OpenClipAttention(_TensorKind):
+class _OpenClipAttention(TensorKind):
     """open_clip.transformer.Attention with its default options; its qk_norm too."""
 
     classes = ("open_clip.transformer.Attention",)
@@ -171,7 +107,7 @@ class _OpenClipAttention(_TensorKind):
             return "it scales each head (scale_heads)"
         if not isinstance(module.ln_inner, nn.Identity):
             return "it normalises between the heads and the output projection (inner_norm)"
-        return _stateful(ln_q=module.ln_q, ln_k=module.ln_k) or _dropping(module) or _wrapped(out_proj=module.out_proj)
+        return stateful(ln_q=module.ln_q, ln_k=module.ln_k) or dropping(module) or wrapped(out_proj=module.out_proj)
 
     def projections(self, module: nn.Module) -> Projections:
         weights = module.in_proj_weight.chunk(3)
@@ -183,13 +119,13 @@ class _OpenClipAttention(_TensorKind):
     def read(self, module: nn.Module, given: Mapping[str, Any]) -> Inputs:
         x, mask = given["x"], given["attn_mask"]
         if mask is not None:
-            mask = _additive(mask, hides=True, dtype=x.dtype)
+            mask = additive(mask, hides=True, dtype=x.dtype)
             if mask.ndim == 3:
                 mask = mask.unflatten(0, (x.shape[0], module.num_heads))
         return Inputs(x, x, x, mask)
 
 
-class _TimmAttention(_TensorKind):
+class _TimmAttention(TensorKind):
     """timm.layers.Attention, the one of timm's vision_transformer."""
 
     classes = ("timm.layers.attention.Attention", "timm.models.vision_transformer.Attention")
@@ -200,8 +136,8 @@ class _TimmAttention(_TensorKind):
             return "it normalises between the heads and the output projection (scale_norm)"
         if getattr(module, "gate", None) is not None:
             return "it gates its output (gated)"
-        wrapped = _wrapped(qkv=module.qkv, proj=module.proj)
-        return _stateful(q_norm=module.q_norm, k_norm=module.k_norm) or _dropping(module) or wrapped
+        plain = wrapped(qkv=module.qkv, proj=module.proj)
+        return stateful(q_norm=module.q_norm, k_norm=module.k_norm) or dropping(module) or plain
 
     def projections(self, module: nn.Module) -> Projections:
         return _projections(module, module.qkv.weight.chunk(3), module.qkv.bias, module.scale, module.proj)
@@ -212,13 +148,13 @@ class _TimmAttention(_TensorKind):
     def read(self, module: nn.Module, given: Mapping[str, Any]) -> Inputs:
         x, mask, bias = given["x"], given.get("attn_mask"), None
         if given.get("is_causal"):
-            bias = _additive(_causal(x.shape[1], x.shape[1], x.device), hides=True, dtype=x.dtype)
+            bias = additive(causal(x.shape[1], x.shape[1], x.device), hides=True, dtype=x.dtype)
         elif mask is not None:
-            bias = _additive(mask, hides=False, dtype=x.dtype)
+            bias = additive(mask, hides=False, dtype=x.dtype)
         return Inputs(x, x, x, bias)
 
 
-class _TimmAttentionPool(_TensorKind):
+class _TimmAttentionPool(TensorKind):
     """timm.layers.AttentionPoolLatent, SigLIP's pooler: learned queries look at the patches."""
 
     classes = ("timm.layers.attention_pool.AttentionPoolLatent",)
@@ -228,11 +164,11 @@ class _TimmAttentionPool(_TensorKind):
         parts = {"q_norm": module.q_norm, "k_norm": module.k_norm}
         if module.mlp is not None:
             parts |= {"norm": module.norm, "mlp": module.mlp}
-        return _stateful(**parts) or _dropping(module) or _wrapped(q=module.q, kv=module.kv, proj=module.proj)
+        return stateful(**parts) or dropping(module) or wrapped(q=module.q, kv=module.kv, proj=module.proj)
 
     def projections(self, module: nn.Module) -> Projections:
-        query_weight, query_bias = _linear(module.q)
-        out_weight, out_bias = _linear(module.proj)
+        query_weight, query_bias = linear(module.q)
+        out_weight, out_bias = linear(module.proj)
         key_weight, value_weight = module.kv.weight.chunk(2)
         key_bias, value_bias = (None, None) if module.kv.bias is None else module.kv.bias.chunk(2)
         return Projections(
@@ -247,7 +183,7 @@ class _TimmAttentionPool(_TensorKind):
         x, mask = given["x"], given.get("attn_mask")
         if module.pos_embed is not None:
             x = x + module.pos_embed[None].to(x.dtype)
-        bias = None if mask is None else _additive(mask, hides=False, dtype=x.dtype)
+        bias = None if mask is None else additive(mask, hides=False, dtype=x.dtype)
         return Inputs(module.latent.expand(x.shape[0], -1, -1), x, x, bias)
 
     def finish(self, module: nn.Module, attended: Tensor) -> Tensor:
@@ -259,7 +195,13 @@ class _TimmAttentionPool(_TensorKind):
         return attended.mean(1) if module.pool == "avg" else attended
 
 
-KINDS: tuple[Kind, ...] = (_TorchMultihead(), _OpenClipAttention(), _TimmAttention(), _TimmAttentionPool())
+KINDS: tuple[Kind, ...] = (
+    _TorchMultihead(),
+    _OpenClipAttention(),
+    _TimmAttention(),
+    _TimmAttentionPool(),
+    *TRANSFORMERS_KINDS,
+)
 
 
 def _projections(
@@ -267,50 +209,11 @@ def _projections(
 ) -> Projections:
     query_bias, key_bias, value_bias = (None, None, None) if bias is None else bias.chunk(3)
     query_weight, key_weight, value_weight = weights
-    out_weight, out_bias = _linear(out)
+    out_weight, out_bias = linear(out)
     return Projections(
         module.num_heads, scale, query_weight, query_bias, key_weight, key_bias, value_weight, value_bias,
         out_weight, out_bias,
     )  # fmt: skip
-
-
-def _linear(module: nn.Module) -> tuple[Tensor | None, Tensor | None]:
-    return (None, None) if isinstance(module, nn.Identity) else (module.weight, module.bias)
-
-
-def _additive(mask: Tensor, *, hides: bool, dtype: torch.dtype) -> Tensor:
-    """A mask as what is added to the scores; `hides` says what True means in a bool mask."""
-    if mask.dtype != torch.bool:
-        return mask.to(dtype)
-    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask if hides else ~mask, -torch.inf)
-
-
-def _causal(queries: int, keys: int, device: torch.device) -> Tensor:
-    """True where a key comes after the query."""
-    return torch.ones(queries, keys, dtype=torch.bool, device=device).triu_(1)
-
-
-def _stateful(**parts: nn.Module) -> str | None:
-    """A part that keeps state (running statistics, say) would be changed by a second call."""
-    for name, part in parts.items():
-        if any(True for _ in part.buffers()):
-            return f"its {name} ({type(part).__qualname__}) keeps state between calls"
-    return None
-
-
-def _wrapped(**parts: nn.Module) -> str | None:
-    """A projection that is more than its weight and bias (an adapter around it, say) can't be read off them."""
-    for name, part in parts.items():
-        if type(part).forward not in (nn.Linear.forward, nn.Identity.forward) or "forward" in vars(part):
-            return f"its {name} ({type(part).__qualname__}) is not a plain linear layer"
-    return None
-
-
-def _dropping(module: nn.Module) -> str | None:
-    for name, part in module.named_modules():
-        if isinstance(part, nn.Dropout) and part.training and part.p > 0:
-            return f"it drops at random ({name} with p={part.p} in training mode)"
-    return None
 
 
 def _batch_first(module: nn.Module, x: Tensor) -> Tensor:
@@ -318,8 +221,3 @@ def _batch_first(module: nn.Module, x: Tensor) -> Tensor:
     if x.ndim == 2:
         return x[None]
     return x if module.batch_first else x.transpose(0, 1)
-
-
-def _copy(output: Tensor) -> Tensor:
-    """For the model to go on with: it may change it in place (open_clip's LayerScale can)."""
-    return output.clone(memory_format=torch.contiguous_format)

@@ -54,6 +54,9 @@ class Recomputed(NamedTuple):
     values: Tensor  # batch head key head_dim
     scores: Tensor  # batch head query key, float32 or wider
     probs: Tensor  # batch head query key, float32 or wider
+    single: Tensor | None
+    """`probs` of a batch of one, without the batch: `head query key`. `probs` is made of it, so that what comes after
+    has a gradient with respect to it. None for a larger batch."""
     context: Tensor  # batch head query head_dim
     output: Tensor  # batch query out_dim; batch out_dim where the site pools
     own: Tensor  # the module's own output, in the shape of `output`
@@ -146,13 +149,15 @@ def recompute(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
         if inputs.bias is not None:
             scores = scores + inputs.bias.to(wide)
         probs = masked_softmax(scores)
+        single = probs[0] if len(probs) == 1 else None
+        probs = probs if single is None else single[None]
         context = (probs @ v.to(wide)).to(v.dtype)  # batch head query head_dim
     attended = _project(context.transpose(1, 2).flatten(2), weights.out_weight, weights.out_bias)
     output = kind.finish(module, attended)
     own = kind.own(module, result)
     deviation = _deviation(output, own)
     replacement = partial(kind.replacement, module, given, result, output, probs)
-    return Recomputed(q, k, v, scores, probs, context, output, own, deviation, replacement)
+    return Recomputed(q, k, v, scores, probs, single, context, output, own, deviation, replacement)
 
 
 def _kind(module: nn.Module) -> tuple[Kind | None, type]:

@@ -135,6 +135,17 @@ class Caption:
         """How many tokens the model read of each word; 0 for a word that was cut off."""
         return tuple(len(word.tokens) for word in self.words)
 
+    def tokens_of(self, phrase: Phrase) -> list[int]:
+        """The indices of a phrase's tokens, in order, each once.
+
+        Raises:
+            SelectionError: the model read none of them.
+        """
+        found = sorted({token for word in phrase.words for token in self.words[word].tokens})
+        if not found:
+            raise SelectionError(f"The model read no token of '{phrase.text:.60}': shorten the caption before it.")
+        return found
+
     def phrase(
         self, text: str | None = None, *, span: tuple[int, int] | None = None, word: int | None = None
     ) -> Phrase:

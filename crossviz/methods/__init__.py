@@ -9,6 +9,7 @@ import threading
 from types import ModuleType
 
 from crossviz.errors import RegistryError, UnknownMethodError
+from crossviz.methods.attention_gradient import AttentionGradient
 from crossviz.methods.base import Layers, Method, MethodInfo, MethodResult
 from crossviz.methods.chefer import Chefer
 from crossviz.methods.clearclip import ClearClip
@@ -17,6 +18,7 @@ from crossviz.methods.cross_attention import CrossAttentionMap
 from crossviz.methods.grad_eclip import GradEclip
 from crossviz.methods.gradcam import GradCam
 from crossviz.methods.head_decomposition import HeadDecomposition
+from crossviz.methods.image_to_text import ImageToText
 from crossviz.methods.legrad import LeGrad
 from crossviz.methods.maskclip import MaskClip
 from crossviz.methods.nacclip import NacClip
@@ -24,8 +26,10 @@ from crossviz.methods.occlusion import Occlusion
 from crossviz.methods.raw_attention import RawAttention
 from crossviz.methods.rollout import Rollout
 from crossviz.methods.sclip import Sclip
+from crossviz.methods.written_attention import WrittenAttention
 
 __all__ = [
+    "AttentionGradient",
     "Chefer",
     "ClearClip",
     "ClipSurgery",
@@ -33,6 +37,7 @@ __all__ = [
     "GradCam",
     "GradEclip",
     "HeadDecomposition",
+    "ImageToText",
     "Layers",
     "LeGrad",
     "MaskClip",
@@ -44,6 +49,7 @@ __all__ = [
     "RawAttention",
     "Rollout",
     "Sclip",
+    "WrittenAttention",
     "get_method",
     "methods",
     "register",
@@ -94,6 +100,9 @@ sys.modules[__name__].__class__ = _Callable
 _Callable.__call__.__doc__ = methods.__doc__
 for _method in (
     CrossAttentionMap(),
+    WrittenAttention(),
+    ImageToText(),
+    AttentionGradient(),
     HeadDecomposition(),
     RawAttention(),
     Rollout(),

@@ -59,6 +59,8 @@ class MethodInfo:
     """What kind of models those are, in a few words: "vision transformers", "every model"."""
     or_requires: tuple[str, ...] = ()
     """Capabilities that will do in the place of all of `requires`; none if empty."""
+    before_word: bool = False
+    """Whether a word's map is made before the model reads that word, so that any other in its place has the same."""
 
     def served_by(self, lacks: Mapping[str, str]) -> bool:
         """Whether a model that lacks these capabilities offers what the method needs."""

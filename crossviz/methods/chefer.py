@@ -13,6 +13,7 @@ What is read, by model:
 - an attention pooler (SigLIP): the pooler's query as a sequence of one token, so the map is A-bar_pooler R-bar_image.
 - a cross-attention (`crossviz-mini`): text queries image, with R_text and R_image of the two towers; the map is the
   mean of R_text,image over the rows of the word's tokens. No patch looks at a word, so eq. 11 adds nothing.
+- cross-modal layers of the model's own (ViLT, BLIP, CoCa): see crossviz/methods/chefer_graph.py.
 
 By its paper it reads all layers (the published CLIP notebook: `layers=1`). `layers` chooses blocks of the image tower;
 its pooler, text layers and cross-attention are always read. Deviations:
@@ -48,12 +49,14 @@ from crossviz.methods.base import (
     tower_labels,
     tracked_pass,
 )
-from crossviz.methods.gradients import attention_tower, relevance_result
+from crossviz.methods.chefer_graph import graph_maps, graph_note
+from crossviz.methods.gradients import attention_tower, relevance_result, text_record
+from crossviz.methods.relevance import accumulated, normalised, positive
 from crossviz.results import AttentionRecord
 from crossviz.tower import AttentionLayer, TowerPass
 from crossviz.trace import CrossPass, ImageTower, Trace
 
-__all__ = ["Chefer", "accumulated", "mixed", "normalised", "positive"]
+__all__ = ["Chefer", "mixed"]
 
 
 class Chefer:
@@ -68,13 +71,16 @@ class Chefer:
         signed=False,
         text_dependent=True,
         requires=("match", "image_tower", "image_attention"),
-        families="vision transformers, and models with a cross-attention behind one",
+        families="vision transformers, and models whose text looks at the photo in layers with a gradient",
+        or_requires=("attention_graph",),
     )
     needs_grad = True
 
     @torch.enable_grad()
     def __call__(self, trace: Trace, layers: Layers = None) -> MethodResult:
-        """As `Method`; the record is the cross-attention where there is one, else the image tower's row."""
+        """As `Method`; the record is the text's attention where there is one, else the image tower's row."""
+        if "attention_graph" in trace.provides and any(need not in trace.provides for need in self.info.requires):
+            return self._in_graph(trace, layers)
         tower, match = attention_tower(trace), trace.match()
         every = tower_labels(tower)
         chosen = select_layers(layers, every, range(len(tower.blocks)))
@@ -108,6 +114,24 @@ class Chefer:
         grid = trace.image.grid
         found = torch.stack(maps) if maps else passed.inputs.new_zeros(0, grid.height, grid.width)
         return relevance_result(trace, self.info, record, found, indices, params, notes)
+
+    def _in_graph(self, trace: Trace, layers: Layers) -> MethodResult:
+        """The maps of a model that reads text and photo in layers of its own."""
+        graph, grid = trace.attention_graph(), trace.image.grid
+        chosen = select_layers(layers, graph.layers)
+        labels = [graph.layers[i] for i in chosen]
+        indices, phrases = read_phrases(trace)
+        maps = graph_maps(graph, phrases, chosen)
+        found = torch.stack(maps) if maps else graph.probs[0].new_zeros(0, grid.num_patches)
+        return relevance_result(
+            trace,
+            self.info,
+            text_record(trace, labels),
+            found.unflatten(-1, (grid.height, grid.width)),
+            indices,
+            {"layers": labels, "match": graph.unit, "text_layers": len(graph.text_probs)},
+            [f"The gradient is that of: {graph.sentence}", graph_note(graph)],
+        )
 
 
 def _in_tower(score: Tensor, tower: ImageTower, passed: TowerPass, read: Sequence[AttentionLayer]) -> Tensor:
@@ -144,28 +168,6 @@ def _through_cross(
     # R-bar_text^T without its identity: what the caption's tokens took from those of the word.
     taken = normalised(accumulated(text_parts))[: len(looked), list(tokens)]  # token of-the-word
     return (looked[list(tokens)] + taken.T @ looked).mean(0).unflatten(-1, (fine.height, fine.width))
-
-
-def positive(grad: Tensor, probs: Tensor) -> Tensor:
-    """A-bar, the mean over heads of (grad * A)+: `head query key` to `query key`, without gradient."""
-    return (grad * probs.detach()).clamp(min=0).mean(0)
-
-
-def accumulated(parts: Sequence[Tensor]) -> Tensor:
-    """R of the A-bars of a tower, bottom to top, less its identity: `token token`.
-
-    The identity is kept apart, since small entries beside a 1 would be lost.
-    """
-    rest = torch.zeros_like(parts[0])
-    for part in parts:
-        rest = rest + part + part @ rest
-    return rest
-
-
-def normalised(rest: Tensor) -> Tensor:
-    """R-bar less its identity: every row of R - 1 made to sum to 1; a row of zeros stays."""
-    sums = rest.sum(-1, keepdim=True)
-    return torch.where(sums > 0, rest / sums.clamp(min=torch.finfo(sums.dtype).tiny), 0.0)
 
 
 def mixed(looked: Tensor, bar: Tensor, coarse: PatchGrid, fine: PatchGrid) -> Tensor:

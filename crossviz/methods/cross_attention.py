@@ -4,6 +4,8 @@ Vaswani et al., "Attention Is All You Need" (2017), eq. 1, with queries from the
 map of a word is the mean of its tokens' rows; nothing is renormalised, and what went to a null key is kept apart.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from crossviz.methods.base import Layers, MethodInfo, MethodResult, select_layers, word_means
@@ -34,7 +36,9 @@ class CrossAttentionMap:
         return attention_result(trace, self.info, trace.cross_attention(), layers)
 
 
-def attention_result(trace: Trace, info: MethodInfo, found: CrossAttention, layers: Layers) -> MethodResult:
+def attention_result(
+    trace: Trace, info: MethodInfo, found: CrossAttention, layers: Layers, *, notes: Sequence[str] = ()
+) -> MethodResult:
     """Attention from the caption's tokens to patches as a method's result, word by word.
 
     Args:
@@ -42,6 +46,7 @@ def attention_result(trace: Trace, info: MethodInfo, found: CrossAttention, laye
         info: the method.
         found: one row per token of the caption.
         layers: as `Method`.
+        notes: the method's own, after those of what was found.
     """
     chosen = select_layers(layers, found.layers)
     labels = tuple(found.layers[i] for i in chosen)
@@ -65,7 +70,7 @@ def attention_result(trace: Trace, info: MethodInfo, found: CrossAttention, laye
             per_head=per_head,
             layers=labels,
             null_mass=rows[..., -1] if found.has_null else None,
-            notes=found.notes,
+            notes=(*found.notes, *notes),
         ),
         found.parts,
     )

@@ -1,15 +1,17 @@
-"""What the gradient methods share: a tower that has attention, and the result that they hand back."""
+"""What the gradient methods share: a tower or a graph that has attention, and the result that they hand back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from crossviz.methods.base import MethodInfo, MethodResult, scatter
 from crossviz.results import AttentionRecord, RelevanceMap
-from crossviz.trace import ImageTower, Trace
+from crossviz.trace import AttentionGraph, ImageTower, Trace
+from crossviz.words import Phrase
 
-__all__ = ["WHERE_NOT_WHETHER", "attention_tower", "relevance_result"]
+__all__ = ["WHERE_NOT_WHETHER", "attention_tower", "graph_gradients", "relevance_result", "text_record"]
 
 WHERE_NOT_WHETHER = (
     "A gradient says where, not whether: its size is no evidence that the thing is there, and compares no words."
@@ -26,6 +28,29 @@ def attention_tower(trace: Trace, *, pooler: bool = False) -> ImageTower:
     if not tower.blocks and not (pooler and tower.pooler is not None):
         raise trace.refusal("image_row" if pooler else "image_attention")
     return tower
+
+
+def graph_gradients(
+    graph: AttentionGraph, phrases: Sequence[Phrase], inputs: Sequence[Tensor]
+) -> Iterator[tuple[Tensor, ...]]:
+    """For each phrase the gradient of its score with respect to every input; zeros for those that it does not reach."""
+    if phrases:
+        for score in graph.score(phrases):
+            yield torch.autograd.grad(score, inputs, retain_graph=True, allow_unused=True, materialize_grads=True)
+
+
+def text_record(trace: Trace, labels: Sequence[str]) -> AttentionRecord | None:
+    """The attention of the text's tokens in layers of these labels; None where the model shows no such layers."""
+    if "cross_attention" not in trace.provides:
+        return None
+    with torch.no_grad():
+        shown = trace.cross_attention()
+    if not set(labels) <= set(shown.layers):
+        return None
+    chosen = [shown.layers.index(label) for label in labels]
+    return AttentionRecord(
+        shown.scores[chosen], shown.probs[chosen], tuple(labels), shown.query_kind, shown.key_kind, shown.has_null
+    )
 
 
 def relevance_result(

@@ -12,8 +12,11 @@ import torch
 
 from crossviz.errors import RegistryError, UnknownModelError
 from crossviz.models.base import EncodedText, Family, Model, ModelInfo, resolve_device
+from crossviz.models.blip import Blip
+from crossviz.models.coca import Coca
 from crossviz.models.crossviz_mini import CrossvizMini
 from crossviz.models.open_clip import OpenClip
+from crossviz.models.vilt import Vilt
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -42,11 +45,13 @@ def register(family: Family) -> Family:
     """Add a family.
 
     Raises:
-        RegistryError: there is one of that name.
+        RegistryError: there is one of that name, or with an embedded model of that name.
     """
     with _lock:
-        if family.name in _families:
-            raise RegistryError(f"A model family '{family.name}' is registered already: choose another name.")
+        taken = {name for known in _families.values() for name in _names(known)}
+        for name in _names(family):
+            if name in taken:
+                raise RegistryError(f"A model family '{name}' is registered already: choose another name.")
         _families[family.name] = family
     return family
 
@@ -56,16 +61,28 @@ def families() -> dict[str, Family]:
     return dict(_families)
 
 
+def _names(family: Family) -> tuple[str, ...]:
+    """The family's own name, which a colon and more may follow, and those of its embedded models."""
+    return (family.name, *getattr(family, "embedded", ()))
+
+
+def _family_of(name: str) -> Family | None:
+    """The family that a model's name belongs to."""
+    own = _families.get(name.partition(":")[0])
+    return own or next((family for family in _families.values() if name in _names(family)), None)
+
+
 def models(everything: bool = False) -> list[ModelInfo]:
-    """The models there are, the embedded one first: a choice of each family's, or `everything` that it can load."""
-    return [info for family in _families.values() for info in family.infos(everything)]
+    """The models there are, the embedded ones first: a choice of each family's, or `everything` that it can load."""
+    found = [info for family in _families.values() for info in family.infos(everything)]
+    return sorted(found, key=lambda info: ":" in info.name)  # the embedded ones' names alone have no colon
 
 
 def load_model(name: str = DEFAULT_MODEL, device: str | torch.device | None = None) -> Model:
     """The model of that name on that device; loaded once in a process, and again where its files have changed.
 
     Args:
-        name: "crossviz-mini", "crossviz-mini:FOLDER", "open_clip:ARCH/TAG" or "open_clip:FOLDER".
+        name: "crossviz-mini", "coca-mini", "open_clip:ARCH/TAG", "coca:FOLDER" or another that a family's class states.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes CUDA where there is one.
 
     Raises:
@@ -76,7 +93,7 @@ def load_model(name: str = DEFAULT_MODEL, device: str | torch.device | None = No
     if not isinstance(name, str) or not name.strip():
         raise UnknownModelError(f"A model is chosen by its name, not by {name!r:.60}: {_listing()}")
     name = name.strip()
-    family = _families.get(name.partition(":")[0])
+    family = _family_of(name)
     if family is None:
         names = [info.name for info in models()]
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
@@ -116,3 +133,6 @@ sys.modules[__name__].__class__ = _Callable
 _Callable.__call__.__doc__ = models.__doc__
 register(CrossvizMini())
 register(OpenClip())
+register(Coca())
+register(Vilt())
+register(Blip())

@@ -56,7 +56,8 @@ class Family(Protocol):
     """A model family: one file, one entry in the registry."""
 
     name: str
-    """Names of this family's models are this, or begin with this and a colon."""
+    """Names of this family's models are this, or begin with this and a colon; or they are among `embedded`, a tuple of
+    names that a family may have beside this one (as "coca-mini" of the family "coca")."""
 
     def infos(self, everything: bool) -> list[ModelInfo]:
         """The family's models; a choice of them unless `everything` is asked for."""

@@ -3,7 +3,7 @@
 import difflib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,8 @@ from crossviz.errors import ModelUnavailableError, UnknownModelError
 from crossviz.models.base import ModelInfo, folder_state
 from crossviz.models.hub import cached_weights, unreachable
 
-__all__ = ["NOWHERE", "WITHIN", "Source", "identity", "infos", "load", "source_of"]
+__all__ = ["NOWHERE", "OPEN_CLIP", "WITHIN", "Naming", "Source", "identity", "infos", "load", "source_of"]
 
-PREFIX = "open_clip:"
 CHOICE = (
     ("ViT-B-32", "openai"),
     ("ViT-B-16", "openai"),
@@ -33,11 +32,42 @@ CHOICE = (
     ("RN50", "openai"),
     ("convnext_base_w", "laion2b_s13b_b82k_augreg"),
 )
-"""What `crossviz.models()` lists of this family: mostly plain vision transformers, which most methods explain."""
+"""What `crossviz.models()` lists of `open_clip:`: mostly plain vision transformers, which most methods explain."""
 CONSTRUCTED = "query: text tokens, key: image patches; made of the model's own projections"
 WITHIN = "query: image patches, key: image patches; in the image tower alone"
 NOWHERE = "query: none, key: none; no attention of this model is read"
 """What a model's attention goes from and to; the last is said of convolutional towers and of those run as a whole."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How a family names the models of open_clip's that it loads, and what it says of them."""
+
+    prefix: str
+    what: str
+    """What such a model is, with its article."""
+    attention: Callable[[str], str]
+    """What the attention of an architecture goes from and to."""
+    folder_attention: str
+    """The same of a folder's, as long as it is not loaded."""
+    choice: Sequence[tuple[str, str]]
+    """Architectures and tags that are listed."""
+    takes: Callable[[str], bool] = lambda arch: True
+    """Whether the family loads an architecture."""
+
+
+def _attention(arch: str) -> str:
+    """What the architecture's name lets expect; a loaded model says what is so."""
+    vision = compat.import_open_clip().get_model_config(arch)["vision_cfg"]
+    trunk = vision.get("timm_model_name", "vit")
+    if isinstance(vision.get("layers"), list):
+        return WITHIN  # CLIP's ResNets, which end in an attention pooler
+    if not trunk.startswith("vit"):
+        return NOWHERE
+    return WITHIN if vision.get("attentional_pool") or vision.get("timm_pool") == "map" else CONSTRUCTED
+
+
+OPEN_CLIP = Naming("open_clip:", "a contrastive model", _attention, CONSTRUCTED, CHOICE)
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pth", "*.pt")
 
 
@@ -51,19 +81,25 @@ class Source:
     tag: str = ""
 
 
-def source_of(name: str) -> Source:
+def source_of(name: str, naming: Naming = OPEN_CLIP) -> Source:
     """Read a name: "open_clip:ARCH/TAG", "open_clip:ARCH", "open_clip:local-dir:FOLDER" or "open_clip:FOLDER".
+
+    Args:
+        name: as above, with the family's prefix.
+        naming: the family's.
 
     Raises:
         UnknownModelError: open_clip knows no such architecture or tag; the message names close ones.
         ModelUnavailableError: there is no model in that folder.
     """
-    rest = name.removeprefix(PREFIX) if name.startswith(PREFIX) else ""
+    prefix = naming.prefix
+    rest = name.removeprefix(prefix) if name.startswith(prefix) else ""
     if not rest:
-        raise UnknownModelError(f"'{name}' names no model: write open_clip:ARCH/TAG, or open_clip: and a folder.")
+        raise UnknownModelError(f"'{name}' names no model: write {prefix}ARCH/TAG, or {prefix} and a folder.")
     if rest.startswith(("local-dir:", "/", "./", "../", "~")) or Path(rest).is_absolute():
         folder = Path(rest.removeprefix("local-dir:")).expanduser().resolve()
-        return Source(_info(name, folder.name, trained=_folder_trained(folder)), folder=folder)
+        info = _info(naming, name, folder.name, trained=_folder_trained(folder), attention=naming.folder_attention)
+        return Source(info, folder=folder)
     open_clip = compat.import_open_clip()
     arch, _, tag = rest.partition("/")
     if arch not in open_clip.list_models():
@@ -74,25 +110,27 @@ def source_of(name: str) -> Source:
         more = f" and {len(tags) - 6} more" if len(tags) > 6 else ""
         have = f"it has: {', '.join(tags[:6])}{more}" if tags else "it has none"
         raise UnknownModelError(_close(f"open_clip knows no weights '{tag[:80]}' of {arch}; {have}", tag, tags))
-    return Source(_info(name, rest, trained=bool(tag), attention=_attention(arch)), arch=arch, tag=tag)
+    info = _info(naming, name, rest, trained=bool(tag), attention=naming.attention(arch))
+    return Source(info, arch=arch, tag=tag)
 
 
-def infos(everything: bool) -> list[ModelInfo]:
+def infos(everything: bool, naming: Naming = OPEN_CLIP) -> list[ModelInfo]:
     """A choice of the models, or all that open_clip knows; available are those whose weights are on this machine."""
     open_clip = compat.import_open_clip()
-    pairs = open_clip.list_pretrained() if everything else CHOICE
+    pairs = [pair for pair in open_clip.list_pretrained() if naming.takes(pair[0])] if everything else naming.choice
     found = []
     for arch, tag in pairs:
         here = cached_weights(open_clip.get_pretrained_cfg(arch, tag))
         reason = "" if here else "its weights are not on this machine yet; they are downloaded when it is first used."
         found.append(
             _info(
-                f"{PREFIX}{arch}/{tag}",
+                naming,
+                f"{naming.prefix}{arch}/{tag}",
                 f"{arch}/{tag}",
                 trained=True,
                 available=here,
                 reason=reason,
-                attention=_attention(arch),
+                attention=naming.attention(arch),
             )
         )
     return found
@@ -165,34 +203,24 @@ def _folder_trained(folder: Path) -> bool:
 
 
 def _info(
+    naming: Naming,
     name: str,
     title: str,
     *,
     trained: bool,
+    attention: str,
     available: bool = True,
     reason: str = "",
-    attention: str = CONSTRUCTED,
 ) -> ModelInfo:
     return ModelInfo(
         name=name,
         title=title,
-        sentence=f"{title}, a contrastive model loaded by open_clip{'' if trained else ', with random weights'}.",
+        sentence=f"{title}, {naming.what} loaded by open_clip{'' if trained else ', with random weights'}.",
         attention_sentence=attention,
         trained=trained,
         available=available,
         reason=reason,
     )
-
-
-def _attention(arch: str) -> str:
-    """What the architecture's name lets expect; a loaded model says what is so."""
-    vision = compat.import_open_clip().get_model_config(arch)["vision_cfg"]
-    trunk = vision.get("timm_model_name", "vit")
-    if isinstance(vision.get("layers"), list):
-        return WITHIN  # CLIP's ResNets, which end in an attention pooler
-    if not trunk.startswith("vit"):
-        return NOWHERE
-    return WITHIN if vision.get("attentional_pool") or vision.get("timm_pool") == "map" else CONSTRUCTED
 
 
 def _close(what: str, name: str, names: list[str]) -> str:

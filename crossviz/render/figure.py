@@ -12,17 +12,24 @@ from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch
-from matplotlib.path import Path as MplPath
 from PIL import Image
 
 from crossviz.geometry import ImageView
 from crossviz.render import colour
-from crossviz.render.contour import half_mass_outlines
-from crossviz.render.overlay import contour_is_shown, draw_overlay, mark_unseen, outlines_to_display
+from crossviz.render.drawing import (
+    BAR_HEIGHT,
+    BAR_WIDTH,
+    LEADING,
+    NOTE_PT,
+    bar_notes,
+    colour_bar,
+    outline,
+    put_lines,
+    show,
+)
+from crossviz.render.overlay import contour_is_shown, draw_overlay, mark_unseen
 from crossviz.render.scale import Scale
 from crossviz.render.text import LAST_RESORT, fit, text_style, wrap
 
@@ -31,12 +38,10 @@ __all__ = ["Panel", "draw_figure", "figure_bytes"]
 _DPI = 160
 _MARGIN = 0.32  # inches, like all lengths below
 _GAP = 0.2
-_TITLE_PT, _NOTE_PT, _CAPTION_PT, _FOOTER_PT = 10.5, 8.0, 13.0, 7.5
+_TITLE_PT, _CAPTION_PT, _FOOTER_PT = 10.5, 13.0, 7.5
 _HEAD = 0.42  # title and note above a panel
 _TITLE_ROOM = 1.72  # a cell is at least as wide as "not in the picture (null 97%)"
-_BAR_WIDTH, _BAR_HEIGHT = 3.0, 0.13
 _BAR_NOTE = 2.75  # room for the words beside the bar
-_LEADING = 1.35
 _RC = {"svg.fonttype": "none", "svg.hashsalt": "crossviz", "pdf.fonttype": 42, "path.simplify": False}
 _lock = threading.Lock()
 
@@ -87,11 +92,11 @@ def draw_figure(
     cell_w = max(panel_w, _TITLE_ROOM)
     columns = _columns(len(panels) + 1, cell_w + _GAP, panel_h + _HEAD + _GAP)
     rows = math.ceil((len(panels) + 1) / columns)
-    body_w = max(columns * (cell_w + _GAP) - _GAP, _BAR_WIDTH + _BAR_NOTE)
+    body_w = max(columns * (cell_w + _GAP) - _GAP, BAR_WIDTH + _BAR_NOTE)
     caption_lines = wrap(caption, body_w, _CAPTION_PT, bold=True)
     footer_lines = [line for text in footer for line in wrap(text, body_w, _FOOTER_PT)]
     caption_h = _text_height(len(caption_lines), _CAPTION_PT) + 0.16
-    bar_h = _BAR_HEIGHT + 0.62
+    bar_h = BAR_HEIGHT + 0.62
     footer_h = _text_height(len(footer_lines), _FOOTER_PT)
     width = body_w + 2 * _MARGIN
     height = 2 * _MARGIN + caption_h + rows * (panel_h + _HEAD + _GAP) + bar_h + footer_h
@@ -99,7 +104,7 @@ def draw_figure(
     FigureCanvasAgg(figure)
 
     top = height - _MARGIN
-    _lines(figure, caption_lines, _MARGIN, top, _CAPTION_PT, colour.INK, bold=True)
+    put_lines(figure, caption_lines, _MARGIN, top, _CAPTION_PT, colour.INK, bold=True)
     top -= caption_h
     size_px = (max(1, round(panel_w * _DPI)), max(1, round(panel_h * _DPI)))
     small = photo.convert("RGB").resize(size_px, Image.Resampling.LANCZOS, reducing_gap=3.0)
@@ -112,18 +117,19 @@ def draw_figure(
         )
         _heading(figure, panel, left, head - _HEAD, cell_w)
         if panel is None or panel.values is None:
-            _show(axes, mark_unseen(small, view, dim=panel is not None))
+            show(axes, mark_unseen(small, view, dim=panel is not None))
         else:
             picture = draw_overlay(
                 small, panel.values, view, scale, smooth=smooth, opacity=opacity, cmap=cmap, contour=False,
                 trained=trained,
             )  # fmt: skip
-            _show(axes, picture)
+            show(axes, picture)
             if contour_is_shown(panel.values, scale, smooth=smooth):
-                _outline(axes, panel.values, view, size_px, smooth)
+                outline(axes, panel.values, view, size_px, smooth)
     bottom = _MARGIN + footer_h
-    _colour_bar(figure, scale, cmap, opacity, _MARGIN, bottom + 0.42)
-    _lines(figure, footer_lines, _MARGIN, bottom, _FOOTER_PT, colour.MUTED)
+    colour_bar(figure, scale, cmap, opacity, _MARGIN, bottom + 0.42)
+    bar_notes(figure, scale, _MARGIN, bottom + 0.42)
+    put_lines(figure, footer_lines, _MARGIN, bottom, _FOOTER_PT, colour.MUTED)
     return figure
 
 
@@ -166,16 +172,7 @@ def _columns(count: int, cell_w: float, cell_h: float) -> int:
 
 
 def _text_height(lines: int, points: float) -> float:
-    return lines * points * _LEADING / 72
-
-
-def _lines(
-    figure: Figure, lines: Sequence[str], left: float, top: float, points: float, ink: str, *, bold: bool = False
-) -> None:
-    width, height = figure.get_size_inches()
-    for number, line in enumerate(lines):
-        y = top - (number + 0.8) * points * _LEADING / 72
-        figure.text(left / width, y / height, line, color=ink, va="baseline", **text_style(line, points, bold=bold))
+    return lines * points * LEADING / 72
 
 
 def _heading(figure: Figure, panel: Panel | None, left: float, bottom: float, room: float) -> None:
@@ -188,62 +185,9 @@ def _heading(figure: Figure, panel: Panel | None, left: float, bottom: float, ro
         figure.text(left / width, (bottom + lift) / height, text, color=ink, **style)
 
     if panel is None:
-        put("photo", 0.07, colour.MUTED, _NOTE_PT)
+        put("photo", 0.07, colour.MUTED, NOTE_PT)
         return
     muted = panel.absent or panel.values is None
     ink = colour.MUTED if muted else colour.INK
     put(panel.title, 0.215 if panel.note else 0.07, ink, _TITLE_PT, not muted)
-    put(panel.note, 0.07, colour.MUTED, _NOTE_PT)
-
-
-def _show(axes: Axes, picture: Image.Image) -> None:
-    """A picture that fills its axes, in pixel coordinates with y down."""
-    width, height = picture.size
-    axes.set_axis_off()
-    axes.imshow(np.asarray(picture), extent=(0, width, height, 0), aspect="auto", interpolation="nearest")
-    axes.set(xlim=(0, width), ylim=(height, 0))
-
-
-def _outline(axes: Axes, values: np.ndarray, view: ImageView, size_px: tuple[int, int], smooth: bool) -> None:
-    lines = outlines_to_display(half_mass_outlines(values, smooth=smooth), values.shape, view, size_px)
-    path = MplPath.make_compound_path(*(MplPath(line, closed=True) for line in lines))
-    for rgba, line_width in ((colour.CONTOUR_HALO_RGBA, 1.8), (colour.CONTOUR_RGBA, 0.8)):
-        edge = tuple(component / 255 for component in rgba)
-        axes.add_patch(PathPatch(path, fill=False, edgecolor=edge, linewidth=line_width, joinstyle="round"))
-
-
-def _colour_bar(figure: Figure, scale: Scale, cmap: str, opacity: float, left: float, bottom: float) -> None:
-    """The scale as it looks over the middle grey of a darkened photo, with ticks in displayed units."""
-    width, height = figure.get_size_inches()
-    axes = figure.add_axes((left / width, bottom / height, _BAR_WIDTH / width, _BAR_HEIGHT / height), frameon=False)
-    table = colour.rgba_table(cmap, opacity, scale.signed).astype(np.float64)[1 if scale.signed else 0 :]
-    alpha = table[:, 3:] / 255
-    grey = 127.5 * colour.PHOTO_BRIGHTNESS
-    strip = np.round(table[:, :3] * alpha + grey * (1 - alpha)).astype(np.uint8)[None]
-    axes.imshow(strip, extent=(0, 1, 0, 1), aspect="auto", interpolation="nearest")
-    ticks = scale.ticks()
-    if any(len(_number(tick)) > 4 for tick in ticks[1:-1]):  # no room for long numbers between the ends
-        ticks = [ticks[0], *([0.0] if scale.signed else []), ticks[-1]]
-    at = [float(scale.position_of_displayed(np.float64(tick))) for tick in ticks]
-    at = [(t + 1) / 2 if scale.signed else t for t in at]
-    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=at, yticks=[])
-    unit = "×" if scale.unit == "probability" else ""
-    labels = [f"{_number(tick)}{unit}".replace("-", "\u2212") for tick in ticks]
-    axes.set_xticklabels(labels, color=colour.INK, **text_style("×0", _NOTE_PT))
-    for label, t in zip(axes.get_xticklabels(), at, strict=True):
-        label.set_horizontalalignment("left" if t < 0.01 else "right" if t > 0.99 else "center")
-    axes.tick_params(length=2.5, width=0.6, color=colour.MUTED, pad=2)
-    lines = [scale.label, "The line encloses half of a map's mass."]
-    if scale.unit == "probability":
-        lines[0] += "   (below chance nothing is drawn)"
-    if scale.signed:
-        lines[1] = "The line encloses half of what speaks for the word."
-    for line, lift, ink in zip(lines, (0.03, -0.16), (colour.INK, colour.MUTED), strict=True):
-        at_x = (left + _BAR_WIDTH + _GAP) / width
-        figure.text(at_x, (bottom + lift) / height, line, color=ink, **text_style(line, _NOTE_PT))
-
-
-def _number(value: float) -> str:
-    """Three significant digits, no exponent where it reads well without."""
-    text = f"{value:.3g}"
-    return text if "e" not in text or abs(value) < 1e-4 else f"{value:.0f}"
+    put(panel.note, 0.07, colour.MUTED, NOTE_PT)

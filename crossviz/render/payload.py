@@ -1,7 +1,7 @@
 """What the viewer draws from: one explanation as plain JSON, small enough to send.
 
-Maps are quantised to bytes, each with its own scale and offset: value = offset + scale * byte / 255. The exact values
-are in the bundle. Positions in the caption count characters (Unicode code points), as Python does.
+Maps are quantised to bytes (`crossviz.render.quantised`); the exact values are in the bundle. Positions in the caption
+count characters (Unicode code points), as Python does.
 """
 
 import base64
@@ -10,15 +10,16 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image
 
+from crossviz.render.payload_parts import hidden, two_steps
+from crossviz.render.quantised import quantise, short
 from crossviz.render.scale import shared_scale
 
 if TYPE_CHECKING:
     from crossviz.explanation import Explanation
 
-__all__ = ["PAYLOAD_SCHEMA", "dequantise", "photo_data_url", "quantise", "viewer_payload"]
+__all__ = ["PAYLOAD_SCHEMA", "photo_data_url", "viewer_payload"]
 
 PAYLOAD_SCHEMA = 1
 MAX_PHOTO_SIDE = 1280
@@ -32,7 +33,8 @@ def viewer_payload(explanation: "Explanation") -> dict[str, Any]:
 
     `vmax` is where the caption's shared scale ends, in displayed units (multiples of chance for probabilities).
     `maps` is None where the method has no single layers and heads, `null` where it has no null key. `trust` holds the
-    checks of the words that were checked, by start and end ("12:19") in characters. `id` is a hash of everything else:
+    checks of the words that were checked, by start and end ("12:19") in characters. `hidden` is there only where words
+    were hidden from the model, `steps` only where its attention is composed of two. `id` is a hash of everything else:
     equal explanations have equal ids.
     """
     ex = explanation
@@ -84,44 +86,17 @@ def viewer_payload(explanation: "Explanation") -> dict[str, Any]:
         "means": quantise(chart.values.numpy()),
         "null": _null(ex),
         "similarity": ex.similarity,
-        "vmax": _short(shared_scale(chart.values.numpy(), chart.unit, signed=chart.signed).vmax),
+        "vmax": short(shared_scale(chart.values.numpy(), chart.unit, signed=chart.signed).vmax),
         "provenance": provenance,
         "trust": {f"{start}:{end}": report.as_dict() for (start, end), report in ex.trust.items()},
     }
+    if ex.hidden:
+        payload["hidden"] = hidden(ex)
+    steps = two_steps(ex)
+    if steps is not None:
+        payload["steps"] = steps
     content = json.dumps(payload, sort_keys=True, allow_nan=False, separators=(",", ":"))
     return {"id": hashlib.sha256(content.encode()).hexdigest()[:32], **payload}
-
-
-def quantise(maps: np.ndarray) -> dict[str, Any]:
-    """Maps as bytes, each on its own range from its smallest to its largest value.
-
-    The round trip is off by at most 1/510 of a map's range (largest - smallest): 0.2 % of the largest value for maps
-    without sign.
-
-    Args:
-        maps: finite values `... gh gw`.
-
-    Returns:
-        `data`, base64 of one byte per value in C order, and flat lists `scale` and `offset`, one number per map.
-    """
-    flat = np.asarray(maps, dtype=np.float64).reshape(-1, *maps.shape[-2:])
-    low, high = flat.min(axis=(1, 2)), flat.max(axis=(1, 2))
-    span = high - low
-    steps = (flat - low[:, None, None]) / np.where(span > 0, span, 1.0)[:, None, None]
-    data = np.floor(255 * steps + 0.5).astype(np.uint8)
-    return {
-        "data": base64.b64encode(data.tobytes()).decode("ascii"),
-        "scale": [_short(value) for value in span],
-        "offset": [_short(value) for value in low],
-    }
-
-
-def dequantise(block: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
-    """The values that the viewer works with: float64 of `shape`, which ends in gh, gw; the inverse of `quantise`."""
-    data = np.frombuffer(base64.b64decode(block["data"]), dtype=np.uint8).astype(np.float64)
-    maps = data.reshape(-1, *shape[-2:])
-    scale, offset = (np.asarray(block[name], dtype=np.float64)[:, None, None] for name in ("scale", "offset"))
-    return (offset + scale / 255 * maps).reshape(shape)
 
 
 def photo_data_url(photo: Image.Image) -> str:
@@ -146,8 +121,3 @@ def _null(ex: "Explanation") -> dict[str, Any] | None:
         return None
     heads = [[[round(value, 5) for value in words] for words in layer] for layer in null_mass.double().tolist()]
     return {"head": heads, "mean": [round(value, 5) for value in null_mass.double().mean((0, 1)).tolist()]}
-
-
-def _short(value: float) -> float:
-    """Seven significant digits, all that a float32 has: half the characters in JSON."""
-    return float(f"{float(value):.7g}")

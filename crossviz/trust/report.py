@@ -44,6 +44,7 @@ class TrustReport(FrozenResult):
         notes: what was left out and why, and what belongs beside the figures.
         text_dependent: whether the map is of the word, and not the same for every text.
         calibration, deletion, randomisation, agreement, head_effect, localisation: the checks.
+        looked: whether it is the word that looks at the photo, and not a patch at the word, or what wrote the word.
 
     Raises:
         ResultError: for parts that don't fit together.
@@ -62,10 +63,11 @@ class TrustReport(FrozenResult):
     head_effect: HeadEffect | None = None
     localisation: Localisation | None = None
     text_dependent: bool = True
+    looked: bool = True
 
     def __post_init__(self) -> None:
         check_text(self, "text", "method")
-        check_flag(self, "text_dependent")
+        check_flag(self, "text_dependent", "looked")
         span = tuple(self.span)
         if len(span) != 2 or any(type(at) is not int for at in span) or not 0 <= span[0] < span[1]:
             raise ResultError(f"`span` must be a start and an end in characters, but is {self.span!r:.60}.")

@@ -119,6 +119,7 @@ def check(
         seed=seed,
         notes=tuple(notes),
         text_dependent=subject.chart.text_dependent,
+        looked=subject.chart.direction.startswith("query: text") and not subject.method.info.before_word,
         **{name: part for name, part in made.items() if part is not None},
     )
 
@@ -148,8 +149,11 @@ def _few(name: str, found: int) -> str:
 
 def _cannot(subject: Subject, name: str) -> str:
     """Why a check can't be made of this map; empty where it can."""
-    if name in ("calibration", "agreement") and not subject.chart.text_dependent:
-        return "the map is the same for every caption"
+    if name in ("calibration", "agreement"):  # both hold the map against those of random words in its place
+        if not subject.chart.text_dependent:
+            return "the map is the same for every caption"
+        if subject.method.info.before_word:
+            return "what wrote the word had not seen it, so that random words in its place tell nothing"
     missing = [need for need in _NEEDS.get(name, ()) if need not in subject.trace.provides]
     if missing:
         return subject.trace.lacks.get(missing[0], "this model does not offer what it needs")

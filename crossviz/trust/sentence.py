@@ -24,7 +24,7 @@ def sentence(report: TrustReport) -> str:
     if report.calibration is not None:
         parts.append(_calibrated(word, report.calibration))
     if report.deletion is not None:
-        parts.append(_deleted(word, report.deletion, report.text_dependent))
+        parts.append(_deleted(word, report.deletion, report.text_dependent and report.looked))
     if report.agreement is not None and report.agreement.of:
         parts.append(_agreed(report.agreement))
     if report.randomisation is not None:
@@ -53,9 +53,9 @@ def _passed(word: str, report: TrustReport) -> str:
     return f"the map of {word} {' and '.join(parts)}" if parts else ""
 
 
-def _deleted(word: str, found: Deletion, text_dependent: bool) -> str:
+def _deleted(word: str, found: Deletion, looks: bool) -> str:
     whole, nothing = _match(found.whole, found.unit), _match(found.nothing, found.unit)
-    looked = f"{word} looked at" if text_dependent else "the map marks"
+    looked = f"{word} looked at" if looks else "the map marks"
     if not found.depends:
         return (
             f"deleting can't tell whether {looked} the right place: the match is {whole}, and {nothing} when the whole "
@@ -103,7 +103,7 @@ def _located(found: Localisation) -> str:
 
 
 def _match(value: float, unit: str) -> str:
-    return f"{value:.0%}" if unit.startswith("share") else f"{value:.3f}"
+    return f"{value:.0%}" if unit.startswith(("share", "probability")) else f"{value:.3f}"
 
 
 def _times(ratio: float) -> str:

@@ -1,28 +1,20 @@
-"""The page's own parts: the viewer, the sentence under a field, the row of examples, and a photo input that trusts
-nothing.
+"""The page's own parts: the viewer, the sentence under a field, and the row of examples.
 
 Each is a `gr.HTML` with a fixed template whose content is built by script, as text and never as markup: Gradio's
 templates would run what a caption holds.
 """
 
-import base64
 import itertools
 import json
-from abc import ABCMeta
-from pathlib import Path
 from typing import Any
 
-import gradio as gr
-from gradio.component_meta import ComponentMeta
-from gradio.data_classes import ImageData
-
 from crossviz.web import viewer_js
+from crossviz.web.scripted import Scripted
 
 __all__ = [
     "Examples",
     "Feed",
     "Message",
-    "PhotoInput",
     "Viewer",
     "envelope",
     "example_row",
@@ -35,48 +27,27 @@ _count = itertools.count(1)
 
 
 def envelope(**content: Any) -> str:
-    """What the viewer is told: `payload` (a new explanation), `busy` (what is being done) or `stale` (why what it
-    shows is not the answer to what was asked); by a feed, `run` and what became of it.
+    """What the viewer is told: `payload` (a new explanation; with `guesses` if its model guesses hidden words, `newest`
+    if its last word is to be shown), `busy` (what is being done) or `stale` (why what it shows is not the answer to
+    what was asked); by a feed, `run` and what became of it.
 
     Numbered, because Gradio tells the page only of values that changed.
     """
     return json.dumps({"n": next(_count), **content}, ensure_ascii=False, separators=(",", ":"))
 
 
-class _Quiet(ComponentMeta):
-    """Makes a component class without writing a `.pyi` file beside the source, as Gradio's own metaclass would."""
-
-    def __new__(mcs, name: str, bases: tuple[type, ...], attrs: dict[str, Any]) -> type:
-        return ABCMeta.__new__(mcs, name, bases, attrs)
-
-
-class _Scripted(gr.HTML, metaclass=_Quiet):
-    """An HTML component with events of its own and a value that is only ever text.
-
-    Subclasses have no `__init__` of their own: Gradio makes new instances from the arguments of `gr.HTML`'s.
-    """
-
-    signals: tuple[str, ...] = ()
-
-    def __getattr__(self, name: str) -> Any:
-        # gr.HTML takes every word that its script quotes for the name of an event.
-        if name not in self.signals:
-            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
-        return super().__getattr__(name)
-
-    def postprocess(self, value: str | None) -> str:
-        return value or ""
-
-
 _VIEWER = """
 const host = element.querySelector(".cv-host");
 const read = () => { try { return JSON.parse(props.value); } catch { return {}; } };
-const viewer = window.CrossvizViewer.mount(host, read().payload || null, {
+const first = read();
+const viewer = window.CrossvizViewer.mount(host, first.payload || null, {
+  opening: first,
   onCancel: () => trigger("cancel"),
   onSave: (format, id) => trigger("save", { format, id }),
   onTrust: (asked) => trigger("trust", asked),
   onTrustStop: (asked) => trigger("rest", asked),
   onBox: (asked) => trigger("box", asked),
+  onHide: (asked) => trigger("hide", asked),
   formats: [
     [".png", "figure, PNG"],
     [".svg", "figure, SVG"],
@@ -90,22 +61,23 @@ const viewer = window.CrossvizViewer.mount(host, read().payload || null, {
 host.addEventListener("cv-stale", (event) => viewer.stale(event.detail));
 host.addEventListener("cv-trust", (event) => viewer.trust(event.detail));
 watch("value", () => {
-  const { payload, busy, stale } = read();
-  if (payload) viewer.update(payload);
+  const { payload, busy, stale, ...how } = read();
+  if (payload) { viewer.update(payload, how); if (busy) viewer.busy(busy); }
   else { viewer.busy(busy || null); if (!busy) viewer.stale(stale || null); }
 });
 """
 
 
-class Viewer(_Scripted):
+class Viewer(Scripted):
     """The viewer; its value is an `envelope`.
 
     Its event `cancel` is the button beside the busy bar; `save` carries `format`, a suffix that `Explanation` writes,
     and the payload's `id`. `trust` asks for the checks of a span: `run` (a number that the answers carry), `id`,
-    `start` and `end`; `rest` ends those up to `run`; `box` carries the same as `trust` and `box`, in pixels.
+    `start` and `end`; `rest` ends those up to `run`; `box` carries the same as `trust` and `box`, in pixels. `hide`
+    asks for the same explanation without some words: `id`, `start` and `end`, both null where all are to be read.
     """
 
-    signals = ("cancel", "save", "trust", "rest", "box")
+    signals = ("cancel", "save", "trust", "rest", "box", "hide")
 
 
 def viewer(value: str, elem_id: str) -> Viewer:
@@ -127,7 +99,7 @@ watch("value", () => {
 """
 
 
-class Feed(_Scripted):
+class Feed(Scripted):
     """Answers for the viewer that may come at any time: its value is an `envelope`.
 
     Not the viewer's own value: Gradio may tell the page only the last of two that come together, and an explanation
@@ -157,7 +129,7 @@ watch("value", show);
 """
 
 
-class Message(_Scripted):
+class Message(Scripted):
     """A sentence under a field: an error, or what there is to say of a choice."""
 
 
@@ -202,7 +174,7 @@ JSON.parse(props.value || "[]").forEach((example, index) => {
 """
 
 
-class Examples(_Scripted):
+class Examples(Scripted):
     """A row of pictures that run when clicked; its event `pick` carries `index`."""
 
     signals = ("pick",)
@@ -217,29 +189,3 @@ def example_row(entries: list[dict[str, str]], elem_id: str) -> Examples:
         apply_default_css=False,
         elem_id=elem_id,
     )
-
-
-class PhotoInput(gr.Image, metaclass=_Quiet):
-    """`gr.Image` that hands on the path of what was uploaded and opens nothing.
-
-    Gradio would open the file before our code runs and answer a broken one with its own error;
-    `crossviz.photo.load_photo` says what is wrong with it.
-    """
-
-    def get_block_name(self) -> str:
-        return "image"
-
-    def preprocess(self, payload: ImageData | None) -> str | bytes | None:
-        """The uploaded file's path, or its bytes where the page sent them inline."""
-        if payload is None or (payload.path is None and not payload.url):
-            return None
-        if payload.url and payload.url.startswith("data:"):
-            try:
-                return base64.b64decode(payload.url.partition(",")[2])
-            except ValueError:
-                return b""  # load_photo says what is wrong with an empty file
-        return payload.path
-
-    def postprocess(self, value: str | Path | None) -> ImageData | None:
-        """A file of ours, as it is: nothing is converted."""
-        return None if value is None else ImageData(path=str(value), orig_name=Path(value).name)

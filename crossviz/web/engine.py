@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from crossviz.errors import ModelError, ModelUnavailableError
-from crossviz.explainer import Explainer
+from crossviz.explainer import Explainer, PhotoSource
 from crossviz.explanation import Explanation
 from crossviz.methods import MethodInfo, methods
 from crossviz.models import ModelInfo, families, models
@@ -82,16 +82,30 @@ class Engine:
         explainer = self.loaded(model)
         return methods() if explainer is None else explainer.methods
 
-    def steps(
-        self, photo: str | bytes | None, caption: str, model: str, method: str | None
-    ) -> Generator[str, None, Explanation]:
-        """One explanation, step by step: yields what is being done next, returns the explanation.
+    def writes(self, model: str) -> bool:
+        """Whether a model is known to write captions: it is loaded, and does."""
+        explainer = self.loaded(model)
+        return explainer is not None and explainer.writes
+
+    def guesses(self, model: str) -> bool:
+        """Whether a model is known to guess hidden words: it is loaded, and does."""
+        explainer = self.loaded(model)
+        return explainer is not None and explainer.guesses
+
+    def read_steps(
+        self, photo: PhotoSource | None, model: str, caption: str | None = None
+    ) -> Generator[str, None, tuple[Explainer, EncodedImage]]:
+        """A photo in a model, step by step: yields what is being done next, returns the explainer and the photo.
+
+        Args:
+            caption: looked at before anything takes time.
 
         Raises:
-            CrossvizError: the photo, the caption, the model or the method will not do.
+            CrossvizError: the photo, the caption or the model will not do.
         """
         loaded = load_photo(photo)
-        check_caption(caption)
+        if caption is not None:
+            check_caption(caption)
         if self.loaded(model) is None:
             yield f"loading {(model or self.model)[:80]}"
         explainer = self.explainer(model)
@@ -99,8 +113,36 @@ class Engine:
         if image is None:
             yield "reading the photo"
             image = self._encode(explainer, loaded)
+        return explainer, image
+
+    def steps(
+        self, photo: PhotoSource | None, caption: str, model: str, method: str | None
+    ) -> Generator[str, None, Explanation]:
+        """One explanation, step by step: yields what is being done next, returns the explanation.
+
+        Raises:
+            CrossvizError: the photo, the caption, the model or the method will not do.
+        """
+        explainer, image = yield from self.read_steps(photo, model, caption)
         yield "asking every word"
         return explainer.explain(image, caption, method or None)
+
+    def again_steps(
+        self, explanation: Explanation, model: str, hide: tuple[int, int] | None
+    ) -> Generator[str, None, Explanation]:
+        """An explanation once more, step by step, with words hidden from the model; with none hidden if None.
+
+        Args:
+            explanation: made by the model that has the name `model` here.
+            hide: start and end of the words in the caption, in characters.
+
+        Raises:
+            CrossvizError: the model is not there, is another one or guesses no words, or there are no such words.
+        """
+        explainer, image = yield from self.read_steps(explanation.photo, model)
+        self._same(explainer, explanation)
+        yield "asking every word" if hide is None else "letting the model guess"
+        return explainer.explain(image, explanation.caption.text, explanation.method, hide=hide)
 
     def trust_steps(
         self, explanation: Explanation, model: str, span: tuple[int, int]
@@ -114,24 +156,20 @@ class Engine:
         Raises:
             CrossvizError: the model is not there or is another one, or there are no such words.
         """
-        if self.loaded(model) is None:
-            yield 0.0, f"loading {(model or self.model)[:80]}"
-        explainer = self.explainer(model)
-        if explainer.info.name != explanation.provenance.model:
-            raise ModelError(
-                f"This map was made by {explanation.provenance.model!r:.80}, which is not loaded here: press Explain, "
-                "then check the new map."
-            )
-        image = self._encoded(explainer, explanation.photo)
-        if image is None:
-            yield 0.0, "reading the photo"
-            image = self._encode(explainer, explanation.photo)
+        steps = self.read_steps(explanation.photo, model)
+        while True:
+            try:
+                yield 0.0, next(steps)
+            except StopIteration as done:
+                explainer, image = done.value
+                break
+        self._same(explainer, explanation)
         report = yield from explainer.trust_steps(image, explanation, span=span)
         self._keep((explanation.photo.sha256, explainer.info.name), image)  # with what the checks left on it
         return report
 
     def explain(
-        self, photo: str | bytes | None, caption: str, model: str = "", method: str | None = None
+        self, photo: PhotoSource | None, caption: str, model: str = "", method: str | None = None
     ) -> Explanation:
         """`steps` in one go."""
         steps = self.steps(photo, caption, model, method)
@@ -149,6 +187,14 @@ class Engine:
         """
         first = examples()[0]
         self.explain(str(first.photo), first.caption)
+
+    @staticmethod
+    def _same(explainer: Explainer, explanation: Explanation) -> None:
+        if explainer.info.name != explanation.provenance.model:
+            raise ModelError(
+                f"This map was made by {explanation.provenance.model!r:.80}, which is not loaded here: press Explain, "
+                "then ask about the new map."
+            )
 
     def _encoded(self, explainer: Explainer, photo: Photo) -> EncodedImage | None:
         key = (photo.sha256, explainer.info.name)

@@ -1,7 +1,6 @@
 """The page: photo, caption and model on one side, the viewer on the other."""
 
 import json
-import logging
 import re
 from collections.abc import Iterator
 from importlib.resources import files
@@ -14,35 +13,28 @@ matplotlib.use("Agg")  # chosen before Gradio looks for a screen: the first even
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 
-from crossviz.errors import (
-    CaptionError,
-    CrossvizError,
-    DeviceError,
-    MethodError,
-    ModelError,
-    PhotoError,
-)
+from crossviz.errors import CrossvizError
 from crossviz.explanation import SUFFIXES, Explanation
-from crossviz.methods import MethodInfo, methods
-from crossviz.models import ModelInfo
 from crossviz.photo import MAX_BYTES, load_photo
 from crossviz.render.payload import viewer_payload
 from crossviz.web import viewer_css
+from crossviz.web.answers import FIELDS, STALE, Screen
 from crossviz.web.checks import FORGOTTEN, Kept
-from crossviz.web.components import Message, PhotoInput, envelope, example_row, message
+from crossviz.web.choice import QUIET, Choice
+from crossviz.web.compare_events import Comparison
+from crossviz.web.components import envelope, example_row, message
 from crossviz.web.components import viewer as make_viewer
 from crossviz.web.engine import Engine
 from crossviz.web.examples import examples, keep_photo, thumbnail
+from crossviz.web.hide_events import connect as connect_hiding
 from crossviz.web.limits import Limits
+from crossviz.web.photo_input import PhotoInput
 from crossviz.web.theme import theme
 from crossviz.web.trust_events import connect as connect_trust
+from crossviz.web.write_events import connect as connect_writing
 
 __all__ = ["build", "launch"]
 
-log = logging.getLogger(__name__)
-
-UNEXPECTED = "Something went wrong that should not have, and it has been logged. Your photo and caption are kept."
-STALE = "This is still the answer to the photo and caption before."
 NEW_PHOTO = "This is still the answer for the photo before: press Explain."
 MAX_SESSIONS = 200
 """Visitors whose last explanation is kept for saving; those who came longest ago are forgotten first."""
@@ -50,18 +42,6 @@ _NOTE_NEW_PHOTO = f"""() => {{
   const viewer = document.querySelector("#cv-viewer .cv-host");
   viewer.dispatchEvent(new CustomEvent("cv-stale", {{ detail: {json.dumps(NEW_PHOTO)} }}));
 }}"""
-FIELDS = ("photo", "caption", "model", "method", "general")
-
-
-def field_of(error: CrossvizError) -> str:
-    """The field that an error is shown under."""
-    if isinstance(error, PhotoError):
-        return "photo"
-    if isinstance(error, CaptionError):
-        return "caption"
-    if isinstance(error, MethodError):
-        return "method"
-    return "model" if isinstance(error, (ModelError, DeviceError)) else "general"
 
 
 def build(engine: Engine, opening: Explanation) -> gr.Blocks:
@@ -75,8 +55,6 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
     model = engine.model
     first = examples()[0]
     shown = first.photo if opening.photo.name == first.photo.name else keep_photo(opening.photo)
-    ready = engine.loaded(model) is not None
-    several = ready and len(engine.methods(model)) > 1
     opening_payload = viewer_payload(opening)
 
     with gr.Blocks(title="crossviz", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
@@ -103,29 +81,13 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
                     elem_id="cv-caption",
                 )
                 caption_error = message("cv-caption-error", control="#cv-caption textarea")
-                explain = gr.Button("Explain", variant="primary", elem_id="cv-explain")
+                with gr.Row(elem_id="cv-do"):
+                    explain = gr.Button("Explain", variant="primary", elem_id="cv-explain", min_width=0)
+                    write = gr.Button(
+                        "Let the model write it", visible=engine.writes(model), elem_id="cv-write", min_width=0
+                    )
                 general = message("cv-general-error")
-                chosen = gr.Dropdown(
-                    choices=_model_choices(engine) if ready else [(model, model)],
-                    value=model,
-                    allow_custom_value=True,
-                    label="Model",
-                    elem_id="cv-model",
-                )
-                model_error = message("cv-model-error", control="#cv-model input")
-                about = _about(engine, model) if ready else opening.provenance.notes[0]
-                model_about = message("cv-model-about", about, kind="about")
-                method = gr.Dropdown(
-                    choices=_method_choices(engine, model) if ready else [(opening.method_title, opening.method)],
-                    value=opening.method,
-                    visible=several,
-                    label="Method",
-                    elem_id="cv-method",
-                )
-                method_error = message("cv-method-error", control="#cv-method input")
-                method_about = message(
-                    "cv-method-about", _about_method(opening.method) if several else "", kind="about"
-                )
+                choice = Choice(engine, opening)
                 gallery = example_row(
                     [
                         {
@@ -140,29 +102,20 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
                     elem_id="cv-gallery",
                 )
             with gr.Column(elem_id="cv-answer", min_width=0):
-                viewer = make_viewer(envelope(payload=opening_payload), "cv-viewer")
-
+                opened = envelope(payload=opening_payload, guesses=engine.guesses(model))
+                viewer = make_viewer(opened, "cv-viewer")
+                comparison = Comparison(engine)
                 file = gr.DownloadButton(visible="hidden", elem_id="cv-file")
         asked_last = gr.State(Kept(opening_payload["id"], opening, model), time_to_live=3600)
 
-        messages = dict(zip(FIELDS, (photo_error, caption_error, model_error, method_error, general), strict=True))
+        errors = (photo_error, caption_error, choice.model_error, choice.method_error, general)
+        screen = Screen(engine, viewer, asked_last, dict(zip(FIELDS, errors, strict=True)))
 
         def answer(photo_value: Any, text: str, model_name: str, method_name: str | None) -> Iterator[dict[Any, Any]]:
-            try:
-                steps = engine.steps(photo_value, text, model_name, method_name)
-                while True:
-                    try:
-                        yield {viewer: envelope(busy=next(steps))}
-                    except StopIteration as done:
-                        payload = viewer_payload(done.value)
-                        kept = Kept(payload["id"], done.value, model_name)
-                        yield {viewer: envelope(payload=payload), asked_last: kept, **_said(messages)}
-                        return
-            except CrossvizError as error:
-                yield {viewer: envelope(stale=STALE), **_said(messages, field_of(error), str(error))}
-            except Exception:
-                log.exception("An explanation failed in a way that crossviz does not know.")
-                yield {viewer: envelope(stale=STALE), **_said(messages, "general", UNEXPECTED)}
+            known = engine.loaded(model_name) is not None
+            yield from screen.answer(engine.steps(photo_value, text, model_name, method_name), model_name)
+            if not known and engine.loaded(model_name) is not None:
+                yield choice.follow(model_name, method_name, write)  # what it offers is known only now
 
         def example(picked: gr.EventData, model_name: str, method_name: str | None) -> Iterator[dict[Any, Any]]:
             chosen_example = examples()[int(picked.index) % len(examples())]
@@ -177,98 +130,53 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
                 return str(error)
             return ""
 
-        def new_model(model_name: str, method_name: str | None) -> dict[Any, Any]:
-            choices = _method_choices(engine, model_name)
-            names = [name for _, name in choices]
-            kept = method_name if method_name in names else names[0]
-            return {
-                model_about: _about(engine, model_name),
-                model_error: "",
-                method: gr.update(choices=choices, value=kept, visible=len(choices) > 1),
-                method_about: _about_method(kept) if len(choices) > 1 else "",
-            }
-
-        def fill(method_name: str | None) -> dict[Any, Any]:
-            engine.explainer(model)
-            return {chosen: gr.update(choices=_model_choices(engine)), **new_model(model, method_name)}
-
-        hidden = {"show_progress": "hidden", "api_visibility": "private"}
-
         def save(wanted: gr.EventData, kept: Kept) -> dict[Any, Any]:
             if wanted.format not in SUFFIXES:
-                return _said(messages, "general", FORGOTTEN)
+                return screen.said("general", FORGOTTEN)
             try:
                 explanation = kept.of(wanted.id)
                 data = explanation.to_bytes(str(wanted.format))
             except CrossvizError as error:
-                return _said(messages, "general", str(error))
+                return screen.said("general", str(error))
             name = file_name(explanation.caption.text) + str(wanted.format)
-            return {file: save_bytes_to_cache(data, name, file.GRADIO_CACHE), **_said(messages)}
+            return {file: save_bytes_to_cache(data, name, file.GRADIO_CACHE), **screen.said()}
 
-        outputs = [viewer, asked_last, *messages.values()]
+        follows = [choice.model_about, choice.method, choice.method_about, write]
+        outputs = [*screen.outputs, *follows]
+        wrote = connect_writing(screen, write, photo, caption, choice)
+        hid = connect_hiding(screen)
+        chosen = [choice.model, choice.method]
         asked = gr.on(
             [explain.click, caption.submit],
             answer,
-            inputs=[photo, caption, chosen, method],
+            inputs=[photo, caption, *chosen],
             outputs=outputs,
             trigger_mode="always_last",
-            **hidden,
+            cancels=[wrote],
+            **QUIET,
         )
         picked = gallery.pick(
-            example, inputs=[chosen, method], outputs=[photo, caption, *outputs], trigger_mode="always_last", **hidden
+            example,
+            inputs=chosen,
+            outputs=[photo, caption, *outputs],
+            trigger_mode="always_last",
+            cancels=[wrote],
+            **QUIET,
         )
-        viewer.cancel(lambda: envelope(stale=STALE), outputs=viewer, cancels=[asked, picked], queue=False, **hidden)
-        viewer.save(save, inputs=asked_last, outputs=[file, *messages.values()], **hidden).success(
+        viewer.cancel(
+            lambda: envelope(stale=STALE), outputs=viewer, cancels=[asked, picked, wrote, hid], queue=False, **QUIET
+        )
+        viewer.save(save, inputs=asked_last, outputs=[file, *screen.messages.values()], **QUIET).success(
             fn=None, js="() => document.getElementById('cv-file').click()"
         )
         photo.upload(fn=None, js=_NOTE_NEW_PHOTO)
-        photo.upload(new_photo, inputs=photo, outputs=photo_error, **hidden)
-        photo.clear(lambda: "", outputs=photo_error, queue=False, **hidden)
-        chosen.change(
-            new_model,
-            inputs=[chosen, method],
-            outputs=[model_about, model_error, method, method_about],
-            queue=False,
-            **hidden,
-        )
-        method.input(_about_method, inputs=method, outputs=method_about, queue=False, **hidden)
+        photo.upload(new_photo, inputs=photo, outputs=photo_error, **QUIET)
+        photo.clear(lambda: "", outputs=photo_error, queue=False, **QUIET)
+        choice.connect(page, write)
+        comparison.connect(page, asked_last)
         connect_trust(engine, viewer, asked_last)
-        if not ready:
-            page.load(fill, inputs=method, outputs=[chosen, model_about, model_error, method, method_about], **hidden)
     page.queue(default_concurrency_limit=4, max_size=64)
     return page
-
-
-def _said(messages: dict[str, Message], field: str = "", text: str = "") -> dict[Any, str]:
-    """All messages empty but one."""
-    return {message: text if name == field else "" for name, message in messages.items()}
-
-
-def _model_choices(engine: Engine) -> list[tuple[str, str]]:
-    return [(info.title if info.available else f"{info.title} (not here yet)", info.name) for info in engine.models()]
-
-
-def _method_choices(engine: Engine, model: str) -> list[tuple[str, str]]:
-    return [(info.title, info.name) for info in engine.methods(model)]
-
-
-def _about(engine: Engine, model: str) -> str:
-    """One or two lines on a model: what it is, or why it is not there."""
-    known: dict[str, ModelInfo] = {info.name: info for info in engine.models()}
-    info = known.get(model)
-    if info is None:
-        return "Any model that open_clip can fetch: open_clip:ARCH/TAG."
-    reason = "" if info.available else info.reason[:1].upper() + info.reason[1:]
-    return f"{info.sentence} {reason}".strip()
-
-
-def _about_method(name: str | None) -> str:
-    """What a method's map means, where it is from, and in what it is measured."""
-    known: dict[str, MethodInfo] = {info.name: info for info in methods()}
-    info = known.get(name or "")
-    if info is None:
-        return ""
-    return f"{info.sentence} {info.paper}. Unit: {info.unit}{', signed' if info.signed else ''}."
 
 
 def file_name(caption: str) -> str:

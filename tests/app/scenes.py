@@ -1,5 +1,6 @@
 """Explanations to look at: a drawn photo and maps from formulas, the same on every machine and for any weights."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import factories
@@ -10,9 +11,9 @@ from PIL import Image, ImageDraw
 from crossviz.explanation import Explanation
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.photo import Photo
-from crossviz.results import AttentionRecord, RelevanceMap
+from crossviz.results import AttentionRecord, Guess, RelevanceMap
 
-__all__ = ["meadow", "shares"]
+__all__ = ["composed", "guessed", "meadow", "shares"]
 
 Spot = tuple[float, float, float, float, float]
 """Where a word looks: centre and width as shares of the photo (x, y, sx, sy), and its null mass."""
@@ -115,3 +116,53 @@ def shares(layers: int = 12, heads: int = 12) -> Explanation:
     lean = torch.linspace(-1, 1, layers * heads).reshape(layers, heads, 1, 1, 1).sin() + 0.3
     per_head = base.map.per_head.double() * lean * 0.02
     return factories.as_shares(base, per_head, similarity=0.27)
+
+
+def composed(text: str = "A black dog catches a red frisbee", *, layers: int = 2, heads: int = 4) -> Explanation:
+    """Attention in two steps without a null key: words ask 64 queries, each query looks at one place of the photo."""
+    base = meadow(text, layers=layers, heads=heads)
+    grid, words = base.grid, base.caption
+    rows, columns = 4, 16
+    y, x = (np.mgrid[: grid.height, : grid.width] + 0.5) / np.array([grid.height, grid.width])[:, None, None]
+    centres = [((col + 0.5) / columns, (row + 0.5) / rows) for row in range(rows) for col in range(columns)]
+    looks = np.stack([np.exp(-(((x - cx) / 0.05) ** 2 + ((y - cy) / 0.1) ** 2) / 2) + 0.001 for cx, cy in centres])
+    looks = (looks / looks.sum((1, 2), keepdims=True)).reshape(len(centres), -1)
+    second = torch.from_numpy(np.stack([looks, np.roll(looks, 1, axis=0)])[None])  # layer head query patch
+    at = np.array(centres)
+    asks = torch.full((layers, heads, len(words.tokens), len(centres)), 1 / len(centres), dtype=torch.float64)
+    for word in words.words:
+        cx, cy, sx, sy, _ = {"dog": DOG, "black": DOG, "frisbee": FRISBEE, "red": FRISBEE}.get(
+            word.text, (*[0.5, 0.5], 9.0, 9.0, 0.0)
+        )
+        for layer in range(layers):
+            for head in range(heads):
+                near = np.exp(
+                    -(((at[:, 0] - cx) / (sx + 0.02 * head)) ** 2 + ((at[:, 1] - cy) / (sy + 0.05 * layer)) ** 2) / 2
+                )
+                near += 1e-4
+                asks[layer, head, list(word.tokens)] = torch.from_numpy(near / near.sum())
+    record = asks @ second.mean((0, 1))
+    per_head = torch.stack([record[:, :, list(word.tokens)].mean(2) for word in words.words], 2)
+    per_head = per_head.unflatten(-1, (grid.height, grid.width))
+    found = dataclasses.replace(base.map, values=per_head.mean((0, 1)), per_head=per_head, null_mass=None)
+    labels = base.map.layers
+    return dataclasses.replace(
+        base,
+        record=AttentionRecord(record.log(), record, labels, "text tokens", "image patches"),
+        maps={"cross_attention": found},
+        parts={
+            "decoder: text to queries": AttentionRecord(asks.log(), asks, labels, "text tokens", "pooler queries"),
+            "pooler: queries to patches": AttentionRecord(
+                second.log(), second, ("pooler",), "pooler queries", "image patches"
+            ),
+        },
+        similarity=None,
+    )
+
+
+def guessed(text: str = "A black dog catches a red frisbee") -> Explanation:
+    """The word "dog" hidden from the model, with what it guesses."""
+    base = meadow(text)
+    dog = next(word for word in base.words if word.text == "dog")
+    choices = (("dog", 0.61), ("cat", 0.2), ("puppy", 0.07), ("horse", 0.04), ("ball", 0.01), ("sea", 0.001))
+    return dataclasses.replace(base, hidden=(dog.index,), guesses=(Guess(dog.tokens[0], choices),), similarity=None)

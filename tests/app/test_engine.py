@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from scenes import meadow
+from speaker import GUESSES, Speaker
 
 from crossviz.errors import (
     CaptionError,
@@ -18,7 +19,10 @@ from crossviz.errors import (
     UnknownModelError,
 )
 from crossviz.explainer import Explainer
+from crossviz.models import _families, register
+from crossviz.render.compare import Failed
 from crossviz.web import engine as module
+from crossviz.web.compare_events import compared
 from crossviz.web.engine import Engine
 
 
@@ -159,3 +163,56 @@ def test_folders_are_for_this_computer_alone(photos):
     with pytest.raises(ModelUnavailableError, match="in the folder") as told:
         Engine("crossviz-mini", folders=True).explainer("open_clip:/no/such/folder")
     assert "list of this server" not in str(told.value)
+
+
+def run_of(generator):
+    said = []
+    while True:
+        try:
+            said.append(next(generator))
+        except StopIteration as done:
+            return said, done.value
+
+
+@pytest.fixture
+def speaker():
+    family = register(Speaker())
+    yield "speaker"
+    del _families[family.name]
+
+
+def test_what_a_model_can_do_is_known_once_it_is_loaded(engine, speaker):
+    assert not engine.writes(speaker) and not engine.guesses(speaker)
+    engine.explainer(speaker)
+    assert engine.writes(speaker) and engine.guesses(speaker)
+    engine.explainer("crossviz-mini")
+    assert not engine.writes("crossviz-mini") and not engine.guesses("crossviz-mini")
+
+
+def test_a_word_is_hidden_and_shown_again(engine, photos, speaker):
+    first = engine.explain(photos[0], "a dog runs", speaker)
+    said, hidden = run_of(engine.again_steps(first, speaker, (2, 5)))
+    assert said == ["letting the model guess"]
+    assert (hidden.hidden, [guess.choices for guess in hidden.guesses]) == ((1,), [GUESSES])
+    said, again = run_of(engine.again_steps(hidden, speaker, None))
+    assert said == ["asking every word"]
+    assert again == first
+
+
+def test_only_its_own_model_hides_words_of_an_explanation(engine, photos, speaker):
+    with pytest.raises(ModelError, match="synthetic"):
+        run_of(engine.again_steps(meadow(), speaker, (2, 7)))
+    mini = engine.explain(photos[0], "a dog")
+    with pytest.raises(CrossvizError, match="guesses no hidden words"):
+        run_of(engine.again_steps(mini, "crossviz-mini", (2, 5)))
+    with pytest.raises(CrossvizError):
+        run_of(engine.again_steps(engine.explain(photos[0], "a dog", speaker), speaker, (30, 40)))
+
+
+def test_a_comparison_keeps_the_order_and_says_who_failed(engine, photos, speaker):
+    shown = engine.explain(photos[0], "a dog")
+    said, entries = run_of(compared(engine, shown, ["nobody", speaker, "crossviz-mini"]))
+    assert isinstance(entries[0], Failed) and "There is no model 'nobody'" in entries[0].reason
+    assert [entry.provenance.model for entry in entries[1:]] == [speaker, "crossviz-mini"]
+    assert entries[2] == shown
+    assert said[-1] == "crossviz-mini, 3 of 3: asking every word"

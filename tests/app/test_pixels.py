@@ -12,7 +12,8 @@ from crossviz.explanation import Explanation
 from crossviz.render import colour
 from crossviz.render.contour import half_mass, half_mass_outlines
 from crossviz.render.overlay import dim_photo, display_rgba
-from crossviz.render.payload import dequantise, viewer_payload
+from crossviz.render.payload import viewer_payload
+from crossviz.render.quantised import dequantise
 from crossviz.render.scale import Scale, shared_scale, word_scale
 
 READ = """async ([word, layer, head, smooth, own, opacity, cmap, width, height]) => {

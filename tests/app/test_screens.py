@@ -5,7 +5,7 @@ After a change that is meant: look at tests/app/report/index.html, then record w
 
 import pytest
 from reports import checked
-from scenes import DOG, FRISBEE, SKY, meadow, shares
+from scenes import DOG, FRISBEE, SKY, composed, guessed, meadow, shares
 from watched import free_port
 
 from crossviz.web.app import build
@@ -55,6 +55,26 @@ def test_viewer(show, album, name, explanation, words, point, options):
         box = page.locator(".cv-frame").bounding_box()
         page.mouse.move(box["x"] + point[0] * box["width"], box["y"] + point[1] * box["height"])
     page.wait_for_timeout(100)  # the strip of heads is drawn in the next frame
+    album.check(page, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "explanation", "options"),
+    [
+        ("hidden-1280-light", guessed(), {"color_scheme": "light"}),
+        ("hidden-390-dark", guessed(), {"width": 390, "color_scheme": "dark"}),
+        ("steps-1280-dark", composed(), {"color_scheme": "dark"}),
+        ("steps-390-light", composed(), {"width": 390, "color_scheme": "light"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_families_add(show, album, name, explanation, options):
+    page = show(explanation, **options).page
+    if explanation.parts:
+        hold(page, "frisbee")
+        page.click("summary")
+        page.locator(".cv-query").nth(27).hover()
+    page.wait_for_timeout(100)
     album.check(page, name)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from small_families import JOINT_MODELS
 from small_models import CLIP_VARIANTS, OTHER_TOWERS, clip_folder, mini_folder
 
 from crossviz import Explainer, methods, models
@@ -20,8 +21,17 @@ MODELS = {
         f"open_clip, {name}": lambda folder, tower=tower: f"open_clip:{clip_folder(folder, **tower)}"
         for name, tower in OTHER_TOWERS.items()
     },
+    **{f"{name}, random": build for name, build in JOINT_MODELS.items()},
+    **{
+        f"{name}, embedded": lambda folder, mini=mini: mini
+        for name, family in models.families().items()
+        for mini in getattr(family, "embedded", ())
+        if any(info.name == mini and info.available for info in family.infos(False))
+    },
 }
 """A new family adds its small model here, and is then held to everything in this folder."""
+OPEN_CLIPS = ("crossviz-mini", "open_clip", "coca")
+"""The families whose modules are open_clip's."""
 
 
 @pytest.fixture(scope="session", params=list(MODELS))
@@ -30,10 +40,17 @@ def model_name(request, tmp_path_factory) -> str:
     return MODELS[request.param](tmp_path_factory.mktemp("model"))
 
 
-@pytest.fixture(scope="session", params=[name for name in MODELS if name != "crossviz-mini, random"])
+@pytest.fixture(scope="session", params=[name for name in MODELS if not name.endswith(", random")])
 def local_model_name(request, tmp_path_factory) -> str:
-    """As `model_name`, without the deep random convolutions that spread every change over the whole photo."""
+    """As `model_name`, without what spreads every change over the whole photo if it is random: deep convolutions, and
+    text that looks at what a tower made of the photo. Where a planted patch lands in those is in their own tests."""
     return MODELS[request.param](tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session", params=[name for name in MODELS if name.partition(",")[0] in OPEN_CLIPS])
+def clip_model(request, tmp_path_factory):
+    """A small model whose embeddings open_clip itself computes."""
+    return models.load_model(MODELS[request.param](tmp_path_factory.mktemp("model")), "cpu")
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,8 @@ from crossviz.tower import run_tower
 from .conftest import asked
 
 CAPTION = "A dog's red frisbee, the dog!"
+WINDOW = 4
+"""Patches to a side of what occlusion covers, where it has to find a thing."""
 MAY_BE_ZERO = ("grad_eclip", "gradcam")
 """They cut off a sum: where every patch speaks against the word, nothing is left."""
 
@@ -78,17 +80,20 @@ def test_captured_attention_recomputes_every_sites_own_output(model, photo):
     sites = model.attention_sites()
     assert sites
     with torch.no_grad(), capture(sites, keep=("probs",)) as captured:
-        model.encode_image(load_photo(photo))
-        model.encode_text(model.tokenize(CAPTION))
+        image = model.encode_image(load_photo(photo))
+        trace = model.trace(image, CAPTION)
+        if "cross_attention" in trace.provides:  # where photo and text are read together
+            trace.cross_attention()
     calls = [call for name in sites for call in captured.calls(name)]
-    assert len(calls) >= 2
+    assert all(captured.calls(name) for name in sites)
     assert max(call.deviation for call in calls) <= 1e-5
     for call in calls:
         assert torch.allclose(call.probs.sum(-1), torch.ones(()), atol=1e-5)
 
 
-def test_the_embeddings_are_open_clips_own(model, photo):
+def test_the_embeddings_are_open_clips_own(clip_model, photo):
     """What a family takes apart must still be the model that open_clip runs."""
+    model = clip_model
     clip = model.module["clip"] if "clip" in dict(model.module.named_children()) else model.module
     tokenized = model.tokenize(CAPTION)
     with torch.no_grad():
@@ -122,7 +127,9 @@ def test_what_is_explained_fits_together(explainer, photo):
             assert torch.allclose(torch.softmax(found.record.scores, -1), found.record.probs, atol=1e-5)
         assert found.heatmap("red frisbee").shape == photo.shape[:2]
         assert found.photo.wh == (photo.shape[1], photo.shape[0])
-        assert -1 <= found.similarity <= 1
+        image = explainer.encode(photo)
+        assert (found.similarity is None) == (image.embedding is None)
+        assert found.similarity is None or -1 <= found.similarity <= 1
         provenance = found.provenance
         assert provenance.trained == explainer.info.trained
         assert provenance.model == explainer.info.name and len(provenance.weights_sha256) == 64
@@ -135,8 +142,13 @@ def test_a_method_that_the_model_does_not_support_says_why(explainer, method_nam
     if method_name in [info.name for info in explainer.methods]:
         assert explainer.explain(photo, CAPTION, asked(explainer, method_name)).method == method_name
     else:
-        with pytest.raises(UnsupportedMethodError, match=r"does not offer .+: its .+"):
+        with pytest.raises(UnsupportedMethodError, match=r"does not offer .+: its? .+"):
             explainer.explain(photo, CAPTION, method_name)
+
+
+def told_of(image) -> dict:
+    """What an encoded photo holds, of which a call may change nothing."""
+    return {**image.features, "embedding": image.embedding}
 
 
 class Failing:
@@ -155,13 +167,15 @@ class Failing:
 def test_nothing_is_left_behind_after_success_or_failure(explainer, model, photo):
     before = state_of(model)
     image = explainer.encode(photo)
-    encoded = {name: value.clone() for name, value in [*image.features.items(), ("embedding", image.embedding)]}
+    encoded = {name: [tensor.clone() for tensor in tensors_in(part)] for name, part in told_of(image).items()}
     told = (image.view, image.grid, image.model_key, image.model_name)
     for method in offered(explainer):
         explainer.explain(image, CAPTION, method)
         assert_same_state(before, state_of(model))
-        now = {**image.features, "embedding": image.embedding}
-        assert now.keys() == encoded.keys() and all(now[name].equal(encoded[name]) for name in now), name_of(method)
+        now = {name: tensors_in(part) for name, part in told_of(image).items()}
+        assert now.keys() == encoded.keys(), name_of(method)
+        for name, parts in now.items():
+            assert all(torch.equal(*pair) for pair in zip(parts, encoded[name], strict=True)), (name_of(method), name)
         assert (image.view, image.grid, image.model_key, image.model_name) == told
         for caption, layers, error in (("   ", None, CaptionError), (CAPTION, [99], SelectionError)):
             with pytest.raises(error):
@@ -213,18 +227,23 @@ def test_the_map_is_where_the_photo_has_the_thing(local_model_name, cat, width, 
     box = tuple(round(value) for value in (left, top, left + (x1 - x0) / 4, top + (y1 - y0) / 4))
     with_cat = even.copy()
     with_cat[box[1] : box[3], box[0] : box[2]] = cat.resize((box[2] - box[0], box[3] - box[1]))
-    slack_x, slack_y = (x1 - x0) / bare.grid.width, (y1 - y0) / bare.grid.height
+    cell_x, cell_y = (x1 - x0) / bare.grid.width, (y1 - y0) / bare.grid.height
     random = not explainer.info.trained or "open_clip" in explainer.info.name
     for info in explainer.methods:
         if not info.text_dependent and not random:
             continue  # what such a method shows first need not be the thing
+        if info.name == "image_to_text":
+            continue  # which patch asks about a word need not be where the thing is
         if info.name == "grad_eclip":
             continue  # reads the last block alone: random weights turn it anywhere, crossviz-mini's blur it by a cell
-        method = asked(explainer, info.name, window=4)
+        method = asked(explainer, info.name, window=WINDOW)
         heat = explainer.explain(with_cat, "a cat", method).heatmap("cat")
         if random:
             heat = np.abs(heat - explainer.explain(bare, "a cat", method).heatmap("cat"))
         row, col = np.unravel_index(heat.argmax(), heat.shape)
+        # A window that holds the thing's edge may already take it away.
+        slack = WINDOW - 1 if info.name == "occlusion" else 1
+        slack_x, slack_y = slack * cell_x, slack * cell_y
         assert box[0] - slack_x <= col <= box[2] + slack_x, info.name
         assert box[1] - slack_y <= row <= box[3] + slack_y, info.name
 
@@ -311,8 +330,16 @@ def test_one_list_of_layers_for_every_method_that_reads_the_image_tower(explaine
     image = explainer.encode(photo)
     trace = model.trace(image, CAPTION)
     if "image_tower" not in trace.provides:
-        # A tower that is run only as a whole has no layers: no method may read one.
-        assert [name_of(method) for method in offered(explainer)] == ["occlusion"]
+        # A tower that is run only as a whole has no layers: what is read are those in which text and photo meet.
+        read = {
+            name_of(method): explainer.explain(image, CAPTION, method).map.params["layers"]
+            for method in offered(explainer)
+            if name_of(method) != "occlusion"
+        }
+        assert set(read) <= {
+            "cross_attention", "written_attention", "image_to_text", "attention_gradient", "chefer"
+        }  # fmt: skip
+        assert len({tuple(labels) for labels in read.values()}) <= 1, read
         return
     tower = trace.image_tower()
     labels = [block.label for block in tower.blocks] + ([] if tower.pooler is None else [tower.pooler.label])
@@ -372,11 +399,11 @@ def test_a_method_has_no_memory(explainer, photo):
 def test_words_that_are_texts_by_themselves(explainer, photo):
     """The same word twice is the same map, whatever stands about it; another word is another map."""
     image = explainer.encode(photo)
-    if "open_clip" not in explainer.info.name:  # crossviz-mini reads a word together with its neighbours
+    if "open_clip" not in explainer.info.name:  # the others read a word together with its neighbours
         here, there = (
             explainer.explain(image, text, "cross_attention").map.values for text in ("a dog runs", "no dog")
         )
-        assert not torch.allclose(here[1], there[1], rtol=1e-3)
+        assert not torch.allclose(here[1], there[1], rtol=1e-4)
         return
     for method in offered_of(explainer, text_dependent=True):
         if name_of(method) == "cross_attention":
@@ -447,8 +474,11 @@ def test_a_clone_shares_nothing(model, photo):
         towers = [
             run_tower(trace.image_tower(), trace.pixels).inputs for trace in traces if "image_tower" in trace.provides
         ]
-    assert torch.equal(image.embedding, image_of_same.embedding) and torch.equal(scores[0], scores[1])
-    assert not torch.equal(image.embedding, image_of_clone.embedding) and not torch.equal(scores[0], scores[2])
+    assert torch.equal(scores[0], scores[1]) and not torch.equal(scores[0], scores[2])
+    if image.embedding is not None:
+        # Of one vector, so that where the weights lie in memory decides on the last bit.
+        assert torch.allclose(image.embedding, image_of_same.embedding, rtol=0, atol=1e-6)
+        assert not torch.allclose(image.embedding, image_of_clone.embedding, rtol=0, atol=1e-3)
     if towers:
         assert torch.equal(towers[0], towers[1]) and not torch.equal(towers[0], towers[2])
     with pytest.raises(ModelError, match="other weights"):

@@ -27,12 +27,15 @@ ARROWS: dict[str, set[str]] = {
     "words": {"align"},
     "results": {"geometry", "words", "frozen"},
     "attention": {"kernels"},
-    "site_kinds": {"attention"},
+    "site_parts": set(),
+    "site_kinds_transformers": {"site_parts"},
+    "site_kinds": {"site_parts", "site_kinds_transformers"},
     "sites": {"attention", "site_kinds"},
     "capture": {"attention", "results", "sites"},
     "trace": {"results", "geometry", "words", "photo", "attention"},
     "models": {
         "trace",
+        "results",
         "tower",
         "capture",
         "sites",
@@ -70,9 +73,9 @@ ARROWS: dict[str, set[str]] = {
     "doctor": {"models", "attention", "capture", "compat", "paths", "photo"},
     "cli": {"explainer", "explanation", "models", "render", "web", "doctor", "photo", "words", "evaluate", "training"},
     "training": {"models", "attention", "compat", "evaluate", "explainer", "geometry", "measures", "photo", "render"}
-    | {"words"},
+    | {"words", "paths"},
     "__main__": {"cli"},
-    "__init__": {"attention", "errors", "explainer", "explanation", "geometry", "results", "trace", "trust"}
+    "__init__": {"attention", "errors", "explainer", "explanation", "geometry", "render", "results", "trace", "trust"}
     | {"words"},
 }
 """The arrows of the design: a module or package of crossviz to those that it may import, EVERYONE left out."""

@@ -17,7 +17,8 @@ from crossviz.geometry import ImageView
 from crossviz.render import colour
 from crossviz.render.html import script_json, standalone_page
 from crossviz.render.overlay import display_rgba
-from crossviz.render.payload import dequantise, viewer_payload
+from crossviz.render.payload import viewer_payload
+from crossviz.render.quantised import dequantise
 from crossviz.render.scale import word_scale
 
 EVIL = "</script><script>document.title='owned'</script> <img src=x onerror=alert(1)> <!-- dog ${1+1} & \u2028 zebra"

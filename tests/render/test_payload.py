@@ -8,12 +8,15 @@ import json
 import factories
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from crossviz.render.payload import MAX_PHOTO_BYTES, dequantise, photo_data_url, quantise, viewer_payload
+from crossviz.render.payload import MAX_PHOTO_BYTES, photo_data_url, viewer_payload
+from crossviz.render.quantised import dequantise, quantise
+from crossviz.results import AttentionRecord, Guess
 from crossviz.trust.localisation import localise
 from crossviz.trust.report import TrustReport
 
@@ -168,3 +171,64 @@ def test_a_usual_payload_is_small():
         " ".join(f"w{i}" for i in range(20)), grid=factories.PatchGrid(16, 16), layers=2, heads=8
     )
     assert len(json.dumps(viewer_payload(ex))) < 250_000
+
+
+def test_hidden_words_go_with_their_guesses_and_only_then():
+    plain = factories.explanation("a dog and a zebra")
+    token = plain.words[1].tokens[0]
+    guess = Guess(token, (("cat", 0.5), ("dog", 0.25)))
+    payload = viewer_payload(dataclasses.replace(plain, hidden=(1,), guesses=(guess,)))
+    assert payload["hidden"] == {"words": [1], "guesses": [{"word": 1, "choices": [["cat", 0.5], ["dog", 0.25]]}]}
+    before = viewer_payload(plain)
+    assert "hidden" not in before and "steps" not in before
+    assert {**payload, "id": 0} == {**before, "id": 0, "hidden": payload["hidden"]}
+    assert payload["id"] != before["id"]
+    json.dumps(payload, allow_nan=False)
+
+
+def in_two_steps(queries=5):
+    """An explanation whose map is composed of two random attentions."""
+    base = factories.explanation("a dog and a zebra", layers=2, heads=3)
+    rng = torch.Generator().manual_seed(3)
+    asks = torch.rand(2, 3, len(base.caption.tokens), queries, generator=rng, dtype=torch.float64).softmax(-1)
+    looks = torch.rand(1, 2, queries, 24 + 1, generator=rng, dtype=torch.float64).mul(6).softmax(-1)
+    parts = {
+        "second": AttentionRecord(looks.log(), looks, ("pooler",), "queries", "image patches, then the class token"),
+        "first": AttentionRecord(asks.log(), asks, base.map.layers, "text tokens", "queries"),
+    }
+    return dataclasses.replace(base, parts=parts, similarity=None), asks, looks.mean((0, 1))
+
+
+def test_attention_in_two_steps_is_sent_as_its_two_parts():
+    ex, asks, looks = in_two_steps()
+    payload = viewer_payload(ex)
+    steps = payload["steps"]
+    assert payload["similarity"] is None
+    assert (steps["titles"], steps["count"], steps["heads"]) == (["first", "second"], 5, 3)
+    assert steps["layers"] == payload["layers"]
+    rows = dequantise(steps["words"], (2, 3, 5, 1, 5))[:, :, :, 0]
+    wanted = asks[:, :, [word.tokens[0] for word in ex.words]].numpy()
+    assert np.abs(rows - wanted).max() <= 0.002 * wanted.max()
+    maps = dequantise(steps["queries"], (5, 4, 6))
+    assert np.abs(maps.reshape(5, 24) - looks[:, :24].numpy()).max() <= 0.002 * float(looks.max())
+    assert steps["vmax"] == pytest.approx(max(8.0, 24 * float(looks[:, :24].max())), rel=1e-6)
+    json.dumps(payload, allow_nan=False)
+
+
+def test_parts_that_do_not_follow_each_other_are_no_two_steps():
+    ex, *_ = in_two_steps()
+    for left_out in ("first", "second"):
+        parts = {title: part for title, part in ex.parts.items() if title != left_out}
+        assert "steps" not in viewer_payload(dataclasses.replace(ex, parts=parts))
+    _, other, _ = in_two_steps(queries=4)
+    odd = AttentionRecord(other.log(), other, ex.map.layers, "text tokens", "queries")
+    assert "steps" not in viewer_payload(dataclasses.replace(ex, parts={**ex.parts, "first": odd}))
+
+
+def test_no_similarity_is_left_out_of_the_figure():
+    ex = dataclasses.replace(factories.explanation(), similarity=None)
+    said = " ".join(text.get_text() for text in ex.figure().texts)
+    assert "similarity" not in said and "similarity" in " ".join(
+        t.get_text() for t in factories.explanation().figure().texts
+    )
+    assert viewer_payload(ex)["similarity"] is None

@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from speaker import CAPTION as WRITTEN
+from speaker import Absent, Speaker
 
 import crossviz
 from crossviz.attention import CrossModalAttention
 from crossviz.cli import main
 from crossviz.doctor import Broken, files_intact, recompute_deviation
+from crossviz.models import _families, register
 from crossviz.paths import assets_dir
 
 PHOTO = assets_dir() / "examples" / "photographer.jpg"
@@ -215,6 +218,96 @@ def test_models_lists_everything_that_can_be_asked_for(capsys):
     shown = capsys.readouterr().out
     for entry in [*crossviz.models(), *crossviz.methods()]:
         assert re.search(rf"^  {re.escape(entry.name)} +{re.escape(entry.sentence)}", shown, re.MULTILINE)
+
+
+def test_models_lists_every_family_and_what_is_missing(capsys):
+    assert main(["models"]) == 0
+    families = capsys.readouterr().out.split("Models:")[0]
+    assert re.search(r"^  crossviz-mini +here\.$", families, re.MULTILINE)
+    for name, family in crossviz.models.families().items():
+        infos = family.infos(False)
+        [line] = re.findall(rf"^  {name} .*$", families, re.MULTILINE)
+        here = sum(info.available for info in infos)
+        assert len(infos) == 1 or f"{here} of {len(infos)} listed here" in line
+        for info in infos:
+            assert info.available or info.reason[1:] in line
+
+
+@pytest.fixture
+def speaker():
+    """A family that writes captions and guesses words."""
+    added = [register(Speaker()), register(Absent())]
+    yield
+    for family in added:
+        del _families[family.name]
+
+
+def test_hiding_a_word_prints_what_the_model_guesses(speaker, tmp_path, capsys):
+    args = ["explain", str(PHOTO), CAPTION, "-m", "speaker", "--hide", "dog", "-o", str(tmp_path)]
+    assert main(args) == 0
+    said = capsys.readouterr().out
+    assert "hidden 'dog': dog 50%, man 25%, camera 12%, bird 6%, tower 3%" in said
+    kept = crossviz.load(tmp_path / "explanation.npz")
+    assert [kept.words[word].text for word in kept.hidden] == ["dog"]
+
+
+def test_a_caption_is_written_and_explained(speaker, tmp_path, capsys):
+    assert main(["write", str(PHOTO), "-m", "speaker", "-o", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == WRITTEN
+    assert any(line.startswith("camera ") for line in said)
+    kept = crossviz.load(tmp_path / "out" / "explanation.html")
+    assert kept.caption.text == WRITTEN
+    assert kept == crossviz.explain(PHOTO, WRITTEN, "speaker")
+    assert len(list((tmp_path / "out").glob("[0-9]*.png"))) == len(kept.words)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_models_are_compared_in_one_file(speaker, suffix, tmp_path, capsys):
+    out = tmp_path / f"both{suffix}"
+    args = ["compare", str(PHOTO), CAPTION, "--models", "crossviz-mini", "absent:one", "speaker", "-o", str(out)]
+    assert main(args) == 0
+    shown = capsys.readouterr()
+    assert str(out) in shown.out
+    assert shown.err.count("\n") == 1 and "without absent:one" in shown.err and "pip install" in shown.err
+    assert out.read_bytes().startswith({".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[suffix])
+    if suffix == ".svg":
+        drawn = " ".join(re.findall("<text[^>]*>([^<]*)</text>", out.read_text()))
+        assert all(
+            part in drawn for part in ("crossviz-mini", "absent:one", "speaker", "Not compared", "dog", "× chance")
+        )
+
+
+REFUSED = {
+    "no words hidden by a model that guesses none": (["explain", PHOTO, "a dog", "--hide", "dog"], "guesses no"),
+    "a hidden word that is not there": (["explain", PHOTO, "a dog", "-m", "speaker", "--hide", "cat"], "cat"),
+    "checks while a word is hidden": (
+        ["explain", PHOTO, "a dog", "-m", "speaker", "--hide", "dog", "--trust"],
+        "--hide",
+    ),
+    "a model that writes nothing": (["write", PHOTO, "-m", "crossviz-mini"], "writes no captions"),
+    "no photo to write of": (["write", "/no/photo.jpg"], "photo.jpg"),
+    "a model that needs a package": (["write", PHOTO, "-m", "absent:one"], "pip install crossviz[transformers]"),
+    "one model": (["compare", PHOTO, "a dog", "--models", "crossviz-mini", "-o", "/tmp/a.png"], "2 to"),
+    "no output": (["compare", PHOTO, "a dog", "--models", "crossviz-mini", "speaker"], "--output"),
+    "an odd file": (["compare", PHOTO, "a dog", "--models", "a", "b", "-o", "/tmp/a.gif"], ".png"),
+    "no model that can be had": (["compare", PHOTO, "a dog", "--models", "a", "absent:one", "-o", "/tmp/a.png"], "'a'"),
+    "no words": (["compare", PHOTO, "?!", "--models", "a", "b", "-o", "/tmp/a.png"], "word"),
+    "a word that is not there": (
+        ["compare", PHOTO, "a dog", "--models", "crossviz-mini", "speaker", "-o", "/tmp/a.png", "--words", "cat"],
+        "cat",
+    ),
+    "a folder that is not there": (
+        ["compare", PHOTO, "a dog", "--models", "crossviz-mini", "speaker", "-o", "/no/folder/a.png"],
+        "/no/folder",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_families_cannot_do_ends_with_one_sentence(speaker, case, capsys):
+    args, named = REFUSED[case]
+    assert named in refused(capsys, [str(arg) for arg in args])
 
 
 def test_version_is_the_packages():

@@ -69,7 +69,9 @@ def test_methods_are_chosen_by_name_or_object(name, photo):
     assert explainer.explain(image, "a dog").method == "cross_attention"
     named = explainer.explain(image, "a dog", "head_decomposition")
     assert named == explainer.explain(image, "a dog", crossviz.methods.HeadDecomposition())
-    with pytest.raises(UnknownMethodError, match="There are: cross_attention, head_decomposition"):
+    with pytest.raises(
+        UnknownMethodError, match=r"There are: cross_attention, written_attention, .*head_decomposition"
+    ):
         explainer.explain(image, "a dog", "lime")
     with pytest.raises(MethodError):
         explainer.explain(image, "a dog", crossviz.methods.HeadDecomposition)

@@ -9,7 +9,8 @@ from tiny_towers import CAPTION, Loop, Tiny, slopes
 
 from crossviz.errors import SelectionError, UnsupportedMethodError
 from crossviz.geometry import PatchGrid
-from crossviz.methods.chefer import Chefer, accumulated, mixed, normalised
+from crossviz.methods.chefer import Chefer, mixed
+from crossviz.methods.relevance import accumulated, normalised
 from crossviz.results import AttentionRecord
 from crossviz.trace import CrossPass
 from crossviz.words import make_caption

@@ -38,7 +38,7 @@ def pins(file: str) -> dict[str, str]:
     return dict(line.split("==") for line in lines)
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-test.txt"])
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-test.txt", "requirements-transformers.txt"])
 def test_pinned_versions_are_the_ones_tested_with(file):
     for name, version in pins(file).items():
         assert metadata.version(name).partition("+")[0] == version, name
@@ -47,7 +47,8 @@ def test_pinned_versions_are_the_ones_tested_with(file):
 def test_packages_to_compare_with_are_pinned_and_change_nothing_else():
     """They are installed with --no-deps into .venv, and only `make test-reference` needs them."""
     reference = set(pins("requirements-reference.txt"))
-    assert reference.isdisjoint(pins("requirements.txt") | pins("requirements-test.txt"))
+    others = [pins(f"requirements{part}.txt") for part in ("", "-test", "-transformers")]
+    assert reference.isdisjoint(name for names in others for name in names)
     setup = (ROOT / "scripts/setup").read_text()
     assert re.search(r"pip_install --no-deps -r requirements-reference\.txt", setup)
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests/"]
@@ -64,8 +65,13 @@ def test_every_make_target_is_documented():
 
 
 def test_every_import_is_required():
-    allowed = {name.lower().replace("-", "_") for name in pins("requirements.txt")}
-    training = allowed | {name.lower().replace("-", "_") for name in pins("requirements-train.txt")}
+    def names(part: str) -> set[str]:
+        return {name.lower().replace("-", "_") for name in pins(f"requirements{part}.txt")}
+
+    allowed = names("")
+    # Families of transformers import it when a model of theirs is loaded.
+    extra = allowed | names("-transformers")
+    within = {"models": extra, "training": extra | names("-train")}
     files = [ROOT / "app.py", *(ROOT / "crossviz").rglob("*.py")]
     for file in files:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -77,7 +83,7 @@ def test_every_import_is_required():
                 if top == "crossviz" or top in sys.stdlib_module_names:
                     continue
                 package = DISTRIBUTIONS.get(top, top).lower().replace("-", "_")
-                assert package in (training if "training" in file.parts else allowed), f"{file.name} imports {top}"
+                assert package in within.get(file.parent.name, allowed), f"{file.name} imports {top}"
 
 
 def test_the_wheel_holds_every_file(tmp_path):

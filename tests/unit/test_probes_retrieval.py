@@ -98,3 +98,19 @@ def test_the_probe_counts_as_one_does_by_hand_whatever_the_size_of_its_blocks(mo
 def test_a_set_without_captions_says_so():
     report = probe_retrieval(None, Dataset("mine", [Item(Path("a.jpg")), Item(Path("b.jpg"))]))
     assert report.sentence == "Not measured: mine has no two photos with captions."
+
+
+def test_a_model_without_embeddings_says_so_at_its_first_photo():
+    encoded = []
+
+    class Joint:
+        info = SimpleNamespace(name="joint")
+
+        def encode(self, photo):
+            encoded.append(photo)
+            return SimpleNamespace(embedding=None)
+
+    items = [Item(Path(f"{n}.jpg"), (), ("a caption",)) for n in range(3)]
+    report = probe_retrieval(Joint(), Dataset("set", items))
+    assert report.sentence.startswith("Not measured: joint has no embeddings") and not report.figures
+    assert len(encoded) == 1

@@ -61,7 +61,7 @@ def test_maps_of_random_weights_are_not_like_the_real_ones(shipped):
     assert np.mean(last) < 0.35, last
 
 
-def subject(values, remade, **parts):
+def subject(values, remade, before_word=False, direction="query: text, key: image", **parts):
     """A word of a planted method that makes the map `remade`, also of any other caption."""
     from types import SimpleNamespace
 
@@ -76,10 +76,10 @@ def subject(values, remade, **parts):
     trace = Trace(image, caption, 0.0, {}, {}, lambda texts: torch.ones(len(texts), 2))
 
     def chart(of):
-        return RelevanceMap(of.expand(2, *values.shape), "u", True, "planted", {}, "d", True, (1, 1))
+        return RelevanceMap(of.expand(2, *values.shape), "u", True, "planted", {}, direction, True, (1, 1))
 
     class Planted:
-        info, needs_grad = SimpleNamespace(name="planted", title="Planted"), False
+        info, needs_grad = SimpleNamespace(name="planted", title="Planted", before_word=before_word), False
 
         def __call__(self, trace, layers):
             return SimpleNamespace(map=chart(remade(trace)))
@@ -88,8 +88,8 @@ def subject(values, remade, **parts):
     return Subject(trace, Planted(), None, caption.phrase("dog"), chart(values), **given)
 
 
-def checked(*args, **parts):
-    steps = check(subject(*args, **parts), parts.pop("checks", None) or ["calibration", "agreement", "randomisation"])
+def checked(*args, checks=("calibration", "agreement", "randomisation"), **parts):
+    steps = check(subject(*args, **parts), checks)
     while True:
         try:
             next(steps)
@@ -123,3 +123,32 @@ def test_too_few_captions_are_said_and_not_judged():
         any(note.startswith(f"No {name}") and "in 19" in note for note in report.notes)
         for name in ("calibration", "agreement")
     )
+
+
+def test_a_map_made_before_the_word_was_read_is_not_held_against_random_words():
+    """Random words in its place have the same map by construction: a rank among equals would read as a verdict."""
+    one, asked = noise(4, 5), []
+
+    class Other:
+        from types import SimpleNamespace
+
+        info, needs_grad = SimpleNamespace(name="other", title="Other"), False
+
+    report = checked(one, lambda trace: one, before_word=True, others=(Other(),), retrace=asked.append)
+    assert report.made == ("randomisation",) and not asked
+    assert len(report.notes) == 2 and all("had not seen it" in note for note in report.notes)
+    assert "random words" not in report.sentence
+
+
+@pytest.mark.parametrize(
+    ("direction", "before_word", "looked"),
+    [
+        ("query: text, key: image", False, True),
+        ("query: text, key: image", True, False),
+        ("query: image, key: text", False, False),
+    ],
+)
+def test_only_a_word_that_looks_is_said_to_have_looked(direction, before_word, looked):
+    one = noise(4, 5)
+    report = checked(one, lambda trace: one, before_word=before_word, direction=direction, checks=["randomisation"])
+    assert report.looked is looked

@@ -60,6 +60,7 @@ def test_ratio_and_agreement():
         (deletion(0.05), "less than random patches", "times"),
         (deletion(0.5, nothing=0.88), "deleting can't tell", "lowers"),
         (deletion(0.003, whole=0.004), "deleting can't tell", "lowers"),  # the word is not found to begin with
+        (deletion(0.8, (0.0, 0.0, 0.0), unit="probability of matching"), "from 90% to 10%", "0.9"),
         (deletion(0.05, (0.01, 0.01, 0.01), whole=0.25, nothing=0.18, unit="cosine similarity"), "5 times", "%)"),
     ],
 )
@@ -112,6 +113,8 @@ def test_the_whole_photo_is_what_the_fill_makes_of_it(fill, words):
 def test_a_map_that_is_not_of_the_word_is_not_where_it_looked():
     assert "the photo that the map marks most lowers" in said(deletion=deletion(0.5), text_dependent=False)
     assert "looked" not in said(deletion=deletion(0.5, nothing=0.88), text_dependent=False)
+    assert "the photo that the map marks most lowers" in said(deletion=deletion(0.5), looked=False)
+    assert "looked" not in said(deletion=deletion(0.5, nothing=0.88), looked=False)
 
 
 def test_a_map_that_outlives_the_weights_is_not_praised():

@@ -30,7 +30,13 @@ def probe_retrieval(explainer: "Explainer", dataset: "Dataset | None" = None, se
         return ProbeReport("retrieval", f"Not measured: {dataset.name} has no two photos with captions.")
     captions = [caption for item in items for caption in item.captions]
     owner = np.repeat(np.arange(len(items)), [len(item.captions) for item in items])
-    photos = torch.stack([explainer.encode(item.photo).embedding.detach().cpu() for item in items])
+    encoded = (explainer.encode(item.photo).embedding for item in items)
+    if (first := next(encoded)) is None:
+        return ProbeReport(
+            "retrieval",
+            f"Not measured: {explainer.info.name} has no embeddings to compare, it reads photo and text together.",
+        )
+    photos = torch.stack([vector.detach().cpu() for vector in (first, *encoded)])
     texts = _embed(explainer, captions)
     found = [
         ("captions of a photo", _ranks(photos, texts, lambda block, rows: text_ranks(block, owner, rows)), None),

@@ -9,9 +9,10 @@
   /**
    * @param caption the payload's caption
    * @param act {show(word), hold(word), clear()}
+   * @param hidden indices of the words that the model did not get to read
    * @returns {node, paint(state)}
    */
-  function words(caption, act) {
+  function words(caption, act, hidden = []) {
     const chips = [];
     const line = el("div", {
       class: "cv-words",
@@ -51,6 +52,10 @@
         el("span", { class: "cv-level", "aria-hidden": "true" }),
         el("span", { class: "cv-chip-text", text: slice(word.start, word.end) }),
       );
+      if (hidden.includes(index)) {
+        chip.classList.add("cv-hidden");
+        chip.setAttribute("aria-label", `${word.text}, hidden from the model`);
+      }
       if (!word.truncated) {
         // Touch has no hover: a tap holds.
         chip.addEventListener("pointerenter", (event) => event.pointerType !== "touch" && act.show(index));
@@ -98,7 +103,8 @@
         if (held.size > 1 && held.has(index)) chip.dataset.hue = held.get(index) + 1;
         else delete chip.dataset.hue;
         chip.style.setProperty("--cv-look", looks ? String(looks[index]) : "0");
-        chip.title = nullMass === null ? "" : `found ${percent(1 - nullMass)}, null ${percent(nullMass)}`;
+        if (hidden.includes(index)) chip.title = "Hidden from the model";
+        else chip.title = nullMass === null ? "" : `found ${percent(1 - nullMass)}, null ${percent(nullMass)}`;
       });
     }
     return { node: line, paint };

@@ -66,7 +66,9 @@
       headline.textContent = "Point at a word to see where it looks. Click to hold it; several add up.";
       gauge.hidden = true;
       list.replaceChildren(
-        el("div", { class: "cv-row" }, el("dt", { text: "similarity of photo and caption" }), el("dd", { text: similarity })),
+        ...(similarity === null
+          ? []
+          : [el("div", { class: "cv-row" }, el("dt", { text: "similarity of photo and caption" }), el("dd", { text: similarity }))]),
       );
     }
 

@@ -66,7 +66,7 @@
       aspect >= 1
         ? { width: BACKING, height: Math.max(1, Math.round(BACKING / aspect)) }
         : { width: Math.max(1, Math.round(BACKING * aspect)), height: BACKING };
-    const photo = el("img", { class: "cv-photo", src: payload.photo.src, alt: "The photo", draggable: "false" });
+    const photo = el("img", { class: "cv-photo", src: payload.photo.src, alt: "The photo", draggable: "false", decoding: "sync" });
     const heats = [0, 1].map(() => el("canvas", { class: "cv-heat", width: size.width, height: size.height }));
     const ink = el("canvas", { class: "cv-ink" });
     const frame = el(
@@ -103,7 +103,7 @@
       if (ink.width !== w || ink.height !== h) Object.assign(ink, { width: w, height: h });
       const ctx = ink.getContext("2d");
       ctx.clearRect(0, 0, w, h);
-      inkOn(ctx, payload, field, last.state, last.words, colours(), {
+      inkOn(ctx, payload, last.field, last.state, last.words, colours(), {
         width: w,
         height: h,
         cursor: last.cursor,
@@ -111,16 +111,16 @@
       });
     }
 
-    /** @param words [{word, hue}]: none leaves the plain photo. */
-    function paint(state, words, cursor, heatChanged) {
-      last = { state, words, cursor };
+    /** @param words [{word, hue}]: none leaves the plain photo. `of`: the field that they are of. */
+    function paint(state, words, cursor, heatChanged, of = field) {
+      last = { state, words, cursor, field: of };
       frame.classList.toggle("cv-active", words.length > 0);
       if (heatChanged) {
         front = 1 - front;
         const canvas = heats[front];
         const ctx = canvas.getContext("2d");
         ctx.clearRect(0, 0, size.width, size.height);
-        if (words.length) ctx.putImageData(heatFor(payload, field, state, words, colours().hues, size), 0, 0);
+        if (words.length) ctx.putImageData(heatFor(payload, of, state, words, colours().hues, size), 0, 0);
         heats[front].classList.add("cv-front");
         heats[1 - front].classList.remove("cv-front");
       }

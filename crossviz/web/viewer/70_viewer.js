@@ -1,6 +1,6 @@
 // The viewer: one explanation, drawn and explored in the browser from one payload (crossviz/render/payload.py).
 // CrossvizViewer.mount(element, payload, options)
-//   -> {update(payload), busy(text), stale(text), trust(message), view(), destroy()}
+//   -> {update(payload, how), busy(text), stale(text), trust(message), view(), destroy()}
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
@@ -60,7 +60,7 @@
     return best;
   }
 
-  function build(root, payload, options, prefs, live) {
+  function build(root, payload, options, prefs, live, how) {
     const field = new CV.Field(payload);
     const maps = field.signed ? CV.DIVERGING : CV.SEQUENTIAL;
     const state = {
@@ -70,6 +70,7 @@
       head: null,
       peek: null, // [layer, head] under the pointer in the head strip
       patch: null,
+      query: null, // of attention in two steps: the query whose own map is shown
       ...prefs,
       cmap: maps.includes(prefs.cmap) ? prefs.cmap : maps[0],
     };
@@ -84,14 +85,17 @@
       return state.shown === null ? [] : [{ word: state.shown, hue: 0 }];
     };
 
-    const chips = CV.words(payload.caption, { show, hold, clear });
+    const chips = CV.words(payload.caption, { show, hold, clear }, payload.hidden ? payload.hidden.words : []);
     const stage = CV.stage(payload, field, { patch, leave, clear });
     const readout = CV.readout();
     const patches = CV.patchList();
     const bar = colourBar();
     const strip = CV.strip(payload, field, { preview, leave: unpreview, pin });
     const controls = buildControls();
-    const trust = CV.trust(payload, field, stage, options, prefs, live);
+    const hiding = CV.hiding(payload, options, how.guesses, (word) => (prefs.again = { text: payload.caption.text, word }));
+    const steps = CV.twoSteps(payload, stage, prefs, { look });
+    // Checks are made with every word in its place.
+    const trust = CV.trust(payload, field, stage, payload.hidden ? { ...options, onTrust: null, onBox: null } : options, prefs, live);
     const notes = buildNotes(payload, field);
     root.replaceChildren(
       el("div", { class: "cv-head-row" }, chips.node, field.reads ? null : el("p", { class: "cv-plainly", text: CV.EVERY_WORD })),
@@ -99,9 +103,9 @@
         "div",
         { class: "cv-main" },
         el("div", { class: "cv-left" }, stage.node, bar.node),
-        el("div", { class: "cv-side" }, readout.node, patches.node),
+        el("div", { class: "cv-side" }, ...[readout.node, hiding.node, patches.node].filter(Boolean)),
       ),
-      ...[controls.node, trust.node, strip.node, notes].filter(Boolean),
+      ...[steps.node, controls.node, trust.node, strip.node, notes].filter(Boolean),
     );
     chips.node.addEventListener("pointerleave", unhover);
     chips.node.addEventListener("focusout", (event) => chips.node.contains(event.relatedTarget) || unhover());
@@ -144,6 +148,12 @@
       state.patch = null;
       paint({});
     }
+    function look(query, told) {
+      if (state.query === query) return;
+      state.query = query;
+      paint({ heat: true });
+      if (told) live(told);
+    }
     function preview(layer, head) {
       state.peek = [layer, head];
       paint({ heat: true });
@@ -160,6 +170,16 @@
       state.peek = null;
       controls.sync();
       paint({ heat: true, say: true });
+    }
+
+    /** What to show before anyone has chosen: the word that was hidden or is again to be seen, or that came last. */
+    function first() {
+      const { again } = prefs;
+      prefs.again = null;
+      if (again && again.text === payload.caption.text) return again.word;
+      if (payload.hidden) return payload.hidden.words[0];
+      const last = payload.caption.words.findLastIndex((word) => !word.truncated);
+      return how.newest && last >= 0 ? last : mostTelling(payload, field);
     }
 
     function buildControls() {
@@ -216,26 +236,38 @@
         held: state.held,
         looks: ranked ? ranked.looks : null,
       });
+      const word = active.length ? active[0].word : null;
+      if (heat) steps.paint(word, now);
+      if (state.query !== null) return paintQuery(now);
       stage.paint(now, active, state.patch, heat);
       const statsOf = (word) => field.stats(word, now.layer, now.head, now.smooth);
       const nullOf = (word) => field.nullMass(word, now.layer, now.head);
       if (heat) {
         const first = active.length ? field.values(active[0].word, now.layer, now.head) : null;
         bar.paint(field, field.scaleFor(first || [], { ...now, own: now.own && first !== null }), now, active.length, stage.colours().ground);
-        if (!active.length) readout.none(field, figure(payload.similarity).replace("-", "\u2212"));
+        if (!active.length) readout.none(field, similarity(payload));
         else if (active.length === 1) readout.one(text(active[0].word), field, nullOf(active[0].word), statsOf(active[0].word));
         else readout.many(active.map(({ word, hue }) => ({ text: text(word), hue, nullMass: nullOf(word), stats: statsOf(word) })), field);
       }
+      if (heat) hiding.paint(active);
       if (heat) trust.paint(active, now, chosen);
       if (ranked) patches.show(ranked.place, ranked.list, field);
       else patches.none();
       if (heat) {
-        const word = active.length ? active[0].word : null;
         const wanted = { word, text: word === null ? "" : text(word), layer: state.layer, head: state.head, preview: state.peek, own: state.own, cmap: state.cmap, opacity: state.opacity };
         requestAnimationFrame(() => strip.paint(wanted));
       }
       if (say && active.length) live(active.map(({ word }) => CV.spoken(text(word), field, nullOf(word), statsOf(word))).join(" "));
       if (sayPatch) live(`${ranked.place}: ${ranked.list.map((r) => `${r.text} ${CV.amount(r.value, field)}`).join(", ") || "no word looks here"}`);
+    }
+
+    /** One query's own map in the place of the word's. */
+    function paintQuery(now) {
+      const one = { ...now, layer: null, head: null, cmap: CV.SEQUENTIAL.includes(now.cmap) ? now.cmap : CV.SEQUENTIAL[0] };
+      const { field: queries } = steps;
+      stage.paint(one, [{ word: state.query, hue: 0 }], state.patch, true, queries);
+      bar.paint(queries, queries.scaleFor(queries.values(state.query), one), one, 1, stage.colours().ground);
+      readout.one(steps.name(state.query), queries, null, queries.stats(state.query, null, null, now.smooth));
     }
 
     /** The words that look at the patch under the cursor, best first. */
@@ -255,7 +287,7 @@
       return { looks, list: list.slice(0, CV.RANKED), place: `Row ${row + 1}, column ${col + 1}` };
     }
 
-    state.shown = options.plain ? null : mostTelling(payload, field);
+    state.shown = options.plain ? null : first();
     paint({ heat: true });
     // What hovering needs is worked out while nothing happens, so that every word switches at once.
     const waiting = payload.caption.words.map((w, i) => i).filter((i) => !payload.caption.words[i].truncated);
@@ -278,6 +310,9 @@
     };
   }
 
+  /** Of photo and caption, or null where the model has no such figure. */
+  const similarity = ({ similarity: value }) => (value === null ? null : figure(value).replace("-", "\u2212"));
+
   /** What made this picture: model, method, direction, and every note on it. */
   function buildNotes(payload, field) {
     const { model, method } = payload;
@@ -285,7 +320,7 @@
       ["Model", `${model.title}. ${model.sentence}`],
       ["Attention", model.attention_sentence],
       ["Method", `${method.title}, ${method.direction}, in ${field.isProbability ? "probabilities, shown as multiples of chance" : method.unit}.`],
-      ["Similarity", `${figure(payload.similarity).replace("-", "\u2212")} between photo and caption (cosine, -1 to 1)`],
+      ["Similarity", similarity(payload) && `${similarity(payload)} between photo and caption (cosine, -1 to 1)`],
       ...(method.notes || []).map((note) => ["Note", note]),
     ];
     if (payload.caption.cut_at !== null && payload.caption.cut_at !== undefined) {
@@ -313,14 +348,17 @@
     element.replaceChildren(root);
     let current = null;
     // What the reader chose to see stays chosen when the next explanation comes.
-    const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null, check: "calibration", dim: false, box: null };
+    const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null, check: "calibration", dim: false, box: null, steps: false, again: null };
     const live = (text) => (said.textContent = text);
 
-    function update(next) {
+    /** @param how {guesses: whether the model guesses hidden words, newest: show the last word first} */
+    function update(next, how = {}) {
       if (current) current.stop();
       root.removeAttribute("data-ready");
       body.hidden = !next;
-      current = next ? build(body, next, options, prefs, live) : null;
+      const hiding = Boolean(document.activeElement?.closest(".cv-hiding"));
+      current = next ? build(body, next, options, prefs, live, how) : null;
+      if (hiding) root.querySelector(".cv-hiding .cv-button")?.focus();
       (current ? current.view().stage.node : root).append(overlay);
       busy(null);
       stale(null);
@@ -338,7 +376,7 @@
       staleNote.textContent = text || "";
       root.toggleAttribute("data-stale", Boolean(text));
     }
-    update(payload);
+    update(payload, options.opening);
     return {
       update,
       busy,

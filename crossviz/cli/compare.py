@@ -1,0 +1,48 @@
+"""`crossviz compare`: one photo and caption in several models, on one scale."""
+
+import argparse
+import sys
+
+from crossviz.cli.output import Progress, UsageError
+from crossviz.errors import CrossvizError
+
+__all__ = ["FORMATS", "run"]
+
+FORMATS = (".png", ".svg", ".pdf")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw the figure; a model that fails has a column that says why, and a line on standard error."""
+    from crossviz.explainer import Explainer
+    from crossviz.photo import load_photo
+    from crossviz.render.compare import MOST_MODELS, Failed, compare
+    from crossviz.render.figure import figure_bytes
+    from crossviz.words import check_caption
+
+    photo, caption = load_photo(args.photo), check_caption(args.caption)
+    suffix = args.output.suffix.lower()
+    if suffix not in FORMATS:
+        raise UsageError(f"The figure can't be written as '{args.output.name}': end its name in {', '.join(FORMATS)}.")
+    if not 2 <= len(args.models) <= MOST_MODELS:
+        raise UsageError(f"Name 2 to {MOST_MODELS} models to compare, as --models crossviz-mini coca-mini.")
+    entries, failed = [], []
+    with Progress(len(args.models) + 1) as step:
+        for model in args.models:
+            step(f"asking {model}")
+            try:
+                entries.append(Explainer(model, device=args.device).explain(photo, caption))
+            except CrossvizError as error:
+                failed.append(Failed(model, " ".join(str(error).split())))
+                entries.append(failed[-1])
+        if len(failed) == len(entries):
+            raise UsageError(f"None of the models could be asked. {failed[0].reason}")
+        step("drawing")
+        data = figure_bytes(compare(entries, args.words), suffix[1:])
+    try:
+        args.output.write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"Can't write {args.output}: {error.strerror or error}. Choose another place.") from error
+    for entry in failed:
+        print(f"crossviz: without {entry.model}: {entry.reason}", file=sys.stderr)
+    print(f"The comparison is in {args.output}.")
+    return 0

@@ -1,0 +1,89 @@
+"""What an answer changes on the page: the viewer, what is kept of it, and the sentences under the fields."""
+
+import logging
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from crossviz.errors import CaptionError, CrossvizError, DeviceError, MethodError, ModelError, PhotoError
+from crossviz.explanation import Explanation
+from crossviz.render.payload import viewer_payload
+from crossviz.web.checks import Kept
+from crossviz.web.components import Message, Viewer, envelope
+from crossviz.web.engine import Engine
+
+__all__ = ["FIELDS", "STALE", "UNEXPECTED", "Screen", "field_of"]
+
+log = logging.getLogger(__name__)
+
+UNEXPECTED = "Something went wrong that should not have, and it has been logged. Your photo and caption are kept."
+STALE = "This is still the answer to the photo and caption before."
+OLD_MODEL = "This is still the picture of the model before."
+FIELDS = ("photo", "caption", "model", "method", "general")
+
+
+def field_of(error: CrossvizError) -> str:
+    """The field that an error is shown under."""
+    if isinstance(error, PhotoError):
+        return "photo"
+    if isinstance(error, CaptionError):
+        return "caption"
+    if isinstance(error, MethodError):
+        return "method"
+    return "model" if isinstance(error, (ModelError, DeviceError)) else "general"
+
+
+@dataclass(frozen=True)
+class Screen:
+    """The components that answers go to, and what goes there."""
+
+    engine: Engine
+    viewer: Viewer
+    kept: gr.State
+    """Holds the visitor's `Kept`."""
+    messages: Mapping[str, Message]
+    """By field."""
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Everything that the updates below may name."""
+        return [self.viewer, self.kept, *self.messages.values()]
+
+    def said(self, field: str = "", text: str = "") -> dict[Any, str]:
+        """All messages empty but one."""
+        return {message: text if name == field else "" for name, message in self.messages.items()}
+
+    def doing(self, text: str) -> dict[Any, Any]:
+        """The picture stays, and what is being done is said."""
+        return {self.viewer: envelope(busy=text)}
+
+    def shown(self, explanation: Explanation, model: str, **more: Any) -> dict[Any, Any]:
+        """A new explanation, made by the model that the engine knows by that name; `more` goes to the viewer."""
+        payload = viewer_payload(explanation)
+        told = envelope(payload=payload, guesses=self.engine.guesses(model), **more)
+        return {self.viewer: told, self.kept: Kept(payload["id"], explanation, model), **self.said()}
+
+    def refused(self, error: Exception, stale: str | None = STALE) -> dict[Any, Any]:
+        """Why there is no answer; `stale` is what the viewer says of the one that it still shows."""
+        field = field_of(error) if isinstance(error, CrossvizError) else "general"
+        told = {self.viewer: envelope(stale=OLD_MODEL if stale and field == "model" else stale)}
+        if isinstance(error, CrossvizError):
+            return {**told, **self.said(field, str(error))}
+        log.error("A question failed in a way that crossviz does not know.", exc_info=error)
+        return {**told, **self.said("general", UNEXPECTED)}
+
+    def answer(
+        self, steps: Generator[str, None, Explanation], model: str, stale: str | None = STALE
+    ) -> Iterator[dict[Any, Any]]:
+        """The updates of one question: what is being done, then the explanation or why there is none."""
+        try:
+            while True:
+                try:
+                    yield self.doing(next(steps))
+                except StopIteration as done:
+                    yield self.shown(done.value, model)
+                    return
+        except Exception as error:
+            yield self.refused(error, stale)

@@ -1,0 +1,52 @@
+"""What the server answers when the model shall write the caption."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+from gradio.events import Dependency
+
+from crossviz.web.answers import Screen
+from crossviz.web.choice import QUIET, Choice
+from crossviz.web.writing import writing
+
+__all__ = ["connect"]
+
+
+def connect(screen: Screen, button: gr.Button, photo: gr.Image, caption: gr.Textbox, choice: Choice) -> Dependency:
+    """Answer the button; to be called inside the page's `gr.Blocks`.
+
+    The caption's field fills as the model writes, and the viewer shows where the newest word looks.
+
+    Returns:
+        The event, which may be cancelled: what was written and explained by then stays.
+    """
+    engine = screen.engine
+
+    def write(photo_value: Any, model: str, method: str | None) -> Iterator[dict[Any, Any]]:
+        try:
+            steps = engine.read_steps(photo_value, model)
+            while True:
+                try:
+                    yield screen.doing(next(steps))
+                except StopIteration as done:
+                    explainer, image = done.value
+                    break
+            for written in writing(explainer, image, method or None):
+                busy = f"writing: {written.text}"
+                if written.explanation is None:
+                    update = screen.doing(busy)
+                else:
+                    more = {} if written.done else {"busy": busy, "newest": True}
+                    update = screen.shown(written.explanation, model, **more)
+                yield {caption: written.text, **update}
+        except Exception as error:
+            yield screen.refused(error)
+
+    return button.click(
+        write,
+        inputs=[photo, choice.model, choice.method],
+        outputs=[caption, *screen.outputs],
+        trigger_mode="once",
+        **QUIET,
+    )

@@ -1,0 +1,303 @@
+"""Families on the page: what a model is and offers, hidden words, captions that a model writes, models compared."""
+
+import base64
+import io
+import threading
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page
+from speaker import CAPTION, GUESSES, Absent, Speaker
+from test_page import ask, chips, errors, save
+from watched import AXE, free_port
+
+import crossviz
+from crossviz.explainer import Explainer
+from crossviz.models import _families, register
+from crossviz.web.app import build
+from crossviz.web.page import launch
+
+
+@pytest.fixture(scope="module")
+def families_app():
+    """The app beside two more families: one that writes and guesses, and one that can't be loaded."""
+    added = [register(Speaker()), register(Absent())]
+    page = build()
+    yield launch(page, "127.0.0.1", free_port())
+    page.close(verbose=False)
+    for family in added:
+        del _families[family.name]
+
+
+def choose(page: Page, model: str) -> None:
+    page.fill("#cv-model input", model)
+    page.press("#cv-model input", "Enter")
+
+
+@pytest.fixture
+def speaking(families_app, visit):
+    """A visitor who has chosen the model that writes and guesses, and has explained a caption with it."""
+    watched = visit(families_app)
+    choose(watched.page, "speaker")
+    watched.page.wait_for_selector("#cv-write:visible")
+    ask(watched.page, "a man and his camera")
+    return watched
+
+
+def test_the_line_under_the_model_says_what_it_is_and_where_its_attention_goes(families_app, visit):
+    page = visit(families_app).page
+    about = "document.querySelector('#cv-model-about-text').textContent"
+    assert "Its attention goes from text tokens to image patches and one null key" in page.evaluate(about)
+    assert page.locator("#cv-write:visible").count() == 0
+    choose(page, "speaker")
+    page.wait_for_function(f"{about}.startsWith('A model of the tests that writes')")
+    page.wait_for_selector("#cv-write:visible")
+    choose(page, "absent:one")
+    page.wait_for_function(f"{about}.includes('pip install crossviz[transformers]')")
+    page.wait_for_selector("#cv-write:visible", state="detached")
+    choose(page, "coca:somewhere/else")
+    page.wait_for_function(f"{about}.includes('coca:ARCH/TAG')")
+
+
+def test_methods_follow_a_model_as_soon_as_it_is_chosen(families_app, visit):
+    page = visit(families_app).page
+    choose(page, "speaker")
+    page.wait_for_selector("#cv-write:visible")
+    page.click("#cv-method input")
+    page.wait_for_selector("li[role=option]")
+    assert page.locator("li[role=option]").count() == len(Explainer("speaker").methods)
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_shown_one_usable(families_app, visit):
+    watched = visit(families_app)
+    page = watched.page
+    ask(page, "a man and his camera")
+    choose(page, "absent:one")
+    ask(page)
+    told = errors(page)
+    assert list(told) == ["model"]
+    assert "pip install crossviz[transformers]" in told["model"]
+    assert page.inner_text(".cv-stale") == "This is still the picture of the model before."
+    assert page.input_value("#cv-caption textarea") == "a man and his camera"
+    assert page.locator("#cv-photo img").count() == 1
+    assert chips(page) == ["a", "man", "and", "his", "camera"]
+    page.locator(".cv-chip", has_text="camera").hover()
+    assert page.inner_text(".cv-title") == "camera"
+    name, _ = save(page, ".json")
+    assert name == "crossviz-a-man-and-his-camera.json"
+    choose(page, "crossviz-mini")
+    ask(page, "grey grass")
+    assert errors(page) == {}
+    assert chips(page) == ["grey", "grass"]
+    watched.assert_quiet()
+
+
+def hide(page: Page, word: str) -> None:
+    page.locator(".cv-chip", has_text=word).first.click()
+    page.click("text=Hide it, let the model guess")
+    page.wait_for_selector("text=Show it again")
+
+
+def test_a_word_is_hidden_guessed_saved_and_shown_again(speaking, tmp_path):
+    page = speaking.page
+    hide(page, "man")
+    chip = page.locator(".cv-chip", has_text="man").first
+    assert chip.get_attribute("aria-label") == "man, hidden from the model"
+    assert chip.evaluate("e => getComputedStyle(e).borderTopStyle") == "dashed"
+    assert page.locator(".cv-chip.cv-hidden").count() == 1
+    guesses = page.locator(".cv-hiding li").all_inner_texts()
+    assert [text.replace("\n", " ") for text in guesses] == [
+        "dog 50\u202f%", "man (as written) 25\u202f%", "camera 13\u202f%", "bird 6\u202f%", "tower 3\u202f%",
+    ]  # fmt: skip
+    bars = page.locator(".cv-hiding .cv-rank-bar").evaluate_all("es => es.map((e) => e.style.inlineSize)")
+    assert bars == [f"{100 * share:g}%" for _, share in GUESSES[:5]]
+    assert page.inner_text(".cv-title") == "man"
+    assert page.locator(".cv-trust").count() == 0, "no checks while a word is hidden"
+    for suffix in (".html", ".npz"):
+        name, path = save(page, suffix)
+        kept = crossviz.load(path.rename(tmp_path / name))
+        assert [kept.words[word].text for word in kept.hidden] == ["man"]
+        assert kept.guesses[0].choices == GUESSES
+    page.click("text=Show it again")
+    page.wait_for_selector("text=Hide it, let the model guess")
+    assert page.locator(".cv-chip.cv-hidden").count() == 0
+    assert page.inner_text(".cv-title") == "man"
+    assert errors(page) == {}
+    speaking.assert_quiet()
+
+
+def test_a_saved_page_shows_the_guesses_without_a_server(speaking, visit, tmp_path):
+    hide(speaking.page, "camera")
+    _, path = save(speaking.page, ".html")
+    alone = visit().page
+    alone.set_content(path.read_text("utf-8"))
+    alone.wait_for_selector(".cv-viewer[data-ready]")
+    assert alone.locator(".cv-chip.cv-hidden").all_inner_texts() == ["camera"]
+    assert alone.locator(".cv-hiding li").count() == 5
+    assert alone.locator(".cv-hiding .cv-button").count() == 0
+
+
+def test_hiding_by_keyboard_keeps_the_focus_on_the_button(speaking):
+    page = speaking.page
+    page.locator(".cv-chip").first.focus()
+    page.keyboard.press("End")
+    page.focus(".cv-hiding .cv-button")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Show it again")
+    assert page.evaluate("document.activeElement.textContent") == "Show it again"
+    assert page.locator(".cv-chip.cv-hidden").all_inner_texts() == ["camera"]
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Hide it")
+    assert page.evaluate("document.activeElement.textContent") == "Hide it, let the model guess"
+
+
+def test_words_side_by_side_are_hidden_together_and_others_not_at_all(speaking):
+    page = speaking.page
+    for word in ("his", "camera"):
+        page.locator(".cv-chip", has_text=word).first.click()
+    page.mouse.move(0, 0)
+    page.click("text=Hide it, let the model guess")
+    page.wait_for_selector("text=Show it again")
+    assert page.locator(".cv-chip.cv-hidden").all_inner_texts() == ["his", "camera"]
+    assert page.locator(".cv-hiding .cv-label").all_inner_texts() == ["Hidden: his camera", "his", "camera"]
+    page.click("text=Show it again")
+    page.wait_for_selector("text=Hide it")
+    page.locator(".cv-chip").first.click()
+    page.locator(".cv-chip").nth(2).click()
+    page.mouse.move(0, 0)
+    assert page.locator(".cv-hiding .cv-button").is_disabled()
+
+
+def test_a_model_without_guesses_offers_no_hiding(families_app, visit):
+    page = visit(families_app).page
+    ask(page, "a man and his camera")
+    assert page.locator(".cv-hiding").count() == 0
+
+
+def test_the_model_writes_a_caption_that_is_explained(speaking):
+    page = speaking.page
+    page.evaluate(
+        """() => {
+          window.seen = { texts: [], chips: [] };
+          const note = (list, text) => text && list.at(-1) !== text && list.push(text);
+          new MutationObserver(() => {
+            note(seen.chips, document.querySelector(".cv-words")?.textContent);
+            note(seen.texts, document.querySelector(".cv-busy-text")?.textContent);
+          }).observe(document.querySelector("#cv-viewer"), { subtree: true, childList: true, characterData: true });
+        }"""
+    )
+    page.click("#cv-write")
+    page.wait_for_function(
+        "([text]) => document.querySelector('.cv-words').textContent === text"
+        " && !document.querySelector('.cv-viewer[data-busy]')",
+        arg=[CAPTION],
+    )
+    assert page.input_value("#cv-caption textarea") == CAPTION
+    assert chips(page) == CAPTION.split()
+    seen = page.evaluate("seen")
+    assert all(CAPTION.startswith(text) for text in seen["chips"][1:]), seen
+    assert any(0 < len(text) < len(CAPTION) for text in seen["chips"]), "explained while it grew"
+    assert any(text.startswith("writing: a man") for text in seen["texts"])
+    name, _ = save(page, ".json")
+    assert name == "crossviz-a-man-with-a-camera-on-the-grass.json"
+    assert errors(page) == {}
+    speaking.assert_quiet()
+
+
+def test_writing_is_cancelled(speaking, monkeypatch):
+    page, go_on = speaking.page, threading.Event()
+
+    def slowly(self, image, longest=30):
+        yield "a man"
+        yield "a man with"
+        go_on.wait(30)
+        yield "a man with a"
+
+    monkeypatch.setattr(Explainer, "write", slowly)
+    page.click("#cv-write")
+    page.wait_for_selector(".cv-busy-text:text('writing: a man with')")
+    page.click(".cv-over .cv-link")
+    page.wait_for_selector(".cv-stale:visible")
+    go_on.set()
+    assert page.input_value("#cv-caption textarea") == "a man with"
+    assert page.locator(".cv-viewer[data-busy]").count() == 0
+    ask(page)
+    assert chips(page) == ["a", "man", "with"]
+    speaking.assert_quiet()
+
+
+def test_a_model_that_writes_nothing_says_so(speaking, monkeypatch):
+    page = speaking.page
+    monkeypatch.setattr(Explainer, "write", lambda self, image, longest=30: iter(["", " ."]))
+    page.click("#cv-write")
+    page.wait_for_function("document.querySelector('#cv-caption-error-text').textContent !== ''")
+    assert "wrote no words" in errors(page)["caption"]
+    assert chips(page) == ["a", "man", "and", "his", "camera"]
+    speaking.assert_quiet()
+
+
+def compared(page: Page, *models: str) -> None:
+    if page.locator("#cv-compare-go:visible").count() == 0:
+        page.click("#cv-compare > button")
+    page.wait_for_selector("#cv-compare-go:visible")
+    for box in page.locator("#cv-compare-models label").all():
+        box.locator("input").set_checked(box.inner_text().strip() in models)
+    page.click("#cv-compare-go")
+
+
+def test_models_are_compared_in_one_picture(speaking):
+    page = speaking.page
+    compared(page, "crossviz-mini", "speaker")
+    page.wait_for_selector(".cv-picture img:visible")
+    said = page.get_attribute(".cv-picture img", "alt")
+    assert "crossviz-mini, speaker" in said and "a man and his camera" in said
+    source = page.get_attribute(".cv-picture img", "src")
+    picture = Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))
+    assert picture.size == tuple(int(page.get_attribute(".cv-picture img", side)) for side in ("width", "height"))
+    with page.expect_download() as waiting:
+        page.click("text=Save this picture")
+    assert waiting.value.suggested_filename == "crossviz-comparison.png"
+    speaking.assert_quiet()
+
+
+def test_too_few_models_are_refused_in_a_sentence(speaking):
+    page = speaking.page
+    compared(page, "speaker")
+    page.wait_for_function("document.querySelector('#cv-compare-error-text').textContent !== ''")
+    assert page.inner_text("#cv-compare-error-text") == "Choose 2 to 4 models to compare; 1 are chosen."
+    assert page.locator(".cv-picture img:visible").count() == 0
+
+
+def test_one_model_that_fails_does_not_lose_the_others(speaking, monkeypatch):
+    explain = Explainer.explain
+
+    def broken(self, image, caption, *rest, **options):
+        if self.info.name == "speaker":
+            raise crossviz.ModelError("It has lost its voice.")
+        return explain(self, image, caption, *rest, **options)
+
+    page = speaking.page
+    monkeypatch.setattr(Explainer, "explain", broken)
+    compared(page, "crossviz-mini", "speaker")
+    page.wait_for_selector(".cv-picture img:visible")
+    assert "crossviz-mini, speaker" in page.get_attribute(".cv-picture img", "alt")
+    monkeypatch.setattr(Explainer, "explain", lambda *_, **__: broken(Explainer("speaker"), None, ""))
+    page.click("#cv-compare-go")
+    page.wait_for_function("document.querySelector('#cv-compare-error-text').textContent !== ''")
+    assert "It has lost its voice." in page.inner_text("#cv-compare-error-text")
+    speaking.assert_quiet()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
+def test_axe_finds_nothing_in_what_families_add(families_app, visit, width, scheme):
+    page = visit(families_app, width=width, color_scheme=scheme, bypass_csp=True).page
+    choose(page, "speaker")
+    page.wait_for_selector("#cv-write:visible")
+    ask(page, "a man and his camera")
+    compared(page, "crossviz-mini", "speaker")
+    page.wait_for_selector(".cv-picture img:visible")
+    hide(page, "man")
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run({ include: ['#cv-page', '#cv-header'] })")["violations"]
+    assert [(v["id"], [node["html"][:200] for node in v["nodes"]][:3]) for v in found] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

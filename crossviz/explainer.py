@@ -1,5 +1,6 @@
 """Explainer: encode a photo once, explain as many captions of it as you like."""
 
+import operator
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
@@ -175,6 +176,7 @@ class Explainer:
         Raises:
             PhotoError: the photo can't be read.
             UnsupportedMethodError: the model writes no captions.
+            CaptionError: `longest` is no whole number from 1 on.
         """
         encoded = image if isinstance(image, EncodedImage) else self.encode(image)
         return self._model.write(encoded, longest)
@@ -315,7 +317,11 @@ def _chosen(caption: Caption, what: str | int | tuple[int, int]) -> tuple[int, .
     """The words of a caption that are named by text, index or span."""
     if isinstance(what, str):
         return caption.phrase(what).words
-    return (caption.phrase(word=what) if isinstance(what, int) else caption.phrase(span=what)).words
+    try:
+        operator.index(what)  # numpy's integers too, and no array that is a span
+    except TypeError:
+        return caption.phrase(span=what).words
+    return caption.phrase(word=what).words
 
 
 def explain(

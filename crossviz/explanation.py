@@ -283,6 +283,7 @@ class Explanation:
     def _panel(self, selector: Selector) -> "Panel":
         from crossviz.render.figure import Panel
         from crossviz.render.scale import ABSENT_NULL_MASS
+        from crossviz.render.sentences import HIDDEN
 
         unread = {word.index: word for word in self.words if not word.tokens}
         if type(selector) is int and selector in unread:
@@ -294,15 +295,19 @@ class Explanation:
         else:
             phrase = self.caption.phrase(word=selector)
         values = self.map.select(phrase.words).numpy()
+        hidden = HIDDEN if set(phrase.words) & set(self.hidden) else ""
         if self.map.null_mass is None:
-            return Panel(phrase.text, values)
+            return Panel(phrase.text, values, hidden)
         null = self.map.select_null(phrase.words)
         absent = null > ABSENT_NULL_MASS
         note = f"not in the picture (null {null:.0%})" if absent else f"null {null:.0%}"
+        note = f"{hidden}, null {null:.0%}" if hidden else note
         return Panel(phrase.text, values, note, absent)
 
     def _footer(self) -> list[str]:
-        chart, origin = self.map, self.provenance
+        from crossviz.render.sentences import hidden_sentence
+
+        chart, origin, hidden = self.map, self.provenance, hidden_sentence(self)
         how = "mean" if chart.reduce == "mean" else "sum"
         parts = [origin.model, self.method_title, chart.direction]
         parts += [] if self.similarity is None else [f"similarity {self.similarity:.3f}"]
@@ -315,7 +320,8 @@ class Explanation:
         if not origin.trained:
             lines[1] += "  ·  UNTRAINED WEIGHTS: the maps mean nothing"
         weights = f"  ·  weights {origin.weights_sha256[:12]}" if origin.weights_sha256 else ""
-        return [lines[0], lines[1] + weights + f"  ·  crossviz {origin.crossviz_version}"]
+        lines[1] += weights + f"  ·  crossviz {origin.crossviz_version}"
+        return [lines[0], hidden, lines[1]] if hidden else lines
 
     def save(self, path: str | os.PathLike, *, words: Sequence[Selector] | None = None) -> None:
         """Write the explanation; the suffix decides what.

@@ -27,7 +27,7 @@ class _Speaks:
     def lacks(self) -> Mapping[str, str]:
         return {name: why for name, why in super().lacks().items() if name != "guesses"}
 
-    def write(self, image: EncodedImage, longest: int = 30) -> Iterator[str]:
+    def captions(self, image: EncodedImage, longest: int) -> Iterator[str]:
         said = ""
         for word in CAPTION.split()[:longest]:
             said = f"{said} {word}".strip()

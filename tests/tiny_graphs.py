@@ -3,7 +3,7 @@
 Nothing is shared between the two but the weights, so that a method can be held against differences of the second.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import factories
@@ -56,7 +56,7 @@ class TinyGraph:
         image = EncodedImage(factories.photo(), ImageView.squash((60, 40), (32, 48)), GRID, None, {}, "tiny", "tiny")
         provides: dict[str, Any] = {"attention_graph": self.graph, "cross_attention": self.attention}
         if self.writes:
-            provides["written_attention"] = self.attention
+            provides["written_attention"] = self.written
         return Trace(image, caption, None, provides, {}, lambda texts: torch.zeros(1), only=only)
 
     def graph(self) -> AttentionGraph:
@@ -82,6 +82,11 @@ class TinyGraph:
         probs = torch.stack(self._run()[0]).detach()[:, :, :TOKENS]
         own = torch.cat([probs[..., TOKENS + 1 :], probs[..., : TOKENS + 1]], -1) if self.joint else probs
         return CrossAttention(own.log(), own, ("layer 1", "layer 2"), False, {}, ("Small.",))
+
+    def written(self) -> CrossAttention:
+        """Each token's row is that of the token before it; the first keeps its own."""
+        read, before = self.attention(), [0, *range(TOKENS - 1)]
+        return replace(read, scores=read.scores[:, :, before], probs=read.probs[:, :, before])
 
     def _run(self) -> tuple[list[Tensor], list[Tensor], Tensor]:
         x = torch.from_numpy(self.states).clone().requires_grad_(True)

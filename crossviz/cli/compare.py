@@ -13,16 +13,22 @@ FORMATS = (".png", ".svg", ".pdf")
 
 def run(args: argparse.Namespace) -> int:
     """Draw the figure; a model that fails has a column that says why, and a line on standard error."""
+    from crossviz.bundle import write_atomic
     from crossviz.explainer import Explainer
     from crossviz.photo import load_photo
     from crossviz.render.compare import MOST_MODELS, Failed, compare
     from crossviz.render.figure import figure_bytes
-    from crossviz.words import check_caption
+    from crossviz.words import check_caption, make_caption, split_words
 
     photo, caption = load_photo(args.photo), check_caption(args.caption)
     suffix = args.output.suffix.lower()
     if suffix not in FORMATS:
         raise UsageError(f"The figure can't be written as '{args.output.name}': end its name in {', '.join(FORMATS)}.")
+    if not args.output.absolute().parent.is_dir():
+        raise UsageError(f"There is no folder '{args.output.parent}' to write the figure into: make it first.")
+    spoken = make_caption(caption, [(0, "", start, end) for start, end in split_words(caption)])
+    for word in args.words or ():
+        spoken.phrase(word)  # says now what is not in the caption, not after all models have run
     if not 2 <= len(args.models) <= MOST_MODELS:
         raise UsageError(f"Name 2 to {MOST_MODELS} models to compare, as --models crossviz-mini coca-mini.")
     entries, failed = [], []
@@ -38,10 +44,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"None of the models could be asked. {failed[0].reason}")
         step("drawing")
         data = figure_bytes(compare(entries, args.words), suffix[1:])
-    try:
-        args.output.write_bytes(data)
-    except OSError as error:
-        raise UsageError(f"Can't write {args.output}: {error.strerror or error}. Choose another place.") from error
+    write_atomic(args.output, data)
     for entry in failed:
         print(f"crossviz: without {entry.model}: {entry.reason}", file=sys.stderr)
     print(f"The comparison is in {args.output}.")

@@ -44,7 +44,7 @@ def table(explanation: "Explanation", chosen: "Iterable[Phrase]") -> str:
         else:
             total = f"{float(values.sum()):.0%}" if probability else figure.format(float(values.sum()))
         peak = f"{float(values.max()) * patches:.1f} x chance" if probability else figure.format(float(values.max()))
-        rows.append((phrase.text, total, peak))
+        rows.append((phrase.text + _hidden(explanation, phrase), total, peak))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [f"{word:<{widths[0]}}  {total:>{widths[1]}}  {peak:>{widths[2]}}" for word, total, peak in rows]
     cut = [word.text for word in explanation.words if not word.tokens]
@@ -58,6 +58,10 @@ def table(explanation: "Explanation", chosen: "Iterable[Phrase]") -> str:
     alike = explanation.similarity
     lines.append(made if alike is None else f"similarity {alike:.3f}; {made}")
     return "\n".join(lines)
+
+
+def _hidden(explanation: "Explanation", phrase: "Phrase") -> str:
+    return " (hidden)" if set(phrase.words) & set(explanation.hidden) else ""
 
 
 def guess_lines(explanation: "Explanation") -> str:
@@ -97,7 +101,7 @@ def save_all(
             explanation.save(folder / name, words=words)
         for number, phrase in enumerate(chosen, 1):
             overlay = explanation.overlay(span=(phrase.start, phrase.end))
-            overlay.save(folder / f"{number:02d}-{_slug(phrase.text)}.png")
+            overlay.save(folder / f"{number:02d}-{_slug(phrase.text + _hidden(explanation, phrase))}.png")
     except OSError as error:
         raise UsageError(f"Can't write into {folder}: {error.strerror or error}. Choose another folder.") from error
 

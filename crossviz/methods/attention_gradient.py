@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from crossviz.methods.base import Layers, MethodInfo, MethodResult, read_phrases, select_layers
-from crossviz.methods.gradients import graph_gradients, relevance_result, text_record
+from crossviz.methods.gradients import WRITERS_BESIDE, graph_gradients, relevance_result, text_record, unread_note
 from crossviz.trace import AttentionGraph, Trace
 from crossviz.words import Phrase
 
@@ -47,7 +47,7 @@ class AttentionGradient:
 
     @torch.enable_grad()
     def __call__(self, trace: Trace, layers: Layers = None) -> MethodResult:
-        """As `Method`; the record is the text's attention, the map has every layer and head."""
+        """As `Method`; the record is the text's attention (of a model that writes, the rows that wrote each word)."""
         graph = trace.attention_graph()
         chosen = select_layers(layers, graph.layers)
         labels = [graph.layers[i] for i in chosen]
@@ -58,11 +58,14 @@ class AttentionGradient:
         per_head = maps.unflatten(-1, (grid.height, grid.width))
         notes = [f"The gradient is that of: {graph.sentence}"]
         if own_score:
-            notes.append("The score is the word's own, so that the attention of all positions before it counts.")
+            notes += [
+                "The score is the word's own, so that the attention of all positions before it counts.",
+                WRITERS_BESIDE,
+            ]
         else:
             notes.append("The score is that of the whole caption; the attention is that of the word's own tokens.")
             if phrases and not maps[-1].any():
-                notes.append(f"In {labels[-1]} the score is read off another token: no word's row has a part in it.")
+                notes.append(unread_note(labels[-1]))
         return relevance_result(
             trace,
             self.info,

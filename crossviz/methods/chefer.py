@@ -49,8 +49,8 @@ from crossviz.methods.base import (
     tower_labels,
     tracked_pass,
 )
-from crossviz.methods.chefer_graph import graph_maps, graph_note
-from crossviz.methods.gradients import attention_tower, relevance_result, text_record
+from crossviz.methods.chefer_graph import graph_maps, graph_notes
+from crossviz.methods.gradients import WRITERS_BESIDE, attention_tower, relevance_result, text_record
 from crossviz.methods.relevance import accumulated, normalised, positive
 from crossviz.results import AttentionRecord
 from crossviz.tower import AttentionLayer, TowerPass
@@ -81,6 +81,9 @@ class Chefer:
         """As `Method`; the record is the text's attention where there is one, else the image tower's row."""
         if "attention_graph" in trace.provides and any(need not in trace.provides for need in self.info.requires):
             return self._in_graph(trace, layers)
+        if "image_tower" not in trace.provides and trace.image.embedding is None:
+            # Photo and text are read only together: there is no tower that could be read in the graph's place.
+            raise trace.refusal("attention_graph")
         tower, match = attention_tower(trace), trace.match()
         every = tower_labels(tower)
         chosen = select_layers(layers, every, range(len(tower.blocks)))
@@ -123,6 +126,7 @@ class Chefer:
         indices, phrases = read_phrases(trace)
         maps = graph_maps(graph, phrases, chosen)
         found = torch.stack(maps) if maps else graph.probs[0].new_zeros(0, grid.num_patches)
+        beside = [WRITERS_BESIDE] if "written_attention" in trace.provides else []
         return relevance_result(
             trace,
             self.info,
@@ -130,7 +134,7 @@ class Chefer:
             found.unflatten(-1, (grid.height, grid.width)),
             indices,
             {"layers": labels, "match": graph.unit, "text_layers": len(graph.text_probs)},
-            [f"The gradient is that of: {graph.sentence}", graph_note(graph)],
+            [f"The gradient is that of: {graph.sentence}", *graph_notes(graph, chosen, maps), *beside],
         )
 
 

@@ -15,12 +15,12 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
-from crossviz.methods.gradients import graph_gradients
+from crossviz.methods.gradients import graph_gradients, unread_note
 from crossviz.methods.relevance import accumulated, normalised, positive
 from crossviz.trace import AttentionGraph
 from crossviz.words import Phrase
 
-__all__ = ["graph_maps", "graph_note"]
+__all__ = ["graph_maps", "graph_notes"]
 
 
 def graph_maps(graph: AttentionGraph, phrases: Sequence[Phrase], chosen: Collection[int]) -> list[Tensor]:
@@ -63,11 +63,21 @@ def _crossed(
     return looked
 
 
-def graph_note(graph: AttentionGraph) -> str:
-    """What the maps are carried through, for people."""
-    if graph.joint:
-        return "Text and image are one sequence: relevance is carried from the word's tokens through all layers."
-    return (
-        "Relevance is carried through the text's own layers and ends at the patches as the image tower hands them "
-        "over: which patches it mixed before is not read."
-    )
+def graph_notes(graph: AttentionGraph, chosen: Sequence[int], maps: Sequence[Tensor]) -> list[str]:
+    """What the maps are carried through, and why they are zero where all are; for people.
+
+    Args:
+        graph: what was read.
+        chosen: the layers whose attention to patches was read.
+        maps: the maps that came of it, each `patch`.
+    """
+    if not graph.joint:
+        return [
+            "Relevance is carried through the text's own layers and ends at the patches as the image tower hands them "
+            "over: which patches it mixed before is not read."
+        ]
+    through = "all layers" if len(chosen) == len(graph.layers) else "the chosen layers"
+    notes = [f"Text and image are one sequence: relevance is carried from the word's tokens through {through}."]
+    if maps and not any(found.any() for found in maps):
+        notes.append(unread_note(graph.layers[chosen[-1]]))
+    return notes

@@ -11,11 +11,22 @@ from crossviz.results import AttentionRecord, RelevanceMap
 from crossviz.trace import AttentionGraph, ImageTower, Trace
 from crossviz.words import Phrase
 
-__all__ = ["WHERE_NOT_WHETHER", "attention_tower", "graph_gradients", "relevance_result", "text_record"]
+__all__ = [
+    "WHERE_NOT_WHETHER",
+    "WRITERS_BESIDE",
+    "attention_tower",
+    "graph_gradients",
+    "relevance_result",
+    "text_record",
+    "unread_note",
+]
 
 WHERE_NOT_WHETHER = (
     "A gradient says where, not whether: its size is no evidence that the thing is there, and compares no words."
 )
+
+WRITERS_BESIDE = "The attention beside this map is that of the positions that wrote the words and had not seen them."
+"""Where `text_record` gives those."""
 
 
 def attention_tower(trace: Trace, *, pooler: bool = False) -> ImageTower:
@@ -39,12 +50,21 @@ def graph_gradients(
             yield torch.autograd.grad(score, inputs, retain_graph=True, allow_unused=True, materialize_grads=True)
 
 
+def unread_note(label: str) -> str:
+    """Why the maps of the words are zero in the layer of this label, where the score is that of a whole caption."""
+    return f"In {label} the score is read off another token: no word's row has a part in it."
+
+
 def text_record(trace: Trace, labels: Sequence[str]) -> AttentionRecord | None:
-    """The attention of the text's tokens in layers of these labels; None where the model shows no such layers."""
-    if "cross_attention" not in trace.provides:
+    """The attention of the text's tokens in layers of these labels; None where the model shows no such layers.
+
+    Of a model that writes, the rows that wrote the tokens: those are what a word's score is read off.
+    """
+    writes = "written_attention" in trace.provides
+    if not writes and "cross_attention" not in trace.provides:
         return None
     with torch.no_grad():
-        shown = trace.cross_attention()
+        shown = trace.written_attention() if writes else trace.cross_attention()
     if not set(labels) <= set(shown.layers):
         return None
     chosen = [shown.layers.index(label) for label in labels]

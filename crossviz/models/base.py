@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, SupportsIndex
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crossviz.errors import DeviceError, ModelError, UnsupportedMethodError
+from crossviz.errors import CaptionError, DeviceError, ModelError, UnsupportedMethodError
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.models.clip_tokens import Tokenized
 from crossviz.photo import Photo
@@ -138,11 +138,20 @@ class Model(ABC):
 
         Args:
             image: from `encode_image`.
-            longest: the number of tokens after which it is ended.
+            longest: the number of tokens after which it is ended, from 1 on.
 
         Raises:
             UnsupportedMethodError: the model writes no captions.
+            CaptionError: `longest` is no such number.
         """
+        if isinstance(longest, bool) or not isinstance(longest, SupportsIndex) or longest.__index__() < 1:
+            raise CaptionError(
+                f"A caption is ended after 1 token or more, in whole numbers, not after {longest!r:.60}."
+            )
+        return self.captions(image, longest.__index__())
+
+    def captions(self, image: EncodedImage, longest: int) -> Iterator[str]:
+        """What `write` gives, once it has checked its arguments; this is what a family with a decoder defines."""
         raise UnsupportedMethodError(
             f"{self.info.name} writes no captions: choose a model with a decoder, as coca-mini is one."
         )

@@ -92,8 +92,11 @@ class BlipCaptioner(BlipModel):
         own = logits[:, range(len(written)), written] - logits.logsumexp(-1)  # batch token-1
         return torch.stack([own[:, list(self.rows(tokenized.caption, phrase))].mean(1) for phrase in phrases], 1)
 
-    def write(self, image: EncodedImage, longest: int = 30) -> Iterator[str]:
-        """As `Model`; greedy: the likeliest token at every step, as transformers' `generate` with one beam."""
+    def captions(self, image: EncodedImage, longest: int) -> Iterator[str]:
+        """As `Model`; greedy: the likeliest token at every step, as transformers' `generate` with one beam.
+
+        A caption is not empty: its first token is none that ends it or that is no text.
+        """
         start, end = self._loaded.ends
         ids, past = [start], None
         for _ in range(min(longest, self._loaded.longest - 1)):
@@ -106,7 +109,10 @@ class BlipCaptioner(BlipModel):
                     use_cache=True,
                 )
             past = found.past_key_values
-            ids.append(int(found.logits[0, -1].argmax()))
+            logits = found.logits[0, -1].clone()
+            if len(ids) == 1:
+                logits[self._loaded.marks] = -torch.inf
+            ids.append(int(logits.argmax()))
             if ids[-1] == end:
                 return
             yield self._loaded.decode(ids[1:])

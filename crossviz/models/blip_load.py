@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from crossviz.errors import ModelUnavailableError
 from crossviz.models import transformers_load
+from crossviz.models.about import says_trained
 from crossviz.models.base import ModelInfo
 from crossviz.models.clip_tokens import Tokenized
 from crossviz.models.transformers_load import Place
@@ -76,6 +77,11 @@ class Loaded:
         return (self.module.config.text_config.bos_token_id if self.writes else own.cls_token_id), own.sep_token_id
 
     @property
+    def marks(self) -> list[int]:
+        """The ids that are no text: `decode` leaves them out."""
+        return sorted({*self.ends, *self.tokenizer.all_special_ids})
+
+    @property
     def longest(self) -> int:
         """Tokens that the text layers read, both ends included."""
         return self.module.config.text_config.max_position_embeddings
@@ -132,7 +138,7 @@ def load(name: str) -> Loaded:
         module = transformers_load.pretrained(getattr(transformers, kind), place, folder)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         processor = _processor(place, folder, module.config.vision_config)
-        return Loaded(_info(place, kind, trained=_trained(folder)), kind == CAPTIONER, module, tokenizer, processor)
+        return Loaded(_info(place, kind, trained=says_trained(folder)), kind == CAPTIONER, module, tokenizer, processor)
 
 
 def _kind(place: Place, config: Mapping[str, Any]) -> str:
@@ -171,17 +177,6 @@ def _processor(place: Place, folder: Path, vision: Any) -> Any:
             f"{size['width']} pixels, which its image tower reads: correct its preprocessor_config.json."
         )
     return processor
-
-
-def _trained(folder: Path) -> bool:
-    """Whether a model's weights were trained; one that doesn't say is taken to hold trained ones."""
-    about = folder / "crossviz.json"
-    if not about.is_file():
-        return True
-    try:
-        return bool(json.loads(about.read_text(encoding="utf-8"))["training"]["trained"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def _info(place: Place, kind: str, *, trained: bool = True, available: bool = True, reason: str = "") -> ModelInfo:

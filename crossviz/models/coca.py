@@ -16,12 +16,12 @@ from crossviz.geometry import ImageView
 from crossviz.models.base import EncodedText, Model, ModelInfo
 from crossviz.models.clip_tokens import Tokenized, tokenize
 from crossviz.models.coca_attention import attention_graph, composed, written
-from crossviz.models.coca_load import MINI, coca_infos, coca_source, is_mini, load_coca
+from crossviz.models.coca_load import MINI, coca_identity, coca_infos, coca_source, is_mini, load_coca
 from crossviz.models.coca_parts import PooledImage, coca_parts, pooled_image
 from crossviz.models.coca_stages import stages
 from crossviz.models.coca_words import SENTENCE, caption_match
 from crossviz.models.coca_write import can_write, write
-from crossviz.models.open_clip_load import Source, identity
+from crossviz.models.open_clip_load import Source
 from crossviz.models.pixels import Preprocess
 from crossviz.photo import Photo
 from crossviz.trace import EncodedImage
@@ -48,7 +48,7 @@ class Coca:
         return coca_infos(everything)
 
     def identity(self, name: str) -> tuple[str, str]:
-        return identity(coca_source(name))
+        return coca_identity(name)
 
     def load(self, name: str, device: torch.device) -> Model:
         source = coca_source(name)
@@ -134,7 +134,7 @@ class CocaModel(Model):
 
     def lacks(self) -> Mapping[str, str]:
         if self._own_tower:
-            half = "its image tower by itself is explained when the same weights are loaded as open_clip:"
+            half = "its image tower by itself is explained when the same weights are loaded by the family open_clip"
         else:
             half = "its image tower is that of crossviz-mini, which explains it"
         return {**_LACKS, **dict.fromkeys(_HALF, half)}
@@ -151,7 +151,7 @@ class CocaModel(Model):
             "attention_graph": lambda: attention_graph(module, parts, pooled, states, caption, SENTENCE),
         }
 
-    def write(self, image: EncodedImage, longest: int = 30) -> Iterator[str]:
+    def captions(self, image: EncodedImage, longest: int) -> Iterator[str]:
         if not self.writes:
             raise UnsupportedMethodError(
                 f"{self.info.name} writes no captions here: its tokenizer ({type(self._tokenizer).__name__}) is not "

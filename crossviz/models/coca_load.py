@@ -10,13 +10,14 @@ from torch import nn
 
 from crossviz import compat
 from crossviz.errors import ModelUnavailableError, UnknownModelError
-from crossviz.models.base import ModelInfo
-from crossviz.models.open_clip_load import Naming, Source, infos, load, source_of
+from crossviz.models.about import kind_of
+from crossviz.models.base import ModelInfo, folder_state
+from crossviz.models.open_clip_load import Naming, Source, identity, infos, load, source_of
 from crossviz.paths import assets_dir
 
-__all__ = ["MINI", "coca_infos", "coca_source", "is_mini", "load_coca"]
+__all__ = ["MINI", "coca_identity", "coca_infos", "coca_source", "is_mini", "load_coca"]
 
-MINI = "coca-mini"
+MINI, TOWER = "coca-mini", "crossviz-mini"
 ATTENTION = "query: text tokens, key: image patches; the decoder's cross-attention times that of the image pooler"
 
 
@@ -56,11 +57,9 @@ def coca_source(name: str) -> Source:
         UnknownModelError: open_clip knows no such model, or it is no CoCa.
         ModelUnavailableError: there is no model in that folder.
     """
-    if name == MINI:
-        found = source_of(f"{NAMING.prefix}{_mini_folder()}", NAMING)
+    found = source_of(f"{NAMING.prefix}{_mini_folder()}" if name == MINI else name, NAMING)
+    if found.folder == _mini_folder().resolve():  # by whatever name it was asked for
         found = replace(found, info=_mini_info(trained=found.info.trained))
-    else:
-        found = source_of(name, NAMING)
     here = _is_coca(found.arch) if found.folder is None else _holds_coca(found.folder)
     if not here:
         rest = name.removeprefix(NAMING.prefix)
@@ -68,6 +67,15 @@ def coca_source(name: str) -> Source:
             f"{found.info.title} is no CoCa: it has no decoder that looks at the photo. Load it as open_clip:{rest}."
         )
     return found
+
+
+def coca_identity(name: str) -> tuple[str, str]:
+    """As `Family`; a model that stands on crossviz-mini's tower changes with it."""
+    source = coca_source(name)
+    place, state = identity(source)
+    if is_mini(source):
+        state += "\n" + folder_state(assets_dir() / "models" / TOWER)
+    return place, state
 
 
 def load_coca(source: Source, device: torch.device) -> tuple[nn.Module, Any]:
@@ -93,7 +101,7 @@ def load_coca(source: Source, device: torch.device) -> tuple[nn.Module, Any]:
 
 def is_mini(source: Source) -> bool:
     """Whether a model is of coca-mini's kind."""
-    return source.folder is not None and _kind(source.folder) == MINI
+    return source.folder is not None and kind_of(source.folder) == MINI
 
 
 def _draw_words(module: nn.Module) -> None:
@@ -109,14 +117,6 @@ def _holds_coca(folder: Path) -> bool:
         return "multimodal_cfg" in json.loads((folder / "open_clip_config.json").read_text("utf-8"))["model_cfg"]
     except (OSError, ValueError, KeyError, TypeError):
         return True
-
-
-def _kind(folder: Path) -> str:
-    """The kind that a folder's `crossviz.json` states; "" for one of open_clip's own."""
-    try:
-        return str(json.loads((folder / "crossviz.json").read_text("utf-8")).get("kind", ""))
-    except (OSError, ValueError, AttributeError):
-        return ""
 
 
 def _mini_folder() -> Path:

@@ -29,7 +29,7 @@ def write(module: nn.Module, tokenizer: Any, tokens: Tensor, longest: int) -> It
         module: open_clip's CoCa.
         tokenizer: its tokenizer.
         tokens: what the decoder looks at, `query dim`.
-        longest: most tokens; fewer where that, with its two ends, is more than the model reads.
+        longest: most tokens, from 1 on; fewer where that, with its two ends, is more than the model reads.
 
     Yields:
         The text, each time with one more token.

@@ -64,12 +64,13 @@ class CrossvizMini:
         folder = self._folder(name)
         about = _about(folder)
         _check_files(folder, about)
-        return _Mini(name, folder, about, device)
+        embedded = folder == self._folder(NAME)  # by whatever name it was asked for
+        return _Mini(NAME if embedded else name, folder, about, device)
 
     @staticmethod
     def _folder(name: str) -> Path:
         if name == NAME:
-            return assets_dir() / "models" / NAME
+            return (assets_dir() / "models" / NAME).resolve()
         path = name.removeprefix(f"{NAME}:")
         if not path:
             raise UnknownModelError(f"'{name}' names no folder: write {NAME}, or {NAME}: and a folder of such a model.")

@@ -1,7 +1,6 @@
 """Names of open_clip's models, and how they become a loaded model or one clear sentence."""
 
 import difflib
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from torch import nn
 
 from crossviz import compat
 from crossviz.errors import ModelUnavailableError, UnknownModelError
+from crossviz.models.about import kind_of, says_trained
 from crossviz.models.base import ModelInfo, folder_state
 from crossviz.models.hub import cached_weights, unreachable
 
@@ -89,7 +89,8 @@ def source_of(name: str, naming: Naming = OPEN_CLIP) -> Source:
         naming: the family's.
 
     Raises:
-        UnknownModelError: open_clip knows no such architecture or tag; the message names close ones.
+        UnknownModelError: open_clip knows no such architecture or tag; the message names close ones. Or the folder is
+            one of another family's.
         ModelUnavailableError: there is no model in that folder.
     """
     prefix = naming.prefix
@@ -98,6 +99,8 @@ def source_of(name: str, naming: Naming = OPEN_CLIP) -> Source:
         raise UnknownModelError(f"'{name}' names no model: write {prefix}ARCH/TAG, or {prefix} and a folder.")
     if rest.startswith(("local-dir:", "/", "./", "../", "~")) or Path(rest).is_absolute():
         folder = Path(rest.removeprefix("local-dir:")).expanduser().resolve()
+        if naming is OPEN_CLIP and kind_of(folder) == "coca-mini":
+            raise UnknownModelError(f"{folder.name} is a coca-mini: load it as coca:{rest}.")
         info = _info(naming, name, folder.name, trained=_folder_trained(folder), attention=naming.folder_attention)
         return Source(info, folder=folder)
     open_clip = compat.import_open_clip()
@@ -193,13 +196,7 @@ def _folder_trained(folder: Path) -> bool:
         raise ModelUnavailableError(
             f"The model folder {folder.name} holds no weights: put open_clip_model.safetensors into it."
         )
-    about = folder / "crossviz.json"
-    if not about.is_file():
-        return True
-    try:
-        return bool(json.loads(about.read_text(encoding="utf-8"))["training"]["trained"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return says_trained(folder)
 
 
 def _info(

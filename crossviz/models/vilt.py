@@ -138,8 +138,8 @@ class ViltModel(Model):
 
         def match() -> Any:
             if "attention_graph" not in lacks:
-                return match_by_matching(module, pieces)
-            return match_by_words(module, pieces, tokenized)
+                return match_by_matching(module, pieces, tokenized)
+            return match_by_words(module, pieces, tokenized, lambda: read().out.text[0])
 
         def rows(phrase: Phrase) -> list[int]:
             return sorted({token for word in phrase.words for token in caption.words[word].tokens})

@@ -69,7 +69,7 @@ def text_to_image(
         params={},
         notes=(
             f"Of the attention of the caption's tokens, {share:.0%} goes to text tokens and {image:.0%} to the image "
-            "token; what the patches get is shown as it is, not scaled up.",
+            "token, in the mean over all layers and heads; what the patches get is shown as it is, not scaled up.",
             *notes,
         ),
         key_kind="image patches, then the image token and the text tokens",
@@ -98,8 +98,8 @@ def image_to_text(
         has_null=False,
         params={},
         notes=(
-            f"Of the attention of the patches, {share:.0%} goes to text tokens, [CLS] and [SEP] among them; the rest "
-            "goes to the image token and to patches.",
+            f"Of the attention of the patches, {share:.0%} goes to text tokens, [CLS] and [SEP] among them, in the "
+            "mean over all layers and heads; the rest goes to the image token and to patches.",
             *notes,
         ),
         query_kind="image patches",

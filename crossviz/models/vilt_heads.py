@@ -20,17 +20,21 @@ BATCH = 16
 """Photos in one pass."""
 
 
-def match_by_matching(model: ViltModule, pieces: Pieces) -> Match:
+def match_by_matching(model: ViltModule, pieces: Pieces, tokenized: Tokenized) -> Match:
     """What the matching head says of a photo and the phrase by itself.
 
     Args:
         model: with that head.
         pieces: its tokenizer.
+        tokenized: the caption; words that are hidden in it are so in the phrase by itself too.
     """
+    masks = set(pieces.hidden(tokenized))
+    hidden = [word for word in tokenized.caption.words if masks.intersection(word.tokens)]
 
     def score(state: State, phrases: Sequence[Phrase]) -> Tensor:
         def one(phrase: Phrase) -> Tensor:
-            ids = pieces.ids(phrase.text).to(state["patches"].device)
+            spans = [(word.start - phrase.start, word.end - phrase.start) for word in hidden]
+            ids = pieces.ids(phrase.text, spans).to(state["patches"].device)
             return torch.cat([model.rank_output(joint(model, ids, some).pooled)[:, 0] for some in _batches(state)])
 
         return _by_phrase(state, phrases, one)
@@ -38,7 +42,7 @@ def match_by_matching(model: ViltModule, pieces: Pieces) -> Match:
     return Match(
         unit="matching score",
         sentence="What the matching head says of the photo and the words by themselves: the log-odds that they belong "
-        "together.",
+        + ("together. Hidden words are masks there too." if hidden else "together."),
         state=lambda pixels: _state(model, pixels),
         score=score,
         readable=torch.sigmoid,
@@ -46,15 +50,23 @@ def match_by_matching(model: ViltModule, pieces: Pieces) -> Match:
     )
 
 
-def match_by_words(model: ViltModule, pieces: Pieces, tokenized: Tokenized) -> Match:
+def match_by_words(model: ViltModule, pieces: Pieces, tokenized: Tokenized, text: Callable[[], Tensor]) -> Match:
     """The mean log-probability of the phrase's tokens when they are hidden in the caption.
 
     Args:
         model: with the masked-word head.
         pieces: its tokenizer.
-        tokenized: the caption; where words of it are hidden already, they stay so.
+        tokenized: the caption; where words of it are hidden already, they stay so, and nothing may read them: asked
+            for is what the model itself guesses first.
+        text: the caption's token states after the last norm, `token dim`; computed where words are hidden.
     """
     caption = tokenized.caption
+    written = [token.id for token in caption.tokens]
+    hidden = pieces.hidden(tokenized)
+    if hidden:
+        guessed = _at_masks(model, tokenized, hidden, text()).argmax(-1).tolist()
+        for token, id_ in zip(hidden, guessed, strict=True):
+            written[token] = id_
 
     def score(state: State, phrases: Sequence[Phrase]) -> Tensor:
         def one(phrase: Phrase) -> Tensor:
@@ -63,7 +75,7 @@ def match_by_words(model: ViltModule, pieces: Pieces, tokenized: Tokenized) -> M
             device = state["patches"].device
             ids = pieces.hide(tokenized, read).ids.to(device)
             places = [tokenized.positions[token] for token in tokens]
-            answers = torch.tensor([caption.tokens[token].id for token in tokens], device=device)
+            answers = torch.tensor([written[token] for token in tokens], device=device)
             found = []
             for some in _batches(state):
                 logs = F.log_softmax(model.mlm_score(joint(model, ids, some).text[:, places]), dim=-1)
@@ -74,7 +86,8 @@ def match_by_words(model: ViltModule, pieces: Pieces, tokenized: Tokenized) -> M
 
     return Match(
         unit="log-probability",
-        sentence="The mean log-probability of the words' tokens when they are hidden in the caption, given the photo.",
+        sentence="The mean log-probability of the words' tokens when they are hidden in the caption, given the photo."
+        + (" Of a hidden word, that of what the model guesses in its place." if hidden else ""),
         state=lambda pixels: _state(model, pixels),
         score=score,
         readable=lambda scores: scores,
@@ -95,7 +108,7 @@ def guesses(
         text: its token states after the last norm, `token dim`.
     """
     hidden = pieces.hidden(tokenized)
-    probs = torch.softmax(model.mlm_score(text[[tokenized.positions[token] for token in hidden]]), dim=-1)
+    probs = torch.softmax(_at_masks(model, tokenized, hidden, text), dim=-1)
 
     def first(count: int) -> tuple[Guess, ...]:
         found = []
@@ -106,6 +119,12 @@ def guesses(
         return tuple(found)
 
     return first
+
+
+@torch.no_grad()
+def _at_masks(model: ViltModule, tokenized: Tokenized, hidden: Sequence[int], text: Tensor) -> Tensor:
+    """What the masked-word head says of the hidden tokens, `hidden vocabulary`; arguments as `guesses`."""
+    return model.mlm_score(text[[tokenized.positions[token] for token in hidden]])
 
 
 @torch.no_grad()

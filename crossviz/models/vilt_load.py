@@ -75,9 +75,9 @@ def load(name: str, device: torch.device) -> Loaded:
     folder = transformers_load.fetch(place)
     about = read_about(place, folder)
     with transformers_load.loading(place):
-        config = transformers.ViltConfig.from_pretrained(folder, local_files_only=True)
         if json.loads((folder / transformers_load.CONFIG).read_text(encoding="utf-8")).get("model_type") != "vilt":
             raise ModelUnavailableError(f"{place.name} is no ViLT: choose another model.")
+        config = transformers.ViltConfig.from_pretrained(folder, local_files_only=True)
         module = _module(place, folder, config)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         pieces = Pieces(tokenizer, config.max_position_embeddings)
@@ -111,9 +111,9 @@ _DOES_MINI = f"guesses hidden words and {_MATCHES}"
 
 
 def _place(name: str) -> Place:
-    if name == MINI:
-        return Place(MINI, assets_dir() / "models" / MINI, "")
-    return transformers_load.place_of(name, FAMILY)
+    mini = Place(MINI, (assets_dir() / "models" / MINI).resolve(), "")
+    place = mini if name == MINI else transformers_load.place_of(name, FAMILY)
+    return mini if place.folder == mini.folder else place  # by whatever name it was asked for
 
 
 def _module(place: Place, folder: Path, config: Any) -> ViltModule:

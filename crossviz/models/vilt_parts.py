@@ -112,7 +112,7 @@ def stages(model: ViltModule) -> list[tuple[str, list[nn.Module | nn.Parameter]]
     found += [(f"layer {number}", [layers[number - 1]]) for number in range(len(layers), 0, -1)]
     found.append(("embeddings", [vilt.embeddings]))
     if model.photo.tower is not None:
-        found.append(("image tower", [model.photo.tower]))
+        found.append(("crossviz-mini's image tower", [model.photo.tower]))  # ViLT has none of its own
     return found
 
 

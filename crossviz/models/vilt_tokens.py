@@ -51,9 +51,12 @@ class Pieces:
         ids = torch.tensor([[piece[0] for piece in kept]])
         return Tokenized(ids, tuple(range(len(kept))), make_caption(text, kept, cut=pieces[room:]))
 
-    def ids(self, text: str) -> Tensor:
-        """Any text, `1 token`."""
-        inner = [piece[0] for piece in self._pieces(text)[: self._longest - 2]]
+    def ids(self, text: str, hidden: Sequence[tuple[int, int]] = ()) -> Tensor:
+        """Any text, `1 token`, with masks for the tokens of some of its characters, given as starts and ends."""
+        inner = [
+            self.mask if any(first < end and start < last for start, end in hidden) else id_
+            for id_, _, first, last in self._pieces(text)[: self._longest - 2]
+        ]
         return torch.tensor([[self._own.cls_token_id, *inner, self._own.sep_token_id]])
 
     def hide(self, tokenized: Tokenized, words: Sequence[int]) -> Tokenized:
@@ -85,7 +88,12 @@ class Pieces:
 
     def _pieces(self, text: str) -> list[Piece]:
         found = self._own(
-            text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, truncation=False
+            text,
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_offsets_mapping=True,
+            truncation=False,
+            verbose=False,  # transformers would warn of a long text, which is cut where it is read
         )
         return [
             (id_, text[first:last], first, last)

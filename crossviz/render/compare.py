@@ -1,8 +1,8 @@
 """One figure for one photo and caption in several models: a row per word, a column per model, one scale for all.
 
 The scale is in multiples of chance: a probability times the number of patches of the model's own grid, so that 1 is
-what every patch would get from a word that looks everywhere alike, however fine the grid. Maps in another unit can't be
-put on it: such a column is drawn on a scale of its own, with its own bar, and says so.
+what every patch would get from a word that looks everywhere alike, however fine the grid; and it is logarithmic. Maps
+in another unit can't be put on it: such a column is drawn on a scale of its own, with its own bar, and says so.
 """
 
 from collections.abc import Sequence
@@ -122,7 +122,8 @@ def _span(caption: "Caption", word: int | str | Span) -> Span:
 
 
 def _scales(made: "Sequence[Explanation]") -> list[Scale]:
-    """Each explanation's scale; those in probabilities all end at the highest multiple of chance of any of them."""
+    """Each explanation's scale; those in probabilities all end at the highest multiple of chance of any of them, and
+    are logarithmic: one model's sharp maps would leave the others' dark."""
     scales = [explanation.scale for explanation in made]
     top = max((scale.vmax for scale in scales if on_common(scale)), default=0.0)
-    return [replace(scale, vmax=top) if on_common(scale) else scale for scale in scales]
+    return [replace(scale, vmax=top, log=True) if on_common(scale) else scale for scale in scales]

@@ -26,8 +26,8 @@ from crossviz.render.drawing import (
 )
 from crossviz.render.overlay import contour_is_shown, draw_overlay, mark_unseen
 from crossviz.render.scale import ABSENT_NULL_MASS, Scale
-from crossviz.render.sentences import attention_sentence
-from crossviz.render.text import fit, wrap
+from crossviz.render.sentences import HIDDEN, attention_sentence, hidden_sentence
+from crossviz.render.text import fit, text_width, wrap
 
 if TYPE_CHECKING:
     from crossviz.explanation import Explanation
@@ -41,7 +41,7 @@ _MARGIN, _GAP = 0.32, 0.2  # inches, like all lengths below
 _LABEL = 1.3  # room for the words, and for the photo above them
 _COLUMN = 1.95  # a column is at least as wide as "not in the picture (null 97%)"
 _TALLEST = 2.3
-_TITLE_PT, _CAPTION_PT, _FOOTER_PT = 10.5, 13.0, 7.5
+_TITLE_PT, _CAPTION_PT, _FOOTER_PT, _SMALLEST_PT = 10.5, 13.0, 7.5, 6.0
 _HEAD, _NOTE = 0.66, 0.2  # above a column, and above each of its maps
 _BAR_ROOM = BAR_HEIGHT + 0.42
 
@@ -100,8 +100,9 @@ class Sheet:
         self.body_bottom = self.body_top - heights[2]
         self._picture(photo.convert("RGB"), "photo", _MARGIN, self.top - self.thumb[1], self.thumb)
         for row, text in enumerate(rows):
-            label = wrap(text, _LABEL - 0.15, _TITLE_PT, bold=True, most=2)
-            put_lines(self.figure, label, _MARGIN, self._under(row) - _NOTE, _TITLE_PT, colour.INK, bold=True)
+            points = _whole_words(text, _LABEL - 0.15)
+            label = wrap(text, _LABEL - 0.15, points, bold=True, most=2)
+            put_lines(self.figure, label, _MARGIN, self._under(row) - _NOTE, points, colour.INK, bold=True)
 
     @staticmethod
     def _pixels(size: tuple[float, float]) -> tuple[int, int]:
@@ -192,17 +193,27 @@ class Sheet:
         self._put(self.last, _MARGIN, bottom, _FOOTER_PT, colour.MUTED)
 
 
+def _whole_words(text: str, room: float) -> float:
+    """The size of type, in points, at which the longest word is not broken; a very long one is, at the smallest."""
+    widest = max((text_width(word, _TITLE_PT, True) for word in text.split()), default=0.0)
+    return _TITLE_PT if widest <= room else max(_SMALLEST_PT, 0.98 * _TITLE_PT * room / widest)
+
+
 def _sentence(entry: "Explanation | Failed") -> str:
     """What the column's attention is; the explainer puts it second."""
     if isinstance(entry, Failed):
         return ""
     notes = entry.provenance.notes
     untrained = "" if entry.provenance.trained else " UNTRAINED WEIGHTS: the maps mean nothing."
-    return attention_sentence(notes[1] if len(notes) > 1 else entry.map.direction) + untrained
+    hidden = hidden_sentence(entry)
+    said = attention_sentence(notes[1] if len(notes) > 1 else entry.map.direction) + untrained
+    return f"{said} {hidden[:1].upper()}{hidden[1:]}." if hidden else said
 
 
 def _note(explanation: "Explanation", span: Span, values: np.ndarray, scale: Scale) -> str:
-    """The peak, and how much of the word's attention lies on the picture."""
+    """The peak, and how much of the word's attention lies on the picture; of a hidden word, that it was."""
+    if any(word.start < span[1] and span[0] < word.end for word in (explanation.words[i] for i in explanation.hidden)):
+        return HIDDEN
     peak = float(scale.displayed(values).max())
     if not on_common(scale):
         return f"peak {number(peak)}".replace("-", "\u2212")

@@ -96,7 +96,7 @@ def bar_notes(figure: Figure, scale: Scale, left: float, bottom: float) -> None:
     width, height = figure.get_size_inches()
     lines = [scale.label, "The line encloses half of a map's mass."]
     if scale.unit == "probability":
-        lines[0] += "   (below chance nothing is drawn)"
+        lines[0] += "   (nothing below 1×)" if scale.log else "   (below chance nothing is drawn)"
     if scale.signed:
         lines[1] = "The line encloses half of what speaks for the word."
     for line, lift, ink in zip(lines, (0.03, -0.16), (colour.INK, colour.MUTED), strict=True):

@@ -26,10 +26,11 @@ class Scale:
     """From a raw value to a position on the colour table.
 
     displayed = value * factor. Unsigned: t = (clip((displayed - vmin) / (vmax - vmin), 0, 1)) ** power, in [0, 1].
-    Signed: t = clip(displayed / vmax, -1, 1), linear, 0 at zero; `vmin` is -vmax.
+    Signed: t = clip(displayed / vmax, -1, 1), linear, 0 at zero; `vmin` is -vmax. Logarithmic (unsigned, vmin > 0):
+    t = clip(log(displayed / vmin) / log(vmax / vmin), 0, 1), so that one steep map leaves the others to be seen.
 
     Raises:
-        RenderError: if `vmin` < `vmax` does not hold, or a number is not finite.
+        RenderError: if `vmin` < `vmax` does not hold, a number is not finite, or a logarithm does not exist.
     """
 
     unit: str
@@ -45,6 +46,8 @@ class Scale:
     signed: bool = False
     shared: bool = True
     """False where the scale was made for one word alone; then it says so in its label."""
+    log: bool = False
+    """Logarithmic instead of a power; then it says so in its label."""
 
     def __post_init__(self) -> None:
         numbers = (self.vmin, self.vmax, self.factor, self.power)
@@ -52,11 +55,14 @@ class Scale:
             raise RenderError(
                 f"A scale must run from a finite `vmin` to a larger finite `vmax`, but got {self.vmin} to {self.vmax}."
             )
+        if self.log and (self.signed or self.vmin <= 0):
+            raise RenderError(f"A logarithmic scale must start above 0, but starts at {self.vmin}.")
 
     @property
     def label(self) -> str:
         """What the colour bar is labelled with."""
         name = "× chance" if self.unit == "probability" else self.unit
+        name += ", logarithmic" if self.log else ""
         return name if self.shared else f"{name}, scaled to this word alone"
 
     def displayed(self, values: np.ndarray) -> np.ndarray:
@@ -71,6 +77,8 @@ class Scale:
         """Displayed values -> t (same shape, the input's float type)."""
         if self.signed:
             return np.clip(displayed / self.vmax, -1.0, 1.0)
+        if self.log:
+            return np.log(np.clip(displayed, self.vmin, self.vmax) / self.vmin) / math.log(self.vmax / self.vmin)
         t = np.clip((displayed - self.vmin) / (self.vmax - self.vmin), 0.0, 1.0)
         if self.power == 0.5:
             return np.sqrt(t)

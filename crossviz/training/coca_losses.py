@@ -1,6 +1,5 @@
 """What coca-mini learns from: captions word by word, photos and captions that belong together, phrases' places."""
 
-import torch
 from open_clip import CoCa
 from torch import Tensor
 from torch.nn import functional as F
@@ -8,18 +7,19 @@ from torch.nn import functional as F
 from crossviz.training.coca_batches import Batch, Texts
 from crossviz.training.coca_forward import Forward, ImageSide, compose, forward, image_side, writing_rows
 from crossviz.training.losses import contrast
+from crossviz.training.place import even_loss, place_loss
 
-__all__ = ["LOSSES", "grounding_loss", "losses", "place_losses", "word_loss"]
+__all__ = ["LOSSES", "losses", "place_losses", "word_loss"]
 
-LOSSES = ("words", "contrast", "reading", "writing", "alone")
+LOSSES = ("words", "contrast", "reading", "writing", "alone", "even")
 
 
 def losses(module: CoCa, batch: Batch) -> dict[str, Tensor]:
     """Every loss of a batch, not weighted."""
     image = image_side(module.visual.trunk, batch.patches)
     captions, alone = forward(module, image, batch.captions.ids), forward(module, image, batch.alone.ids)
-    reading, writing = place_losses(image, captions, batch.captions)
-    own, _ = place_losses(image, alone, batch.alone)
+    reading, writing, even = place_losses(image, captions, batch.captions)
+    own, _, even_alone = place_losses(image, alone, batch.alone)
     scale = module.logit_scale.exp().clamp(max=100)
     embeddings = (F.normalize(x.float(), dim=-1) for x in (image.latent, captions.latent))
     return {
@@ -28,6 +28,7 @@ def losses(module: CoCa, batch: Batch) -> dict[str, Tensor]:
         "reading": reading,
         "writing": writing,
         "alone": own,
+        "even": (even + even_alone) / 2,
     }
 
 
@@ -44,24 +45,20 @@ def word_loss(states: Tensor, projection: Tensor, ids: Tensor) -> Tensor:
     return F.cross_entropy((states[asked] @ projection).float(), ids[:, 1:][asked])
 
 
-def place_losses(image: ImageSide, found: Forward, texts: Texts) -> tuple[Tensor, Tensor]:
-    """The grounding loss of the rows that read the phrases, and of those that write them."""
-    length = texts.ids.shape[1]
-    out = []
-    for weights in (texts.weights, writing_rows(texts.weights, length)):
-        maps = compose(weights, found.cross, image.probs)
-        out.append(grounding_loss(maps[texts.asked], texts.covers[texts.asked]))
-    return out[0], out[1]
+def place_losses(image: ImageSide, found: Forward, texts: Texts) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the maps of the marked phrases lie, the mean over phrases.
 
-
-def grounding_loss(maps: Tensor, covers: Tensor) -> Tensor:
-    """-log(mass inside the boxes / mass on all patches), the mean over phrases.
-
-    Args:
-        maps: `phrase patch`.
-        covers: the share of every patch that lies inside, `phrase patch`.
+    Returns:
+        `place_loss` of the rows that read a phrase, and of those that write it; `even_loss` of those that read it.
     """
-    if not len(maps):
-        return maps.sum()
-    inside = (maps * covers).sum(-1) / maps.sum(-1)
-    return -torch.log(inside.clamp(min=1e-6)).mean()
+    covers = texts.covers[texts.asked]
+    if not len(covers):
+        nothing = found.cross.sum() * 0
+        return nothing, nothing, nothing
+    reading = compose(texts.weights, found.cross, image.probs)[texts.asked]
+    writing = compose(writing_rows(texts.weights, texts.ids.shape[1]), found.cross, image.probs)[texts.asked]
+    return (
+        place_loss(reading, covers).mean(),
+        place_loss(writing, covers).mean(),
+        even_loss(reading, covers).mean(),
+    )

@@ -10,7 +10,7 @@ import torch
 
 from crossviz.evaluate.records import Sentence
 from crossviz.measures import auroc, box_mask, pointing
-from crossviz.training.vilt_losses import place_loss
+from crossviz.training.place import place_loss
 from crossviz.training.vilt_model import GRID, ViltMini, read
 from crossviz.training.vilt_samples import Row, Sampler, alone, collate, hide, place, swap
 from crossviz.training.vilt_words import Coded, Part, code

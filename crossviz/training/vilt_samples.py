@@ -16,7 +16,7 @@ from crossviz.training.nonsense import Nonsense, caption_words
 from crossviz.training.vilt_model import GRID
 from crossviz.training.vilt_words import LONGEST, MASK, PAD, Coded, Part, code
 
-__all__ = ["Batch", "Row", "Sampler", "alone", "collate", "hide", "place", "swap"]
+__all__ = ["Batch", "Row", "Sampler", "alone", "collate", "hide", "open_ended", "place", "swap"]
 
 KEEP = -100
 """The label of a token that is not hidden."""
@@ -106,6 +106,20 @@ def swap(own: Coded, old: Part, new: tuple[int, ...]) -> Coded | None:
     return Coded(own.text, ids, (-1,) * len(ids)) if len(ids) <= LONGEST else None
 
 
+def open_ended(coded: Coded, stop: int) -> Coded:
+    """The text without the full stop that it ends in, if it does; the end of a phrase goes with it."""
+    last = len(coded.ids) - 2
+    if last < 2 or coded.ids[last] != stop:
+        return coded
+    kept = (replace(part, tokens=tuple(t for t in part.tokens if t != last)) for part in coded.parts)
+    return Coded(
+        coded.text.rstrip().removesuffix(".").rstrip(),
+        coded.ids[:last] + coded.ids[last + 1 :],
+        coded.words[:last] + coded.words[last + 1 :],
+        tuple(part for part in kept if part.tokens),
+    )
+
+
 class Sampler:
     """Draws the rows of a step; three for every photo.
 
@@ -121,6 +135,7 @@ class Sampler:
         self.texts = [code(tokenizer, p.sentences) for p in photos]
         self.rows = [i for i, p in enumerate(photos) if p.split == "train"]
         train = [photos[i] for i in self.rows]
+        self._stop = tokenizer.token_to_id(".")
         known = set(tokenizer.get_vocab())
         self.nonsense = Nonsense(caption_words(train), known.__contains__)
         self._phrases = [p for i in self.rows for c in self.texts[i] for p in c.parts if p.boxes]
@@ -138,8 +153,13 @@ class Sampler:
                 self._mirror(row)
         return rows, mirrored
 
+    def caption(self, number: int, rng: random.Random) -> Coded:
+        """A caption of the photo, by chance without its full stop: people ask without one as well."""
+        found = rng.choice(self.texts[number])
+        return open_ended(found, self._stop) if rng.random() < self.settings["open_ended"] else found
+
     def _hidden(self, i: int, number: int, flip: bool, rng: random.Random) -> Row:
-        whole = rng.choice(self.texts[number])
+        whole = self.caption(number, rng)
         phrase = rng.choice(whole.parts) if whole.parts and rng.random() < self.settings["hide_phrase"] else None
         coded, labels = hide(whole, self.settings["hide"], phrase, rng)
         return Row(i, coded, labels, covers=self._places(coded, number, flip))
@@ -147,7 +167,7 @@ class Sampler:
     def _fitting(self, i: int, number: int, flip: bool, rng: random.Random) -> Row:
         parts = [p for c in self.texts[number] for p in c.parts if p.boxes]
         if not parts or rng.random() < self.settings["caption"]:
-            coded = rng.choice(self.texts[number])
+            coded = self.caption(number, rng)
         else:
             coded = alone(self.tokenizer, rng.choice(parts), rng.random() < self.settings["head"])
         return Row(i, coded, match=1.0, covers=self._places(coded, number, flip))
@@ -157,13 +177,13 @@ class Sampler:
         kind, s = rng.random(), self.settings
         if kind < s["other"]:
             other = rng.choice([r for r in rng.sample(self.rows, 3) if r != number])
-            return rng.choice(self.texts[other])
+            return self.caption(other, rng)
         if kind < s["other"] + s["nonsense"]:
             words = " ".join(self.nonsense.word(rng) for _ in range(rng.choice((1, 1, 2))))
             return code(self.tokenizer, [Sentence(rng.choice(("", "a ", "the ")) + words)])[0]
         foreign = self.foreign(number, rng)
         if kind < s["other"] + s["nonsense"] + s["swapped"]:
-            own = rng.choice(self.texts[number])
+            own = self.caption(number, rng)
             into = [p for p in own.parts if p.boxes]
             new = alone(self.tokenizer, foreign, head=False).ids[1:-1]
             swapped = swap(own, rng.choice(into), new) if into else None

@@ -19,6 +19,7 @@ from crossviz.geometry import PatchGrid
 from crossviz.trust.plain import check_numbers, plain
 
 __all__ = [
+    "ALIKE",
     "LEVELS",
     "RATIO_LEVEL",
     "WAYS",
@@ -36,8 +37,12 @@ LEVELS = (0.0, 0.1, 0.3, 0.7, 0.9, 1.0)
 WAYS = ("deletion", "insertion")
 RATIO_LEVEL = 0.1
 """The share of the patches at which `Deletion.ratio` compares."""
+ALIKE = 1.5
+"""Ratios between 1 / 1.5 and 1.5 are not told apart: the random orders are only a few."""
 _LEAST_FALL = 0.05
 _LEAST_CHANGE = 0.01
+_LEAST_GAIN = 0.05
+"""By how much the map's area must be below that of random orders, in shares of the whole fall."""
 _PLACES = 3
 
 
@@ -123,16 +128,30 @@ class Deletion(FrozenResult):
         return any(self.whole - other >= self.fall("map") for other in self.elsewhere)
 
     @property
+    def below(self) -> bool:
+        """Whether the map's whole curve of deletion is clearly below random orders', not only one level of it.
+
+        The area under it must be smaller than that under the lowest random matches, and smaller than that under their
+        mean by 1/20 of how far the match falls when everything is removed.
+        """
+        mine, chance = self.area("deletion", "map"), self.area("deletion", "random")
+        least = _LEAST_GAIN * (self.whole - self.nothing)
+        return self.depends and chance - mine >= least and mine < self.area("deletion", "random_low")
+
+    @property
     def ratio(self) -> float | None:
         """`fall` of the map over that of random orders.
 
         None where it would say nothing: the match does not fall when everything is removed, the map's fall is too
         small, a copy of the map moved elsewhere does as much, or the fall of random orders is not there or less than
-        1/20 of the map's, too near to zero to divide by.
+        1/20 of the map's, too near to zero to divide by. And None where it would say too much: it is `ALIKE` or more
+        at this one level, and the whole curve is not `below`.
         """
         mine, chance = self.fall("map"), self.fall("random")
         enough = self.depends and mine >= _LEAST_FALL * (self.whole - self.nothing)
-        return mine / chance if enough and not self.beaten and chance >= mine / 20 else None
+        if not enough or self.beaten or chance < mine / 20:
+            return None
+        return mine / chance if mine < ALIKE * chance or self.below else None
 
     def as_dict(self) -> dict[str, Any]:
         """The figures as JSON-able values."""

@@ -128,7 +128,8 @@ def _deletion_notes(subject: Subject) -> list[str]:
     """How the ratio is held against chance, and whether the map ranks as many patches as it compares."""
     notes = [
         f"How many times as much is said only where the map's highest {RATIO_LEVEL:.0%} lower the match more than the "
-        f"same patches at each of {PLACES} other places do."
+        f"same patches at each of {PLACES} other places do, and the area under its curve is clearly below that of "
+        "random patches."
     ]
     values = subject.values.flatten()
     last = values.sort(descending=True).values[max(1, round(RATIO_LEVEL * len(values))) - 1]

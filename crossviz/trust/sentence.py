@@ -2,7 +2,7 @@
 
 from crossviz.trust.agreement import Agreement
 from crossviz.trust.calibration import Calibration
-from crossviz.trust.deletion import RATIO_LEVEL, Deletion
+from crossviz.trust.deletion import ALIKE, RATIO_LEVEL, Deletion
 from crossviz.trust.localisation import Localisation
 from crossviz.trust.randomisation import Randomisation
 from crossviz.trust.report import TrustReport
@@ -10,10 +10,10 @@ from crossviz.trust.report import TrustReport
 __all__ = ["sentence"]
 
 _LEVEL = 0.05
-_ALIKE = 1.5
-"""Ratios between 1 / 1.5 and 1.5 are not told apart: the random orders are only a few."""
 _KEPT = 0.5
-"""A correlation with the real map, of either sign, from which on a map of random weights counts as not lost."""
+"""A correlation with the real map from which on a map of random weights counts as not lost."""
+_CLOSE = 0.5
+"""A correlation from which on a method that does not agree looks as if it did."""
 _FILLED = {"blur": "blurred", "mean": "painted in its mean colour", "inpaint": "filled in without detail"}
 
 
@@ -28,7 +28,7 @@ def sentence(report: TrustReport) -> str:
     if report.agreement is not None and report.agreement.of:
         parts.append(_agreed(report.agreement))
     if report.randomisation is not None:
-        parts.append(_randomised(report.randomisation))
+        parts.append(_randomised(report.randomisation, after=any(parts)))
     if report.localisation is not None:
         parts.append(_located(report.localisation))
     said = "; ".join(part for part in parts if part) or _passed(word, report)
@@ -70,13 +70,19 @@ def _deleted(word: str, found: Deletion, looks: bool) -> str:
         said = f"deleting {which} hardly changes the match ({whole} to {left})"
     elif found.beaten:
         said = f"deleting {which} lowers the match ({whole} to {left}), but deleting as much elsewhere can do the same"
-    elif found.ratio is None:
-        random = _match(found.whole - chance, found.unit)
-        said = f"deleting {which} lowers the match from {whole} to {left}, deleting random patches to {random}"
-    elif found.ratio >= _ALIKE and mine > found.fall("random_low"):  # the lowest curve is the one that falls furthest
-        said = f"deleting {which} lowers the match {_times(found.ratio)} as much as random patches"
+    elif mine >= ALIKE * chance and mine > found.fall("random_low"):  # the lowest curve is the one that falls furthest
+        if not found.below:
+            said = (
+                f"deleting {which} lowers the match ({whole} to {left}), but over the whole curve not clearly more "
+                "than random patches do"
+            )
+        elif found.ratio is None:
+            random = _match(found.whole - chance, found.unit)
+            said = f"deleting {which} lowers the match from {whole} to {left}, deleting random patches to {random}"
+        else:
+            said = f"deleting {which} lowers the match {_times(found.ratio)} as much as random patches"
     else:
-        less = found.ratio <= 1 / _ALIKE and mine < found.fall("random_high")
+        less = mine <= chance / ALIKE and mine < found.fall("random_high")
         said = f"deleting {which} lowers the match {'less than' if less else 'about as much as'} random patches do"
     if mine > 0 and found.fall("centre") >= mine:
         said += ", and the middle of the photo does as much"
@@ -84,17 +90,26 @@ def _deleted(word: str, found: Deletion, looks: bool) -> str:
 
 
 def _agreed(found: Agreement) -> str:
-    methods = "other method agrees" if found.of == 1 else "other methods agree"
-    return f"{found.agreeing} of {found.of} {methods}"
+    said = f"{found.agreeing} of {found.of} {'other method agrees' if found.of == 1 else 'other methods agree'}"
+    close = int((found.correlations[0, 1:] >= _CLOSE).sum())
+    if found.agreeing or not close:
+        return said
+    which = str(close) if close < found.of else "it" if close == 1 else "they"
+    return (
+        f"{said}: {which} {'is' if close == 1 else 'are'} like this map, but not clearly more than like maps of random "
+        "words"
+    )
 
 
-def _randomised(found: Randomisation) -> str:
-    if found.complete and abs(found.last) >= _KEPT:
-        same = "the map stays much the same" if found.last > 0 else "the map turns into much its opposite"
+def _randomised(found: Randomisation, after: bool) -> str:
+    """Of a map that changes only where that may look otherwise, and something stands before it; see `_passed`."""
+    if found.complete and found.last >= _KEPT:
         return (
-            f"but with random weights {same} (rank correlation {found.last:.2f}), so it does not show what the model "
-            "learned"
+            f"but with random weights the map stays much the same (rank correlation {found.last:.2f}), so it does not "
+            "show what the model learned"
         )
+    if after and found.complete and found.last <= -_KEPT:
+        return f"with random weights the map changes (rank correlation {found.last:.2f})"
     return ""
 
 

@@ -1,5 +1,6 @@
 """What an answer changes on the page: the viewer, what is kept of it, and the sentences under the fields."""
 
+import itertools
 import logging
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,16 +12,15 @@ from crossviz.errors import CaptionError, CrossvizError, DeviceError, MethodErro
 from crossviz.explanation import Explanation
 from crossviz.render.payload import viewer_payload
 from crossviz.web.checks import Kept
-from crossviz.web.components import Message, Viewer, envelope
+from crossviz.web.components import OLD_MODEL, STALE, Message, Viewer, envelope
 from crossviz.web.engine import Engine
 
 __all__ = ["FIELDS", "STALE", "UNEXPECTED", "Screen", "field_of"]
 
 log = logging.getLogger(__name__)
+_jobs = itertools.count(1)
 
 UNEXPECTED = "Something went wrong that should not have, and it has been logged. Your photo and caption are kept."
-STALE = "This is still the answer to the photo and caption before."
-OLD_MODEL = "This is still the picture of the model before."
 FIELDS = ("photo", "caption", "model", "method", "general")
 
 
@@ -55,20 +55,26 @@ class Screen:
         """All messages empty but one."""
         return {message: text if name == field else "" for name, message in self.messages.items()}
 
-    def doing(self, text: str) -> dict[Any, Any]:
-        """The picture stays, and what is being done is said."""
-        return {self.viewer: envelope(busy=text)}
+    @staticmethod
+    def job() -> int:
+        """The number of a question that begins now, for all that is said of it: what a cancelled one still says is
+        told apart by it."""
+        return next(_jobs)
 
-    def shown(self, explanation: Explanation, model: str, **more: Any) -> dict[Any, Any]:
+    def doing(self, text: str, job: int, **more: Any) -> dict[Any, Any]:
+        """The picture stays, and what is being done is said; `more` goes to the viewer."""
+        return {self.viewer: envelope(busy=text, job=job, **more)}
+
+    def shown(self, explanation: Explanation, model: str, job: int, **more: Any) -> dict[Any, Any]:
         """A new explanation, made by the model that the engine knows by that name; `more` goes to the viewer."""
         payload = viewer_payload(explanation)
-        told = envelope(payload=payload, guesses=self.engine.guesses(model), **more)
+        told = envelope(payload=payload, guesses=self.engine.guesses(model), job=job, **more)
         return {self.viewer: told, self.kept: Kept(payload["id"], explanation, model), **self.said()}
 
-    def refused(self, error: Exception, stale: str | None = STALE) -> dict[Any, Any]:
+    def refused(self, error: Exception, job: int, stale: str | None = STALE) -> dict[Any, Any]:
         """Why there is no answer; `stale` is what the viewer says of the one that it still shows."""
         field = field_of(error) if isinstance(error, CrossvizError) else "general"
-        told = {self.viewer: envelope(stale=OLD_MODEL if stale and field == "model" else stale)}
+        told = {self.viewer: envelope(stale=OLD_MODEL if stale and field == "model" else stale, job=job)}
         if isinstance(error, CrossvizError):
             return {**told, **self.said(field, str(error))}
         log.error("A question failed in a way that crossviz does not know.", exc_info=error)
@@ -78,12 +84,13 @@ class Screen:
         self, steps: Generator[str, None, Explanation], model: str, stale: str | None = STALE
     ) -> Iterator[dict[Any, Any]]:
         """The updates of one question: what is being done, then the explanation or why there is none."""
+        job = self.job()
         try:
             while True:
                 try:
-                    yield self.doing(next(steps))
+                    yield self.doing(next(steps), job)
                 except StopIteration as done:
-                    yield self.shown(done.value, model)
+                    yield self.shown(done.value, model, job)
                     return
         except Exception as error:
-            yield self.refused(error, stale)
+            yield self.refused(error, job, stale)

@@ -16,6 +16,11 @@ from crossviz.web.engine import Engine
 
 __all__ = ["Choice", "about_method", "about_model", "method_choices", "model_choices"]
 
+_NOTE = """(model, method) => {
+  const viewer = document.querySelector("#cv-viewer .cv-host");
+  viewer.dispatchEvent(new CustomEvent("cv-chosen", { detail: { model, method } }));
+  return [model, method];
+}"""
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -35,6 +40,8 @@ def about_model(engine: Engine, model: str) -> str:
     loaded = engine.loaded(model)
     info = known.get(model) if loaded is None else loaded.info
     if info is None:
+        if not engine.folders:
+            return "This server loads only the models on the list."
         return "Any model by its name, as open_clip:ARCH/TAG, coca:ARCH/TAG, vilt:ORG/NAME or blip:ORG/NAME."
     reason = "" if info.available else info.reason[:1].upper() + info.reason[1:]
     return " ".join(filter(None, (info.sentence, attention_sentence(info.attention_sentence), reason)))
@@ -126,6 +133,9 @@ class Choice:
             return {**self.follow(engine.model, method, writer), **more}
 
         inputs = [self.model, self.method]
+        # Said by the page itself: at once, and never after the next answer.
+        for told in (self.model.change, self.method.input):
+            told(fn=None, inputs=inputs, js=_NOTE, **QUIET)
         self.model.change(chosen, inputs=inputs, outputs=outputs, trigger_mode="always_last", **QUIET)
         self.method.input(about_method, inputs=self.method, outputs=self.method_about, queue=False, **QUIET)
         if not self.ready:

@@ -12,6 +12,9 @@ from crossviz.web import viewer_js
 from crossviz.web.scripted import Scripted
 
 __all__ = [
+    "OLD_METHOD",
+    "OLD_MODEL",
+    "STALE",
     "Examples",
     "Feed",
     "Message",
@@ -23,26 +26,39 @@ __all__ = [
     "viewer",
 ]
 
+STALE = "This is still the answer to the photo and caption before."
+OLD_MODEL = "This is still the picture of the model before."
+OLD_METHOD = "This is still the picture of the method before."
 _count = itertools.count(1)
 
 
 def envelope(**content: Any) -> str:
     """What the viewer is told: `payload` (a new explanation; with `guesses` if its model guesses hidden words, `newest`
     if its last word is to be shown), `busy` (what is being done) or `stale` (why what it shows is not the answer to
-    what was asked); by a feed, `run` and what became of it.
+    what was asked); by a feed, `run` and what became of it. `job` is the number of the question that this is about, and
+    `caption` goes into the caption's field.
 
     Numbered, because Gradio tells the page only of values that changed.
     """
     return json.dumps({"n": next(_count), **content}, ensure_ascii=False, separators=(",", ":"))
 
 
-_VIEWER = """
+_VIEWER = (
+    f"const STALE = {json.dumps(STALE)}, OLD_MODEL = {json.dumps(OLD_MODEL)}, OLD_METHOD = {json.dumps(OLD_METHOD)};"
+    """
 const host = element.querySelector(".cv-host");
 const read = () => { try { return JSON.parse(props.value); } catch { return {}; } };
 const first = read();
+let job = 0; // the newest question that was heard of
+let cancelled = 0; // up to this one nobody waits for an answer: what they still say comes too late
 const viewer = window.CrossvizViewer.mount(host, first.payload || null, {
   opening: first,
-  onCancel: () => trigger("cancel"),
+  onCancel() {
+    cancelled = job;
+    viewer.busy(null);
+    viewer.stale(STALE);
+    trigger("cancel");
+  },
   onSave: (format, id) => trigger("save", { format, id }),
   onTrust: (asked) => trigger("trust", asked),
   onTrustStop: (asked) => trigger("rest", asked),
@@ -59,13 +75,35 @@ const viewer = window.CrossvizViewer.mount(host, first.payload || null, {
 });
 // Said by the page itself when the photo changes: at once, and never after the next answer.
 host.addEventListener("cv-stale", (event) => viewer.stale(event.detail));
+host.addEventListener("cv-chosen", ({ detail: { model, method } }) => {
+  const shown = viewer.view()?.payload;
+  const old = method && method !== shown?.method.name ? OLD_METHOD : null;
+  const other = shown && (model !== shown.model.name ? OLD_MODEL : old);
+  const said = host.querySelector(".cv-stale").textContent;
+  if (!said || said === OLD_MODEL || said === OLD_METHOD) viewer.stale(other || null);
+});
 host.addEventListener("cv-trust", (event) => viewer.trust(event.detail));
+// Typed into the field, as it were: all that a cancelled question still says is dropped at one place.
+const write = (text) => {
+  const field = document.querySelector("#cv-caption textarea");
+  field.value = text;
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+};
 watch("value", () => {
-  const { payload, busy, stale, ...how } = read();
+  const { payload, busy, stale, caption, ...how } = read();
+  const late = how.job !== undefined && how.job <= cancelled;
+  if (late) {
+    // The server holds this explanation by now, and would save and check no other.
+    if (payload) { viewer.update(payload, how); if (busy) viewer.stale(STALE); }
+    return;
+  }
+  job = how.job ?? job;
+  if (caption !== undefined) write(caption);
   if (payload) { viewer.update(payload, how); if (busy) viewer.busy(busy); }
   else { viewer.busy(busy || null); if (!busy) viewer.stale(stale || null); }
 });
 """
+)
 
 
 class Viewer(Scripted):
@@ -115,8 +153,8 @@ def feed(elem_id: str) -> Feed:
 _MESSAGE = """
 const text = element.querySelector("p");
 const field = () => text.dataset.for && document.querySelector(text.dataset.for);
-const show = () => {
-  const value = props.value || "";
+const show = (said) => {
+  const value = said ?? (props.value || "");
   text.textContent = value;
   text.hidden = !value;
   const control = field();
@@ -125,7 +163,9 @@ const show = () => {
   control.setAttribute("aria-describedby", text.id);
 };
 show();
-watch("value", show);
+watch("value", () => show());
+// Said by the page itself; what the server says next takes its place.
+text.addEventListener("cv-said", (event) => show(event.detail));
 """
 
 

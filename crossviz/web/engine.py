@@ -11,7 +11,7 @@ from torch import Tensor
 from crossviz.errors import ModelError, ModelUnavailableError
 from crossviz.explainer import Explainer, PhotoSource
 from crossviz.explanation import Explanation
-from crossviz.methods import MethodInfo, methods
+from crossviz.methods import MethodInfo
 from crossviz.models import ModelInfo, families, models
 from crossviz.photo import Photo, load_photo
 from crossviz.trace import EncodedImage
@@ -43,7 +43,7 @@ class Engine:
     def __init__(self, model: str, device: str | None = None, *, folders: bool = False) -> None:
         self.model = model
         self.device = device
-        self._folders = folders
+        self.folders = folders
         self._explainers: dict[str, Explainer] = {}
         self._images: OrderedDict[tuple[str, str], EncodedImage] = OrderedDict()
         self._sizes: dict[tuple[str, str], int] = {}
@@ -58,10 +58,10 @@ class Engine:
         name = (model or self.model).strip()
         if name not in self._explainers:
             family = name.partition(":")[0]
-            if name != self.model and not self._folders and family in families() and name not in self._listed():
+            if name != self.model and not self.folders and family in families() and name not in self._listed():
                 raise ModelUnavailableError(
-                    f"'{name[:80]}' is not on the list of this server, which loads no folders for its visitors: "
-                    "choose a model from the list, or run crossviz on your own computer."
+                    f"'{name[:80]}' is not on the list of this server, which loads no other models for its visitors: "
+                    "choose one from the list, or run crossviz on your own computer."
                 )
             self._explainers[name] = Explainer(name, self.device)
         return self._explainers[name]
@@ -78,9 +78,9 @@ class Engine:
         return sorted(infos.values(), key=lambda info: info.name != self.model)
 
     def methods(self, model: str) -> list[MethodInfo]:
-        """The methods of a model; all of them as long as it is not loaded."""
+        """The methods of a model; none as long as it is not loaded, since only then are they known."""
         explainer = self.loaded(model)
-        return methods() if explainer is None else explainer.methods
+        return [] if explainer is None else explainer.methods
 
     def writes(self, model: str) -> bool:
         """Whether a model is known to write captions: it is loaded, and does."""

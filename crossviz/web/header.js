@@ -20,3 +20,13 @@ button.addEventListener("click", () => {
     // remembered for this page only
   }
 });
+// The photo's field takes pictures only and says no more of another file than a note that soon goes away.
+const refuse = (event) => {
+  if (!event.target.closest?.("#cv-photo")) return;
+  const file = (event.target.files || event.dataTransfer?.files || [])[0];
+  const said = document.querySelector("#cv-photo-error-text");
+  if (!file || !said) return;
+  const wrong = `\u201c${file.name}\u201d is no picture: choose a JPEG, PNG, WebP, GIF, BMP or TIFF file.`;
+  said.dispatchEvent(new CustomEvent("cv-said", { detail: file.type.startsWith("image/") ? null : wrong }));
+};
+for (const kind of ["change", "drop"]) document.addEventListener(kind, refuse, true);

@@ -26,7 +26,7 @@ def connect(screen: Screen) -> Dependency:
         try:
             explanation, span = kept.of(asked.id), _span(asked)
         except CrossvizError as error:
-            yield screen.refused(error, None)
+            yield screen.refused(error, screen.job(), None)
             return
         yield from screen.answer(screen.engine.again_steps(explanation, kept.model, span), kept.model, None)
 

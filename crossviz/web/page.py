@@ -18,7 +18,7 @@ from crossviz.explanation import SUFFIXES, Explanation
 from crossviz.photo import MAX_BYTES, load_photo
 from crossviz.render.payload import viewer_payload
 from crossviz.web import viewer_css
-from crossviz.web.answers import FIELDS, STALE, Screen
+from crossviz.web.answers import FIELDS, Screen
 from crossviz.web.checks import FORGOTTEN, Kept
 from crossviz.web.choice import QUIET, Choice
 from crossviz.web.compare_events import Comparison
@@ -143,7 +143,7 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
 
         follows = [choice.model_about, choice.method, choice.method_about, write]
         outputs = [*screen.outputs, *follows]
-        wrote = connect_writing(screen, write, photo, caption, choice)
+        wrote = connect_writing(screen, write, photo, choice)
         hid = connect_hiding(screen)
         chosen = [choice.model, choice.method]
         asked = gr.on(
@@ -163,9 +163,7 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
             cancels=[wrote],
             **QUIET,
         )
-        viewer.cancel(
-            lambda: envelope(stale=STALE), outputs=viewer, cancels=[asked, picked, wrote, hid], queue=False, **QUIET
-        )
+        viewer.cancel(fn=None, cancels=[asked, picked, wrote, hid], **QUIET)  # the viewer says it by itself
         viewer.save(save, inputs=asked_last, outputs=[file, *screen.messages.values()], **QUIET).success(
             fn=None, js="() => document.getElementById('cv-file').click()"
         )

@@ -7,6 +7,7 @@ __all__ = ["Picture", "picture"]
 _PICTURE = """
 const [busy, frame, image, link] = ["p", ".cv-figure-frame", "img", "a"].map((tag) => element.querySelector(tag));
 const [text, cancel] = busy.children;
+const hint = element.querySelector(".cv-figure-hint");
 cancel.addEventListener("click", () => trigger("cancel"));
 watch("value", () => {
   const now = JSON.parse(props.value || "{}");
@@ -14,7 +15,7 @@ watch("value", () => {
   text.textContent = now.busy || "";
   if (now.busy) return;
   for (const name of ["src", "width", "height", "alt"]) image.setAttribute(name, now[name] ?? "");
-  frame.hidden = link.hidden = !now.src;
+  frame.hidden = link.hidden = hint.hidden = !now.src;
   link.href = now.src || "";
 });
 """
@@ -32,6 +33,7 @@ def picture(elem_id: str) -> Picture:
     return Picture(
         html_template=(
             '<div class="cv-picture"><p role="status" hidden><span></span> <button type="button">Cancel</button></p>'
+            '<p class="cv-figure-hint" hidden>The figure is wider than this page: move it sideways.</p>'
             '<div class="cv-figure-frame" role="region" aria-label="The comparison" tabindex="0" hidden><img alt="">'
             '</div><a download="crossviz-comparison.png" hidden>Save this picture</a></div>'
         ),

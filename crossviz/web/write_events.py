@@ -13,10 +13,11 @@ from crossviz.web.writing import writing
 __all__ = ["connect"]
 
 
-def connect(screen: Screen, button: gr.Button, photo: gr.Image, caption: gr.Textbox, choice: Choice) -> Dependency:
+def connect(screen: Screen, button: gr.Button, photo: gr.Image, choice: Choice) -> Dependency:
     """Answer the button; to be called inside the page's `gr.Blocks`.
 
-    The caption's field fills as the model writes, and the viewer shows where the newest word looks.
+    The caption's field fills as the model writes, and the viewer shows where the newest word looks. Both are told by
+    the viewer's own value: of a cancelled event neither goes on.
 
     Returns:
         The event, which may be cancelled: what was written and explained by then stays.
@@ -24,29 +25,30 @@ def connect(screen: Screen, button: gr.Button, photo: gr.Image, caption: gr.Text
     engine = screen.engine
 
     def write(photo_value: Any, model: str, method: str | None) -> Iterator[dict[Any, Any]]:
+        job = screen.job()
         try:
             steps = engine.read_steps(photo_value, model)
             while True:
                 try:
-                    yield screen.doing(next(steps))
+                    yield screen.doing(next(steps), job)
                 except StopIteration as done:
                     explainer, image = done.value
                     break
             for written in writing(explainer, image, method or None):
                 busy = f"writing: {written.text}"
                 if written.explanation is None:
-                    update = screen.doing(busy)
+                    update = screen.doing(busy, job, caption=written.text)
                 else:
                     more = {} if written.done else {"busy": busy, "newest": True}
-                    update = screen.shown(written.explanation, model, **more)
-                yield {caption: written.text, **update}
+                    update = screen.shown(written.explanation, model, job, caption=written.text, **more)
+                yield update
         except Exception as error:
-            yield screen.refused(error)
+            yield screen.refused(error, job)
 
     return button.click(
         write,
         inputs=[photo, choice.model, choice.method],
-        outputs=[caption, *screen.outputs],
+        outputs=screen.outputs,
         trigger_mode="once",
         **QUIET,
     )

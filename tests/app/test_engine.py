@@ -22,6 +22,7 @@ from crossviz.explainer import Explainer
 from crossviz.models import _families, register
 from crossviz.render.compare import Failed
 from crossviz.web import engine as module
+from crossviz.web.choice import about_model
 from crossviz.web.compare_events import compared
 from crossviz.web.engine import Engine
 
@@ -163,6 +164,22 @@ def test_folders_are_for_this_computer_alone(photos):
     with pytest.raises(ModelUnavailableError, match="in the folder") as told:
         Engine("crossviz-mini", folders=True).explainer("open_clip:/no/such/folder")
     assert "list of this server" not in str(told.value)
+
+
+def test_a_server_for_others_says_that_it_loads_only_what_is_listed():
+    here, elsewhere = Engine("crossviz-mini", folders=True), Engine("crossviz-mini")
+    assert "vilt:ORG/NAME" in about_model(here, "vilt:some/one")
+    assert about_model(elsewhere, "vilt:some/one") == "This server loads only the models on the list."
+    with pytest.raises(ModelUnavailableError, match="choose one from the list") as told:
+        elsewhere.explainer("vilt:some/one")
+    assert "folder" not in str(told.value)
+
+
+def test_the_methods_of_a_model_are_known_when_it_is_loaded(photos):
+    engine = Engine("crossviz-mini")
+    assert engine.methods("crossviz-mini") == []
+    engine.explainer("crossviz-mini")
+    assert [info.name for info in engine.methods("crossviz-mini")][:1] == ["cross_attention"]
 
 
 def run_of(generator):

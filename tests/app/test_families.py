@@ -29,9 +29,13 @@ def families_app():
         del _families[family.name]
 
 
-def choose(page: Page, model: str) -> None:
+def choose(page: Page, model: str, *, other: bool = True) -> None:
+    """Choose a model; `other`: than that of the picture, which then says so."""
     page.fill("#cv-model input", model)
     page.press("#cv-model input", "Enter")
+    page.wait_for_function(
+        "([other]) => document.querySelector('.cv-viewer[data-stale]') ? other : !other", arg=[other]
+    )
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def test_the_line_under_the_model_says_what_it_is_and_where_its_attention_goes(f
     page.wait_for_function(f"{about}.includes('pip install crossviz[transformers]')")
     page.wait_for_selector("#cv-write:visible", state="detached")
     choose(page, "coca:somewhere/else")
-    page.wait_for_function(f"{about}.includes('coca:ARCH/TAG')")
+    page.wait_for_function(f"{about} === 'This server loads only the models on the list.'")
 
 
 def test_methods_follow_a_model_as_soon_as_it_is_chosen(families_app, visit):
@@ -66,6 +70,29 @@ def test_methods_follow_a_model_as_soon_as_it_is_chosen(families_app, visit):
     page.click("#cv-method input")
     page.wait_for_selector("li[role=option]")
     assert page.locator("li[role=option]").count() == len(Explainer("speaker").methods)
+
+
+def test_a_model_that_is_not_loaded_offers_no_methods(families_app, visit):
+    page = visit(families_app).page
+    assert page.locator("#cv-method input:visible").count() == 1
+    choose(page, "absent:one")
+    page.wait_for_selector("#cv-method input:visible", state="detached")
+    assert page.text_content("#cv-method-about-text") == ""
+    choose(page, "crossviz-mini", other=False)
+    page.wait_for_selector("#cv-method input:visible")
+
+
+def test_another_method_than_that_of_the_picture_is_said(families_app, visit):
+    watched = visit(families_app)
+    page = watched.page
+    for title, told in (("Occlusion", ["This is still the picture of the method before."]), ("Cross-attention", [])):
+        page.click("#cv-method input")
+        page.click(f"li[role=option]:has-text('{title}')")
+        page.wait_for_function(
+            "([count]) => document.querySelectorAll('.cv-viewer[data-stale]').length === count", arg=[len(told)]
+        )
+        assert page.locator(".cv-stale:visible").all_inner_texts() == told
+    watched.assert_quiet()
 
 
 def test_a_model_that_cannot_be_loaded_leaves_the_shown_one_usable(families_app, visit):
@@ -85,7 +112,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_shown_one_usable(families_app,
     assert page.inner_text(".cv-title") == "camera"
     name, _ = save(page, ".json")
     assert name == "crossviz-a-man-and-his-camera.json"
-    choose(page, "crossviz-mini")
+    choose(page, "crossviz-mini", other=False)
     ask(page, "grey grass")
     assert errors(page) == {}
     assert chips(page) == ["grey", "grass"]
@@ -112,7 +139,8 @@ def test_a_word_is_hidden_guessed_saved_and_shown_again(speaking, tmp_path):
     bars = page.locator(".cv-hiding .cv-rank-bar").evaluate_all("es => es.map((e) => e.style.inlineSize)")
     assert bars == [f"{100 * share:g}%" for _, share in GUESSES[:5]]
     assert page.inner_text(".cv-title") == "man"
-    assert page.locator(".cv-trust").count() == 0, "no checks while a word is hidden"
+    assert page.inner_text(".cv-trust").split("\n")[-1].startswith("Maps are checked with every word in its place")
+    assert page.locator(".cv-trust button").count() == 0, "no checks while a word is hidden"
     for suffix in (".html", ".npz"):
         name, path = save(page, suffix)
         kept = crossviz.load(path.rename(tmp_path / name))
@@ -258,6 +286,35 @@ def test_models_are_compared_in_one_picture(speaking):
         page.click("text=Save this picture")
     assert waiting.value.suggested_filename == "crossviz-comparison.png"
     speaking.assert_quiet()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_figure_scrolls_in_its_own_frame_and_says_so(families_app, visit, width):
+    page = visit(families_app, width=width).page
+    compared(page, "crossviz-mini", "speaker")
+    page.wait_for_selector(".cv-picture img:visible")
+    frame, image = (page.locator(f".cv-picture {part}").bounding_box() for part in (".cv-figure-frame", "img"))
+    assert frame["x"] >= 0 and frame["x"] + frame["width"] <= width
+    wider = image["width"] > frame["width"] + 1
+    assert page.locator(".cv-figure-hint:visible").count() == wider == (width == 390)
+    scrolled = "e => { e.scrollLeft = 1e4; return e.scrollLeft + e.clientWidth - e.scrollWidth; }"
+    assert abs(page.locator(".cv-figure-frame").evaluate(scrolled)) <= 1
+
+
+def test_nothing_of_the_controls_is_cut_off(families_app, visit):
+    page = visit(families_app).page
+    save = page.locator(".cv-saving .cv-select")
+    room = """e => {
+      const pen = document.createElement("canvas").getContext("2d");
+      const style = getComputedStyle(e);
+      pen.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
+      const widest = pen.measureText("numbers, JSON").width;
+      return e.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight) - widest;
+    }"""
+    assert save.evaluate(room) >= 0
+    choose(page, "absent:one")
+    model = page.locator("#cv-model input")
+    assert model.evaluate("e => parseFloat(getComputedStyle(e).paddingInlineEnd)") >= 20, "room for the arrow"
 
 
 def test_too_few_models_are_refused_in_a_sentence(speaking):

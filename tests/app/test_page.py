@@ -189,7 +189,7 @@ def test_photos_that_will_not_do(app, visit, name, data, says):
     assert page.input_value("#cv-caption textarea") == "a dog that stays"
     assert page.locator(".cv-stale:visible").count() == 1
     page.locator(".cv-examples button").first.click()
-    page.wait_for_selector(".cv-stale:visible", state="detached")
+    page.wait_for_function("!document.querySelector('.cv-viewer:is([data-busy], [data-stale])')")
     assert errors(page) == {}
     assert watched.dialogs == []
     assert watched.hosts <= {"127.0.0.1"}
@@ -244,6 +244,7 @@ def test_models_that_cannot_be_had(app, visit, model, says):
     before = chips(page)
     page.fill("#cv-model input", model)
     page.press("#cv-model input", "Enter")
+    page.wait_for_selector(".cv-stale:visible")  # the picture is of another model
     ask(page)
     told = errors(page)
     assert list(told) == ["model"]
@@ -423,3 +424,17 @@ def test_axe_finds_nothing_that_is_ours(app, visit, scheme):
     page.evaluate(AXE)
     found = page.evaluate("axe.run({ include: ['#cv-page', '#cv-header'] })")["violations"]
     assert [(v["id"], [node["html"][:200] for node in v["nodes"]][:3]) for v in found] == []
+
+
+def test_a_file_that_is_no_picture_is_said_under_the_photo_until_there_is_one(app, visit):
+    page = visit(app).page
+    page.locator("#cv-photo .icon-button-wrapper button").last.click()
+    page.wait_for_selector("#cv-photo img", state="detached")
+    page.set_input_files(
+        "#cv-photo input[type=file]", files=[{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"some text"}]
+    )
+    page.wait_for_selector("#cv-photo-error-text:visible")
+    assert page.inner_text("#cv-photo-error-text").startswith("\u201cnotes.txt\u201d is no picture: choose a JPEG")
+    assert page.get_attribute("#cv-photo input", "aria-invalid") == "true"
+    upload(page, "fine.png", picture("PNG"))
+    assert errors(page) == {}

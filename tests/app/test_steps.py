@@ -181,3 +181,10 @@ def test_axe_finds_nothing(show, scheme, explanation):
     page.evaluate(AXE)
     found = page.evaluate("axe.run('#crossviz-viewer')")["violations"]
     assert [(v["id"], [node["html"][:200] for node in v["nodes"]][:3]) for v in found] == []
+
+
+def test_the_queries_have_names_while_they_are_closed(show):
+    page = show(composed()).page
+    names = page.locator(".cv-query").evaluate_all("es => es.map((e) => e.getAttribute('aria-label'))")
+    assert names[0] == f"query 1 of {len(names)}"
+    assert len(set(names)) == len(names)

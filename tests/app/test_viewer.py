@@ -1,5 +1,6 @@
 """What a visitor does with the viewer: pointer, keyboard, several words, patches, heads, downloads."""
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -425,3 +426,15 @@ def test_payload_is_json_that_the_page_reads_back(show):
     payload = show(explanation).page.evaluate("crossvizView.view().payload")
     assert json.loads(json.dumps(payload))["caption"]["text"] == explanation.caption.text
     assert payload["vmax"] == pytest.approx(shared_scale(explanation.map.values.numpy(), "probability").vmax, rel=1e-6)
+
+
+def test_the_readout_says_who_looks_at_whom(show):
+    one = shares()
+    for direction, told in (
+        ("query: text, key: image", "where it looks"),
+        ("query: image, key: text", "what looks at it"),
+    ):
+        chart = dataclasses.replace(one.map, direction=direction)
+        page = show(dataclasses.replace(one, maps={one.method: chart})).page
+        page.locator(".cv-chip", has_text="dog").click()
+        assert page.inner_text(".cv-headline") == told

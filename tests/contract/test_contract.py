@@ -36,6 +36,12 @@ def explainer(model_name) -> Explainer:
     return Explainer(model_name, "cpu")
 
 
+@pytest.fixture(scope="session")
+def encoded(model_name, photo):
+    """The photo, encoded once for all tests to whom it does not matter; that it does not has a test of its own."""
+    return Explainer(model_name, "cpu").encode(photo)
+
+
 def offered(explainer: Explainer) -> list:
     """The methods that the model supports; that it says why it lacks the others is a test of its own."""
     return [asked(explainer, info.name) for info in explainer.methods]
@@ -108,9 +114,9 @@ def test_the_embeddings_are_open_clips_own(clip_model, photo):
     assert len(text.tokens) == len(tokenized.caption.tokens) if text.tokens is not None else True
 
 
-def test_what_is_explained_fits_together(explainer, photo):
+def test_what_is_explained_fits_together(explainer, encoded, photo):
     for method in offered(explainer):
-        found = explainer.explain(photo, CAPTION, method)
+        found = explainer.explain(encoded, CAPTION, method)
         info = next(info for info in methods.methods() if info.name == name_of(method))
         grid, words = found.grid, len(found.words)
         assert [word.text for word in found.words] == ["A", "dog's", "red", "frisbee", "the", "dog"]
@@ -127,8 +133,7 @@ def test_what_is_explained_fits_together(explainer, photo):
             assert torch.allclose(torch.softmax(found.record.scores, -1), found.record.probs, atol=1e-5)
         assert found.heatmap("red frisbee").shape == photo.shape[:2]
         assert found.photo.wh == (photo.shape[1], photo.shape[0])
-        image = explainer.encode(photo)
-        assert (found.similarity is None) == (image.embedding is None)
+        assert (found.similarity is None) == (encoded.embedding is None)
         assert found.similarity is None or -1 <= found.similarity <= 1
         provenance = found.provenance
         assert provenance.trained == explainer.info.trained
@@ -138,12 +143,12 @@ def test_what_is_explained_fits_together(explainer, photo):
         assert bool(untrained) != provenance.trained
 
 
-def test_a_method_that_the_model_does_not_support_says_why(explainer, method_name, photo):
+def test_a_method_that_the_model_does_not_support_says_why(explainer, method_name, encoded):
     if method_name in [info.name for info in explainer.methods]:
-        assert explainer.explain(photo, CAPTION, asked(explainer, method_name)).method == method_name
+        assert explainer.explain(encoded, CAPTION, asked(explainer, method_name)).method == method_name
     else:
         with pytest.raises(UnsupportedMethodError, match=r"does not offer .+: its? .+"):
-            explainer.explain(photo, CAPTION, method_name)
+            explainer.explain(encoded, CAPTION, method_name)
 
 
 def told_of(image) -> dict:
@@ -190,8 +195,9 @@ def test_nothing_is_left_behind_after_success_or_failure(explainer, model, photo
 
 
 def test_two_calls_are_identical(explainer, photo):
+    one, other = explainer.encode(photo), explainer.encode(photo)
     for method in offered(explainer):
-        assert explainer.explain(photo, CAPTION, method) == explainer.explain(photo, CAPTION, method)
+        assert explainer.explain(one, CAPTION, method) == explainer.explain(other, CAPTION, method)
 
 
 def test_an_image_encoded_once_explains_as_one_encoded_anew(explainer, photo):
@@ -204,8 +210,9 @@ def test_an_image_encoded_once_explains_as_one_encoded_anew(explainer, photo):
 
 def test_threads_do_not_mix_their_photos(explainer, photo):
     photos = [photo, np.ascontiguousarray(photo[:, ::-1]), np.ascontiguousarray(photo.transpose(1, 0, 2))]
+    images = [explainer.encode(each) for each in photos]
     for method in offered(explainer):
-        alone = [explainer.explain(each, CAPTION, method) for each in photos]
+        alone = [explainer.explain(each, CAPTION, method) for each in images]
         with ThreadPoolExecutor(len(photos)) as pool:
             together = pool.map(explainer.explain, photos, [CAPTION] * len(photos), [method] * len(photos))
             assert list(together) == alone
@@ -253,16 +260,18 @@ def test_a_turned_photo_is_explained_upright(explainer, photo, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying on its left side: the viewer turns it a quarter clockwise
     Image.fromarray(photo).transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
+    images = [explainer.encode(source) for source in (path, photo)]
     for method in offered(explainer):
-        turned, upright = (explainer.explain(source, CAPTION, method) for source in (path, photo))
+        turned, upright = (explainer.explain(image, CAPTION, method) for image in images)
         assert np.array_equal(turned.heatmap("dog's"), upright.heatmap("dog's"))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (900, 1), (3, 2000)], ids=str)
 def test_slivers_are_explained(explainer, shape):
     sliver = np.random.default_rng(2).integers(0, 255, (*shape, 3), dtype=np.uint8)
+    image = explainer.encode(sliver)
     for method in offered(explainer):
-        found = explainer.explain(sliver, "a dog", method)
+        found = explainer.explain(image, "a dog", method)
         assert found.heatmap("dog").shape == shape
         assert np.isfinite(found.heatmap("dog")).all()
 
@@ -287,10 +296,10 @@ def test_bad_input_is_one_clear_sentence(explainer, photo, photo_given, caption,
         assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
 
 
-def test_a_caption_longer_than_the_model_reads_says_where_it_was_cut(explainer, photo):
+def test_a_caption_longer_than_the_model_reads_says_where_it_was_cut(explainer, encoded):
     caption = " ".join(f"dog{i}" for i in range(200))
     for method in offered(explainer):
-        found = explainer.explain(photo, caption, method)
+        found = explainer.explain(encoded, caption, method)
         assert found.caption.truncated and found.words[-1].truncated and not found.words[0].truncated
         assert caption[found.caption.cut_at :]
         assert not found.map.values[-1].any() and found.map.token_counts[-1] == 0

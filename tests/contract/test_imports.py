@@ -71,7 +71,8 @@ ARROWS: dict[str, set[str]] = {
     "evaluate": {"explainer", "explanation", "models", "methods", "trace", "results", "geometry", "photo", "words"}
     | {"render", "compat", "paths", "measures"},
     "doctor": {"models", "attention", "capture", "compat", "paths", "photo"},
-    "cli": {"explainer", "explanation", "models", "render", "web", "doctor", "photo", "words", "evaluate", "training"},
+    "cli": {"bundle", "explainer", "explanation", "models", "render", "web", "doctor", "photo", "words", "evaluate"}
+    | {"training"},
     "training": {"models", "attention", "compat", "evaluate", "explainer", "geometry", "measures", "photo", "render"}
     | {"words", "paths"},
     "__main__": {"cli"},

@@ -73,7 +73,7 @@ def test_the_same_multiple_of_chance_has_the_same_colour_on_every_grid():
 def test_each_map_is_drawn_as_the_overlay_draws_it_on_the_common_scale():
     fine, coarse = on_grid(8, 6, 20.0), on_grid(3, 3, 5.0, model="coarse")
     shown = pictures(compare([fine, coarse], ["dog", "zebra"]))
-    scale = dataclasses.replace(coarse.scale, vmax=max(fine.scale.vmax, coarse.scale.vmax))
+    scale = dataclasses.replace(coarse.scale, vmax=max(fine.scale.vmax, coarse.scale.vmax), log=True)
     for word in ("dog", "zebra"):
         picture = shown[f"coarse: {word}"]
         photo = coarse.photo.image().convert("RGB").resize(picture.shape[1::-1], Image.Resampling.LANCZOS)
@@ -98,6 +98,30 @@ def test_one_bar_a_row_per_word_a_column_per_model_and_each_ones_attention():
     peak = float(made[0].patch_map("dog").max()) * 24
     assert f"peak {peak:.3g}×, 75% on the patches" in said
     assert "One scale for all columns" in whole
+
+
+def test_a_very_sharp_map_leaves_the_others_to_be_seen():
+    sharp, soft = on_grid(20, 20, 300.0, model="sharp"), on_grid(5, 5, 5.0, model="soft")
+    figure = compare([sharp, soft], ["dog"], smooth=False)
+    shown = pictures(figure)
+    heat = [np.ptp(middle(shown[f"{name}: dog"])) for name in ("sharp", "soft")]
+    assert heat[1] > 25, "a map of 5 times chance is no grey beside one of 300 times"
+    said = " ".join(texts(figure))
+    assert "× chance, logarithmic" in said and "300×" in said
+
+
+def test_a_long_word_is_set_smaller_not_broken():
+    text = "the photographer and the misunderstandings saw it"
+    said = texts(compare([named(factories.explanation(text), "one")], ["photographer", "misunderstandings"]))
+    assert {"photographer", "misunderstandings"} <= set(said)
+
+
+def test_a_hidden_word_is_said_to_be_hidden():
+    read = named(factories.explanation(TEXT), "reads")
+    without = dataclasses.replace(named(factories.explanation(TEXT), "guesses"), hidden=(1,))
+    said = texts(compare([read, without], ["dog", "zebra"]))
+    assert said.count("hidden from the model") == 1
+    assert "Hidden: 'dog'." in " ".join(said)
 
 
 def test_another_unit_has_a_bar_of_its_own_and_says_so():

@@ -1,5 +1,6 @@
 """Figures: what they say, that user text is never parsed, that bytes repeat, and any caption, any shape."""
 
+import dataclasses
 import hashlib
 import io
 import logging
@@ -22,6 +23,7 @@ from PIL import Image
 from crossviz.geometry import ImageView
 from crossviz.render.figure import figure_bytes
 from crossviz.render.text import clean, fit, text_width, wrap
+from crossviz.results import Guess
 
 SVG = "{http://www.w3.org/2000/svg}"
 HARD = [
@@ -215,3 +217,12 @@ def test_wrapping_keeps_all_of_a_text_and_its_width(text, width, size):
     short = fit(text, width, size)
     assert short == clean(text) or short.endswith("…")
     assert len(wrap(text, width, size, most=2)) <= 2
+
+
+def test_a_figure_says_what_was_hidden_and_guessed():
+    read = factories.explanation("a dog and a cat")
+    guess = Guess(read.words[1].tokens[0], (("wolf", 0.28), ("cat", 0.2)))
+    said = texts(dataclasses.replace(read, hidden=(1,), guesses=(guess,)).figure())
+    assert "hidden: 'dog'; guessed: wolf 28%" in said
+    assert sum(text.startswith("hidden from the model") for text in said) == 1
+    assert not any("hidden" in text for text in texts(read.figure()))

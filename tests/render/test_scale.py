@@ -108,3 +108,15 @@ def test_a_scale_must_run_upwards(low, high):
 def test_a_scale_must_be_finite(bad):
     with pytest.raises(RenderError):
         Scale("x", 0.0, bad)
+
+
+def test_a_logarithmic_scale_gives_every_doubling_the_same_room():
+    scale = Scale("probability", 1.0, 64.0, factor=4.0, log=True)
+    at = scale.position(np.array([0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 90.0]))
+    np.testing.assert_allclose(at, [0, 0, 0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, 1], atol=1e-12)
+    assert scale.label == "× chance, logarithmic"
+    ticks = scale.ticks()
+    assert ticks[0] == 1.0 and ticks[-1] == 64.0 and 3 <= len(ticks) <= 6
+    for start, signed in ((0.0, False), (-64.0, True)):
+        with pytest.raises(RenderError, match="logarithmic"):
+            Scale("probability", start, 64.0, signed=signed, log=True)

@@ -247,6 +247,8 @@ def test_hiding_a_word_prints_what_the_model_guesses(speaker, tmp_path, capsys):
     assert main(args) == 0
     said = capsys.readouterr().out
     assert "hidden 'dog': dog 50%, man 25%, camera 12%, bird 6%, tower 3%" in said
+    assert re.findall(r"^(\w+) \(hidden\) ", said, re.MULTILINE) == ["dog"]
+    assert [path.stem.partition("-")[2] for path in tmp_path.glob("*-hidden.png")] == ["dog-hidden"]
     kept = crossviz.load(tmp_path / "explanation.npz")
     assert [kept.words[word].text for word in kept.hidden] == ["dog"]
 
@@ -306,6 +308,16 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_families_cannot_do_ends_with_one_sentence(speaker, case, capsys):
+    args, named = REFUSED[case]
+    assert named in refused(capsys, [str(arg) for arg in args])
+
+
+@pytest.mark.parametrize("case", ["no words", "a word that is not there", "a folder that is not there"])
+def test_a_comparison_that_cannot_be_drawn_asks_no_model(monkeypatch, case, capsys):
+    def asked(*_, **__):
+        raise AssertionError("a model was asked")
+
+    monkeypatch.setattr("crossviz.explainer.Explainer.__init__", asked)
     args, named = REFUSED[case]
     assert named in refused(capsys, [str(arg) for arg in args])
 

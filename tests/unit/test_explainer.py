@@ -6,11 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from factories import caption
 from small_models import clip_folder
 
 import crossviz
 from crossviz import Explainer, models
-from crossviz.errors import CaptionError, DeviceError, MethodError, PhotoError, UnknownMethodError
+from crossviz.errors import (
+    CaptionError,
+    DeviceError,
+    MethodError,
+    PhotoError,
+    SelectionError,
+    UnknownMethodError,
+)
+from crossviz.explainer import _chosen
 from crossviz.paths import assets_dir
 
 CAT = assets_dir() / "examples" / "cat.jpg"
@@ -32,6 +41,19 @@ def test_explain_is_the_explainer_in_one_call():
     assert whole == explainer.explain(explainer.encode(CAT), "a cat")
     assert whole.method == explainer.methods[0].name == "cross_attention"
     assert whole.provenance.model == explainer.info.name == "crossviz-mini"
+
+
+@pytest.mark.parametrize("index", [1, -3, np.int64(1), np.uint8(1), np.array(1)], ids=repr)
+def test_a_word_to_hide_is_named_by_any_whole_number(index):
+    assert _chosen(caption("a dog and cat"), index) == (1,)
+
+
+def test_what_to_hide_may_be_a_span_or_a_text():
+    for span in ((2, 5), [2, 5], np.array([2, 5]), (np.int64(2), np.int64(5)), "dog"):
+        assert _chosen(caption("a dog and cat"), span) == (1,)
+    for wrong in (True, 1.0, None, (1,)):
+        with pytest.raises(SelectionError):
+            _chosen(caption("a dog and cat"), wrong)
 
 
 def test_a_photo_may_be_a_path_bytes_an_image_or_an_array():

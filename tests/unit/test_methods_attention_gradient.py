@@ -10,6 +10,8 @@ from tiny_graphs import CAPTION, DEPTH, GRID, TOKENS, TinyGraph, tokens_of
 
 from crossviz.errors import SelectionError, UnsupportedMethodError
 from crossviz.methods.attention_gradient import AttentionGradient
+from crossviz.methods.chefer import Chefer
+from crossviz.methods.gradients import WRITERS_BESIDE
 
 KINDS = {
     "joint": TinyGraph(joint=True),
@@ -94,6 +96,18 @@ def test_the_record_is_the_texts_attention_in_the_chosen_layers():
     found = AttentionGradient()(tiny.trace(), 1)
     assert found.record.layers == ("layer 2",) and found.record.probs.shape[2] == TOKENS
     assert torch.allclose(found.record.probs[0], tiny.attention().probs[1].float())
+
+
+@pytest.mark.parametrize("method", [AttentionGradient(), Chefer()], ids=["attention_gradient", "chefer"])
+def test_beside_a_word_that_is_written_stands_what_wrote_it(method):
+    """Its score is read off the position before it, so the row of the position that has read it has no part in it."""
+    tiny = KINDS["writes"]
+    found = method(tiny.trace())
+    read = tiny.attention().probs.float()
+    assert torch.equal(found.record.probs[:, :, 1:], read[:, :, :-1])
+    assert not torch.allclose(found.record.probs[:, :, 1:], read[:, :, 1:])
+    assert WRITERS_BESIDE in found.map.notes
+    assert WRITERS_BESIDE not in method(KINDS["text looks at image"].trace()).map.notes
 
 
 def test_only_the_words_that_are_asked_for_are_computed():

@@ -8,7 +8,7 @@ import torch
 from tiny_graphs import CAPTION, DEPTH, GRID, TOKENS, TinyGraph, tokens_of
 from tiny_towers import Tiny
 
-from crossviz.errors import SelectionError
+from crossviz.errors import SelectionError, UnsupportedMethodError
 from crossviz.methods.chefer import Chefer
 
 
@@ -92,6 +92,30 @@ def test_an_image_tower_that_can_be_read_is_read():
     assert torch.equal(Chefer()(with_graph).map.values, Chefer()(trace).map.values)
     assert Chefer.info.served_by({"attention_graph": "no"}) and Chefer.info.served_by({"image_tower": "no"})
     assert not Chefer.info.served_by({"attention_graph": "no", "image_tower": "no"})
+
+
+@pytest.mark.parametrize(
+    ("joint", "layers", "zero"), [(True, 1, True), (True, [0], False), (True, None, False), (False, 1, False)]
+)
+def test_the_notes_are_of_the_layers_that_were_read(joint, layers, zero):
+    """In the last layer the score is read off the first token: alone it gives nothing, but where relevance is carried
+    through the text's own layers."""
+    found = Chefer()(TinyGraph(joint=joint).trace(), layers).map
+    assert zero != bool(found.values.any())
+    assert zero == ("In layer 2 the score is read off another token: no word's row has a part in it." in found.notes)
+    if joint:
+        through = "all layers" if layers is None else "the chosen layers"
+        assert any(note.endswith(f"from the word's tokens through {through}.") for note in found.notes)
+
+
+def test_where_photo_and_text_are_read_only_together_the_graph_is_what_is_missing():
+    lacks = {"attention_graph": "it has no matching head", "image_tower": "its sequence is one"}
+    trace = replace(TinyGraph(joint=True).trace(), provides={}, lacks=lacks)
+    with pytest.raises(UnsupportedMethodError, match=r"cross-modal attention .*: it has no matching head"):
+        Chefer()(trace)
+    with_tower = replace(trace, image=replace(trace.image, embedding=torch.ones(3)))
+    with pytest.raises(UnsupportedMethodError, match=r"image tower .*: its sequence is one"):
+        Chefer()(with_tower)
 
 
 def test_layers_that_are_not_there_are_refused():

@@ -3,10 +3,13 @@
 import math
 from dataclasses import replace
 
+import factories
 import pytest
 import torch
 from planted_tower import convolutional, matrices, texts, trace
+from small_vilts import mini_vilt_folder
 
+from crossviz import Explainer
 from crossviz.errors import MethodError, SelectionError
 from crossviz.geometry import PatchGrid
 from crossviz.methods import occlusion
@@ -177,6 +180,20 @@ def test_states_of_copies_and_large_ones_are_not_kept(model_key, most, kept, mon
     asked = replace(asked, image=replace(asked.image, model_key=model_key))
     assert Occlusion(2, 1)(asked).map == Occlusion(2, 1)(asked).map == expected
     assert len(asked.image._kept["occlusion"]) == kept
+
+
+def test_a_hidden_word_is_not_read(tmp_path):
+    """What a ViLT's matching head is asked then holds a mask, the same whatever word it stands for."""
+    explainer = Explainer(f"vilt:{mini_vilt_folder(tmp_path / 'mini')}", "cpu")
+    image = explainer.encode(factories.photo())
+
+    def values(caption, hide=None):
+        return explainer.explain(image, caption, Occlusion(6, 6), hide=hide).map.values
+
+    plain, dog, cat = values("a dog on"), values("a dog on", "dog"), values("a cat on", "cat")
+    assert torch.equal(dog, cat)
+    assert not torch.allclose(dog[1], plain[1], rtol=1e-3)
+    assert torch.equal(dog[[0, 2]], plain[[0, 2]]), "the other words are asked for by themselves"
 
 
 def test_a_states_size_is_that_of_all_its_tensors():

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_blips import SIDE, VOCAB, blip_folder, build, plant
+from small_blips import SIDE, SPECIAL, START, VOCAB, blip_folder, build, plant
 
 from crossviz import models
 from crossviz.capture import capture, sites, uncovered
-from crossviz.errors import CaptureError, SelectionError, UnsupportedMethodError
+from crossviz.errors import CaptionError, CaptureError, SelectionError, UnsupportedMethodError
 from crossviz.geometry import ImageView
 from crossviz.methods import get_method, methods
 from crossviz.models.blip_text import text_pass
@@ -313,12 +313,18 @@ def test_parts_that_give_other_states_than_the_model_are_refused(subject):
 # Writing ----------------------------------------------------------------------------------------------------------
 
 
+NO_TEXT = [*map(VOCAB.index, SPECIAL), START]
+
+
 def greedy(own, pixel_values, longest):
     """Token after token by the library's own forward."""
     ids = [own.config.text_config.bos_token_id]
     with torch.no_grad():
         for _ in range(longest):
-            ids.append(int(own(pixel_values, torch.tensor([ids])).logits[0, -1].argmax()))
+            logits = own(pixel_values, torch.tensor([ids])).logits[0, -1]
+            if len(ids) == 1:
+                logits[NO_TEXT] = -torch.inf  # a caption is not empty
+            ids.append(int(logits.argmax()))
             if ids[-1] == own.config.text_config.sep_token_id:
                 break
     return ids
@@ -338,7 +344,8 @@ def test_captions_are_written_as_the_library_writes_them(tmp_path, ends):
         photo = load_photo(pixels)
         given = processor(images=photo.image(), return_tensors="pt")["pixel_values"]
         ids = greedy(own, given, 9)
-        generated = own.generate(given, num_beams=1, do_sample=False, max_new_tokens=9)[0].tolist()
+        chosen = {"num_beams": 1, "do_sample": False, "begin_suppress_tokens": NO_TEXT}
+        generated = own.generate(given, max_new_tokens=9, **chosen)[0].tolist()
         assert generated == ids
         ended.append(ids[-1] == VOCAB.index("[SEP]"))
         written = ids[1:-1] if ended[-1] else ids[1:]
@@ -348,6 +355,27 @@ def test_captions_are_written_as_the_library_writes_them(tmp_path, ends):
     assert model.writes and any(ended) == ends
     with torch.no_grad():
         assert len(list(model.write(model.encode_image(photo), 99))) <= 23  # positions, less the start
+
+
+@pytest.mark.parametrize("mark", [*SPECIAL, None], ids=str)
+def test_a_caption_is_never_empty(tmp_path, mark):
+    """The decoder wants one special token above all, and a word next; None: its own start, which no tokenizer knows."""
+    made = build(True)
+    bias = made.text_decoder.cls.predictions.bias.data
+    bias[VOCAB.index("dog")] = 300
+    bias[START if mark is None else VOCAB.index(mark)] = 600
+    model = models.load_model(f"blip:{blip_folder(tmp_path / 'm', True, made)}")
+    with torch.no_grad():
+        image = model.encode_image(load_photo(np.zeros((40, 60, 3), np.uint8)))
+        captions = list(model.write(image, 3))
+    assert captions == (["dog"] if mark == "[SEP]" else ["dog"] * 3)
+
+
+@pytest.mark.parametrize("subject", KINDS, indirect=True)
+@pytest.mark.parametrize("longest", [0, -1])
+def test_a_caption_of_no_tokens_is_refused(subject, longest):
+    with pytest.raises(CaptionError, match=f"after 1 token or more, in whole numbers, not after {longest}"):
+        subject.model.write(subject.image, longest)
 
 
 @pytest.mark.parametrize("subject", ["matcher"], indirect=True)

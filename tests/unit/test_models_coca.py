@@ -336,7 +336,7 @@ def test_a_caption_is_written_greedily(model, photo):
     for text, naive in zip(found, expected, strict=True):
         assert text.replace(" ", "") == naive.replace(" ", "").rstrip("\ufffd")
     assert list(model.write(image, 12)) == found
-    assert list(model.write(image, 3)) == found[:3] and list(model.write(image, 0)) == []
+    assert list(model.write(image, 3)) == list(model.write(image, np.int64(3))) == found[:3]
     assert len(list(model.write(image, 1000))) <= TEXT["context_length"] - 2
 
 
@@ -357,6 +357,13 @@ def test_a_caption_ends_where_the_model_ends_it_and_does_not_go_round(one, photo
     silent = wants.clone()
     silent[:, end] = 9.0
     assert list(one.with_weights({decoder.text_projection: silent, **norms}).write(image)) == ["dog"]  # never empty
+
+
+@pytest.mark.parametrize("longest", [0, -3, True, 2.0, "3", None], ids=repr)
+def test_a_caption_of_no_tokens_is_refused_before_anything_is_written(one, photo, longest):
+    image = one.encode_image(load_photo(photo))
+    with pytest.raises(CaptionError, match=rf"after 1 token or more, in whole numbers, not after {longest!r}\.$"):
+        one.write(image, longest)
 
 
 def test_three_in_a_row_are_not_repeated():
@@ -400,7 +407,7 @@ def test_every_site_recomputes_its_own_output(model, photo):
 def test_what_it_does_not_offer_has_a_reason(one, photo):
     trace = traced(one, photo)
     assert set(trace.provides) == {"cross_attention", "written_attention", "match", "attention_graph"}
-    with pytest.raises(UnsupportedMethodError, match=r"explained when the same weights are loaded as open_clip:"):
+    with pytest.raises(UnsupportedMethodError, match=r"when the same weights are loaded by the family open_clip\."):
         trace.image_tower()
     with pytest.raises(UnsupportedMethodError, match="no patch looks at a word"):
         trace.image_to_text()

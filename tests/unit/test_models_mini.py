@@ -141,6 +141,12 @@ def test_a_folder_of_other_weights_of_the_same_shape_is_another_model(folder, tm
     assert torch.equal(one.module["attention"].null_bias, weights["null_bias"].float())
 
 
+def test_the_embedded_models_name_is_the_same_however_it_was_asked_for():
+    models.unload_models()
+    for name in (f"crossviz-mini:{assets_dir() / 'models' / 'crossviz-mini'}", "crossviz-mini"):
+        assert models.load_model(name, "cpu").info.name == "crossviz-mini"
+
+
 def test_a_name_without_a_folder_is_refused():
     with pytest.raises(UnknownModelError, match="names no folder"):
         models.load_model("crossviz-mini:")

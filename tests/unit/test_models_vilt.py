@@ -2,8 +2,10 @@
 
 import inspect
 import json
+import logging
 import shutil
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import factories
@@ -11,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small_blips import blip_folder
 from small_vilts import OwnVilt, bright_patch_folder, vilt_folder, vocabulary
 
 import crossviz
 from crossviz.capture import capture
 from crossviz.errors import ModelUnavailableError, SelectionError, UnknownModelError, UnsupportedMethodError
 from crossviz.models import load_model
+from crossviz.models.vilt_tokens import Pieces
 from crossviz.photo import Photo
 from crossviz.trace import CAPABILITIES
 
@@ -50,6 +54,21 @@ def own(folders) -> dict[str, OwnVilt]:
 def traced(model, photo=None, caption=CAPTION, hidden=()):
     with torch.no_grad():
         return model.trace(model.encode_image(photo or factories.photo()), caption, hidden)
+
+
+@contextmanager
+def heard():
+    """What transformers logs as a warning or worse, which it writes to the terminal."""
+    from transformers.utils import logging as theirs
+
+    remarks: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: remarks.append(record.getMessage())
+    theirs.add_handler(handler)
+    try:
+        yield remarks
+    finally:
+        theirs.remove_handler(handler)
 
 
 def in_sequence(found):
@@ -197,7 +216,11 @@ def test_the_shares_that_are_told(models):
     own = [token.index for token in trace.caption.tokens if token.start is not None]
     patches = trace.image.grid.num_patches
     text = float(found.probs[:, :, own, patches + 1 :].sum(-1).mean())
-    assert any(f"{text:.0%} goes to text tokens" in note for note in found.notes)
+    whole = "in the mean over all layers and heads"  # also where fewer are chosen for the map
+    assert any(f"{text:.0%} goes to text tokens" in note and whole in note for note in found.notes)
+    back = trace.image_to_text()
+    text = float(back.probs[..., : len(trace.caption.tokens)].sum(-1).mean())
+    assert any(f"{text:.0%} goes to text tokens" in note and whole in note for note in back.notes)
 
 
 # The photo ------------------------------------------------------------------------------------------------------------
@@ -243,6 +266,19 @@ def test_tokens_and_their_characters(models):
     assert caption.words[2].tokens == (3, 4)
 
 
+def test_a_long_caption_is_cut_without_a_word_from_transformers(folders):
+    """A new tokenizer, since transformers warns once per tokenizer; its own tokenizer shows what must not be heard."""
+    from transformers import AutoTokenizer
+
+    own = AutoTokenizer.from_pretrained(folders[WORDS])
+    with heard() as remarks:
+        assert Pieces(own, 16).tokenize("dog " * 40).caption.truncated
+        assert Pieces(own, 16).ids("dog " * 40).shape == (1, 16)
+        assert not remarks
+        own("dog " * 40)
+    assert any("longer than the specified maximum" in remark for remark in remarks)
+
+
 def test_repeated_words_are_apart(models):
     explanation = crossviz.Explainer(models[WORDS].info.name, "cpu").explain(factories.photo(), "dog dog")
     assert explanation.map.values.shape[0] == 2
@@ -281,6 +317,27 @@ def test_hiding_words(models):
         models[WORDS].hide(models[WORDS].tokenize("a " * 20 + "dog"), [20])
     with pytest.raises(UnsupportedMethodError, match="guesses no hidden words"):
         models[MATCHING].hide(models[MATCHING].tokenize(CAPTION), [2])
+
+
+def test_nothing_reads_a_hidden_word_where_only_hidden_words_are_guessed(models, own):
+    """What is asked of its place is what the model itself guesses there, whatever the word is."""
+    explainer = crossviz.Explainer(models[WORDS].info.name, "cpu")
+    photo = factories.photo()
+    image = explainer.encode(photo)
+
+    def values(caption, hide=None):
+        return explainer.explain(image, caption, "occlusion", hide=hide).map.values
+
+    dog, cat = (values(f"a {word} on the red ball", word) for word in ("dog", "cat"))
+    assert torch.equal(dog, cat)
+    assert not torch.allclose(dog[1], values("a dog on the red ball")[1], rtol=1e-3)
+    ids = models[WORDS].tokenize("a dog on the red ball").ids
+    ids[0, 2] = vocabulary().index("[MASK]")
+    best = float(torch.log_softmax(own[WORDS].run([photo], ids).out.logits[0, 2], -1).max())
+    trace = traced(models[WORDS], photo, "a dog on the red ball", (1,))
+    match = trace.match()
+    assert match.score(match.state(trace.pixels), [trace.caption.phrase("dog")]).item() == pytest.approx(best, abs=1e-5)
+    assert "guesses" in match.sentence and "guesses" not in traced(models[WORDS]).match().sentence
 
 
 def test_matching_is_that_of_transformers_for_the_words_by_themselves(models, own):
@@ -423,6 +480,16 @@ def test_without_transformers(monkeypatch, folders):
     assert all(not info.available and r"pip install crossviz[transformers]" in info.reason for info in listed)
 
 
+@pytest.mark.parametrize("error", ["RuntimeError('compiled for another numpy')", "AttributeError('x')", "OSError(2)"])
+def test_a_broken_transformers_is_one_sentence(monkeypatch, tmp_path, folders, error):
+    (tmp_path / "transformers").mkdir()
+    (tmp_path / "transformers" / "__init__.py").write_text(f"raise {error}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "transformers", raising=False)
+    with pytest.raises(ModelUnavailableError, match=rf"can't be imported \({error.partition('(')[0]}.*pip install"):
+        crossviz.Explainer(f"vilt:{folders[WORDS]}/../other", "cpu")
+
+
 def test_a_model_of_the_hub_without_network(monkeypatch, tmp_path):
     from huggingface_hub import constants
 
@@ -452,6 +519,44 @@ def test_a_model_of_the_hub_from_its_cache(monkeypatch, tmp_path, folders):
     assert transformers_hub.available(transformers_hub.place_of("vilt:someone/small", "vilt")) == ""
     probs = traced(model).cross_attention().probs
     assert torch.equal(probs, traced(load_model(f"vilt:{folders[WORDS]}", "cpu")).cross_attention().probs)
+
+
+def in_parts(folder):
+    """A model's folder with its weights in two files, as transformers saves large ones."""
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    where = {name: names[i % 2] for i, name in enumerate(sorted(weights))}
+    for file in names:
+        own = {name: tensor for name, tensor in weights.items() if where[name] == file}
+        save_file(own, folder / file, metadata={"format": "pt"})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
+    return names
+
+
+def test_a_model_whose_weights_are_in_several_files_needs_all_of_them(monkeypatch, tmp_path, folders, models):
+    from huggingface_hub import constants
+
+    from crossviz.models import transformers_hub
+
+    folder = shutil.copytree(folders[WORDS], tmp_path / "models--someone--large" / "snapshots" / ("0" * 40))
+    _, second = in_parts(folder)
+    probs = traced(load_model(f"vilt:{folder}", "cpu")).cross_attention().probs
+    assert torch.equal(probs, traced(models[WORDS]).cross_attention().probs)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(transformers_hub, "unreachable", lambda: "there is no network")
+    place = transformers_hub.place_of("vilt:someone/large", "vilt")
+    assert transformers_hub.available(place) == "" and transformers_hub.fetch(place) == folder
+    (folder / second).unlink()
+    assert "not on this machine yet" in transformers_hub.available(place)
+    with pytest.raises(ModelUnavailableError, match="not on this machine, and there is no network"):
+        transformers_hub.fetch(place)
+    with pytest.raises(ModelUnavailableError, match=rf"lacks some of its weights \({second}\)"):
+        load_model(f"vilt:{folder}", "cpu")
+    for broken in ("{", "[]", "{}", '{"weight_map": [1]}'):
+        (folder / "model.safetensors.index.json").write_text(broken)
+        with pytest.raises(ModelUnavailableError, match=r"model\.safetensors\.index\.json of .* can't be read"):
+            load_model(f"vilt:{folder}", "cpu")
 
 
 def test_a_repository_with_the_older_format_alone(monkeypatch, tmp_path, folders):
@@ -535,6 +640,13 @@ def test_folders_that_hold_no_model(tmp_path, folders):
     (other / "config.json").write_text(json.dumps(config | {"model_type": "vilt"}))
     with pytest.raises(ModelUnavailableError, match="can't be loaded"):
         load_model(f"vilt:{other}", "cpu")
+
+
+def test_a_model_of_another_kind_is_refused_without_a_word_from_transformers(tmp_path):
+    folder = blip_folder(tmp_path / "blip", False)
+    with heard() as remarks, pytest.raises(ModelUnavailableError, match="is no ViLT"):
+        load_model(f"vilt:{folder}", "cpu")
+    assert not remarks
 
 
 def test_missing_weights_are_never_random_ones(tmp_path, folders):

@@ -7,13 +7,14 @@ import factories
 import numpy as np
 import pytest
 import torch
-from small_vilts import mini_vilt_folder
+from small_vilts import mini_vilt_folder, vocabulary
 
 import crossviz
-from crossviz import Explainer
+from crossviz import Explainer, models
 from crossviz.errors import ModelUnavailableError, UnsupportedMethodError
 from crossviz.models import load_model
 from crossviz.models.transformers_load import read_weights
+from crossviz.models.vilt_parts import joint
 from crossviz.paths import assets_dir
 from crossviz.photo import load_photo
 
@@ -52,6 +53,7 @@ def test_the_image_tower_is_that_of_crossviz_mini_itself(folder):
         for parameter in (part.parameters() if isinstance(part, torch.nn.Module) else [part])
     ]
     assert sorted(found) == sorted(held)
+    assert model.stages()[-1][0] == "crossviz-mini's image tower"
     assert model.libraries[-2:] == ("numpy", "pillow")
     assert "open_clip_torch" in model.libraries
 
@@ -79,6 +81,25 @@ def test_attention_and_match_are_what_training_saw(folder, size):
     assert whole.item() == pytest.approx(expected.match.item(), abs=1e-4)
     assert any("not trained" in note for note in found.notes)
     assert image.view.crop_xyxy == (0, 0, *size)
+
+
+def test_the_match_of_a_phrase_reads_masks_for_its_hidden_words(folder):
+    """For "dogs", two tokens, two masks stand in the phrase by itself; a phrase without it is read as it is."""
+    model = load_model(f"vilt:{folder}", "cpu")
+    names = ["[CLS]", "red", "[MASK]", "[MASK]", "[SEP]"]
+    with torch.no_grad():
+        image = model.encode_image(factories.photo())
+        shown, hidden = (model.trace(image, "a red dogs on", words) for words in ((), (2,)))
+        match = hidden.match()
+        state = match.state(hidden.pixels)
+        phrases = [hidden.caption.phrase(text) for text in ("red dogs", "red", "dogs on")]
+        found, plain = (trace.match().score(state, phrases)[0] for trace in (hidden, shown))
+        ids = torch.tensor([[vocabulary().index(name) for name in names]])
+        expected = model.module.rank_output(joint(model.module, ids, state["patches"]).pooled)[0, 0]
+    assert float(found[0]) == pytest.approx(float(expected), abs=1e-6)
+    assert float(found[1]) == float(plain[1])
+    assert not np.isclose(found[0], plain[0]) and not np.isclose(found[2], plain[2])
+    assert "masks" in match.sentence and "masks" not in shown.match().sentence
 
 
 def test_states_of_many_photos_are_those_of_each(folder):
@@ -132,6 +153,15 @@ def test_the_embedded_model_is_there_and_trained(mini):
     folder = assets_dir() / "models" / "vilt-mini"
     by_folder = Explainer(f"vilt:{folder}", "cpu").explain(EXAMPLES / "cat.jpg", "a cat")
     assert torch.equal(by_folder.map.values, mini.explain(EXAMPLES / "cat.jpg", "a cat").map.values)
+
+
+def test_its_name_is_the_same_however_it_was_asked_for(mini):
+    """No path of this machine gets into what is saved; the folder comes first here."""
+    models.unload_models()
+    for name in (f"vilt:{assets_dir() / 'models' / 'vilt-mini'}", "vilt-mini"):
+        model = load_model(name, "cpu")
+        assert (model.info.name, model.info.title) == ("vilt-mini", "vilt-mini")
+    assert model.info == mini.info
 
 
 @pytest.mark.parametrize(

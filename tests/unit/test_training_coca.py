@@ -26,7 +26,7 @@ from crossviz.training.coca_batches import Ask, Sampler, collate  # noqa: E402
 from crossviz.training.coca_dev import greedy, pointed  # noqa: E402
 from crossviz.training.coca_figures import bleu, named  # noqa: E402
 from crossviz.training.coca_forward import attend, compose, forward, image_side, writing_rows  # noqa: E402
-from crossviz.training.coca_losses import LOSSES, grounding_loss, losses, word_loss  # noqa: E402
+from crossviz.training.coca_losses import LOSSES, losses, place_losses, word_loss  # noqa: E402
 from crossviz.training.coca_model import model_cfg, start, word_states  # noqa: E402
 from crossviz.training.coca_words import CONTEXT, Words, train_merges, write_merges  # noqa: E402
 from crossviz.training.config import load_config  # noqa: E402
@@ -108,15 +108,28 @@ def test_rows_of_every_part_and_of_the_composition_sum_to_one(module, words, pat
     assert torch.allclose(shown[0, 0], one, atol=1e-6)
 
 
-def test_the_grounding_loss_is_that_of_a_plain_loop():
-    generator = torch.Generator().manual_seed(2)
-    maps, covers = torch.rand(5, 576, generator=generator), (torch.rand(5, 576, generator=generator) > 0.7).float()
-    total = 0.0
-    for shown, cover in zip(maps.tolist(), covers.tolist(), strict=True):
-        inside = sum(p * c for p, c in zip(shown, cover, strict=True))
-        total -= math.log(inside / sum(shown))
-    assert grounding_loss(maps, covers).item() == pytest.approx(total / 5, rel=1e-5)
-    assert grounding_loss(maps[:0], covers[:0]).item() == 0
+def test_the_losses_of_places_are_means_over_the_marked_phrases(module, words, patches):
+    cover = np.zeros((24, 24), np.float32)
+    cover[:12, :12] = 1
+    texts = [[tuple(words("a dog runs")[0])], [tuple(words("a small dog")[0])]]
+    batch = collate(texts, [[Ask(0, (1,), cover), Ask(0, (2,), 1 - cover)], [Ask(0, (1, 2), cover)]], words)
+    with torch.no_grad():
+        image = image_side(module.visual.trunk, patches[:2])
+        found = forward(module, image, batch.ids)
+        reading, writing, even = place_losses(image, found, batch)
+    rows = found.cross @ image.probs  # photo position patch
+    mask = torch.from_numpy(cover).flatten()
+    # The start mark is position 0, so token i of a text is read at i + 1 and written at i.
+    asked = [(0, [2], mask), (0, [3], 1 - mask), (1, [2, 3], mask)]
+    inside = [-(rows[photo, at].mean(0) * where).sum().log().item() for photo, at, where in asked]
+    before = [-(rows[photo, [i - 1 for i in at]].mean(0) * where).sum().log().item() for photo, at, where in asked]
+    spread = [
+        -(where / where.sum() * (rows[photo, at].mean(0) * where.sum())[where > 0].log().mean()).sum().item()
+        for photo, at, where in asked
+    ]
+    assert reading.item() == pytest.approx(sum(inside) / 3, rel=1e-4)
+    assert writing.item() == pytest.approx(sum(before) / 3, rel=1e-4)
+    assert even.item() == pytest.approx(sum(spread) / 3, rel=1e-2)
 
 
 def test_writing_rows_are_the_positions_before():

@@ -19,13 +19,14 @@ from crossviz.attention import CrossModalAttention  # noqa: E402
 from crossviz.evaluate.absent import Absence  # noqa: E402
 from crossviz.evaluate.records import Phrase, Sentence  # noqa: E402
 from crossviz.training.data import Photo  # noqa: E402
+from crossviz.training.place import even_loss, place_loss  # noqa: E402
 from crossviz.training.vilt import rate  # noqa: E402
 from crossviz.training.vilt_dev import FIGURES, dev_rows, head_part, measure, thorough_rows  # noqa: E402
 from crossviz.training.vilt_export import FILES, TIED, export  # noqa: E402
 from crossviz.training.vilt_figures import load  # noqa: E402
-from crossviz.training.vilt_losses import even_loss, losses, place_loss  # noqa: E402
+from crossviz.training.vilt_losses import losses  # noqa: E402
 from crossviz.training.vilt_model import GRID, ViltMini, config, read, warm_start  # noqa: E402
-from crossviz.training.vilt_samples import KEEP, Row, Sampler, alone, collate, hide, place, swap  # noqa: E402
+from crossviz.training.vilt_samples import KEEP, Row, Sampler, alone, collate, hide, open_ended, place, swap  # noqa: E402
 from crossviz.training.vilt_words import CLS, MASK, PAD, SEP, code, learn_vocabulary  # noqa: E402
 
 SETTINGS = {
@@ -34,6 +35,7 @@ SETTINGS = {
     "other": 0.25,
     "swapped": 0.25,
     "nonsense": 0.25,
+    "open_ended": 0.5,
     "hide": 0.15,
     "hide_phrase": 0.5,
     "hidden_place": 0.5,
@@ -121,6 +123,33 @@ def test_at_least_one_word_is_hidden(tokenizer):
     coded = code(tokenizer, [Sentence("a brown dog")])[0]
     for seed in range(5):
         assert MASK in hide(coded, 0.0, None, random.Random(seed))[0].ids
+
+
+def test_a_text_without_its_stop_is_that_text_coded_without_it(tokenizer):
+    stop = tokenizer.token_to_id(".")
+    for text, noun in (("A brown dog runs.", "dog"), ("A brown dog .", "dog"), ("A 2. dog", "dog")):
+        bare = text.removesuffix(".").rstrip()
+        expected = code(tokenizer, [sentence(bare, noun, "animals")])[0]
+        assert open_ended(code(tokenizer, [sentence(text, noun, "animals")])[0], stop) == expected
+    whole = Phrase(0, 17, ("animals",), (BOX,))
+    coded = open_ended(code(tokenizer, [Sentence("A brown dog runs.", (whole, Phrase(16, 17, (), ())))])[0], stop)
+    assert [part.tokens for part in coded.parts] == [tuple(range(1, len(coded.ids) - 1))]
+    mark = code(tokenizer, [Sentence(".")])[0]
+    assert open_ended(mark, stop) == mark  # what would be left has no word
+
+
+def test_half_of_the_captions_end_without_a_stop_whatever_is_asked_of_them(sampler, tokenizer):
+    """Else "." would be the guess for a last word without one, and the stop would tell what fits from what does not."""
+    stop, ends = tokenizer.token_to_id("."), {"hidden": [], "fits": [], "does not": []}
+    for seed in range(150):
+        rows, _ = sampler.draw([0, 1, 2], random.Random(seed))
+        for number, row in enumerate(rows):
+            if len(row.coded.ids) > 7:  # a caption, and no phrase by itself
+                hidden = row.labels and row.labels[-2] != KEEP
+                ends[list(ends)[number % 3]].append((row.labels if hidden else row.coded.ids)[-2] == stop)
+    for kind, found in ends.items():
+        assert len(found) > 100
+        assert np.mean(found) == pytest.approx(0.5, abs=0.12), kind
 
 
 def test_swap_writes_the_new_phrase_over_the_old(tokenizer):

@@ -206,6 +206,34 @@ def test_the_ratio_is_of_the_falls_at_a_tenth():
         dataclasses.replace(planted(0.6, 0.1), levels=(0, 0.5, 0.4, 0.6, 0.8, 1))
 
 
+def test_no_ratio_is_named_that_the_whole_curve_does_not_bear_out():
+    found = planted(0.6, 0.1)
+    inner = slice(LEVELS.index(RATIO_LEVEL) + 1, -1)
+
+    def changed(rows: slice, match: float) -> Deletion:
+        curves = found.curves.clone()
+        curves[0, rows, inner] = match
+        return dataclasses.replace(found, curves=curves)
+
+    assert found.below and found.ratio == pytest.approx(6)
+    for later in (changed(slice(2, None), 0.7), changed(slice(2, 3), 0.7)):  # all random orders; one of them
+        assert later.fall("map") == found.fall("map") and later.fall("random") == found.fall("random")
+        assert not later.below and later.ratio is None
+    assert changed(slice(2, 3), 0.86).below  # 0.04 over the 3/4 of the curve that follow, less than the map's 0.075
+    assert planted(0.12, 0.1).ratio == pytest.approx(1.2) and not planted(0.12, 0.1).below  # claims nothing
+    assert not planted(0.6, 0.1, nothing=0.895).below
+
+
+@pytest.mark.parametrize(("gain", "below"), [(0.045, False), (0.055, True), (-0.3, False)])
+def test_clearly_below_is_a_twentieth_of_the_whole_fall(gain, below):
+    curves = torch.full((2, 4, len(LEVELS)), 0.5)
+    curves[0, :, 0], curves[0, :, -1] = 1.0, 0.0
+    curves[0, 0, 1:-1] -= gain / 0.9  # the mean of the curve, by trapezoids, is 0.9 of what the inner levels get
+    found = Deletion("share found", "blur", LEVELS, curves)
+    assert found.area("deletion", "random") - found.area("deletion", "map") == pytest.approx(gain, abs=1e-6)
+    assert found.below is below
+
+
 # Fills ---------------------------------------------------------------------------------------------------------
 
 

@@ -21,12 +21,15 @@ def deletion(
     unit: str = "share found",
     fill: str = "blur",
     elsewhere: tuple[float, ...] = (),
+    later: float | None = None,
 ) -> Deletion:
-    """Falls at a tenth of the patches."""
+    """Falls at a tenth of the patches and from there on; `later`: the map's from there on, if another."""
     curves = torch.full((2, 5, len(LEVELS)), whole)
     curves[0, :, -1] = curves[1, :, 0] = nothing
     for row, fall in zip(curves[0], (mine, centre, *random), strict=True):
-        row[LEVELS.index(RATIO_LEVEL)] = whole - fall
+        row[1:-1] = whole - fall
+    if later is not None:
+        curves[0, 0, LEVELS.index(RATIO_LEVEL) + 1 : -1] = whole - later
     return Deletion(unit, fill, LEVELS, curves, tuple(whole - fall for fall in elsewhere))
 
 
@@ -34,10 +37,13 @@ def calibration(p_share: float, p_peak: float) -> Calibration:
     return Calibration(40, 0.2, 0.049, p_peak, torch.zeros(2, 2), torch.zeros(2, 2), p_share)
 
 
-def agreement(*agrees: bool) -> Agreement:
+def agreement(*agrees: bool, alike: tuple[float, ...] = ()) -> Agreement:
+    """Whether each other method agrees; `alike`: their correlations with the first, 0 if not given."""
     count = len(agrees) + 1
-    names = tuple("abcdefg"[:count])
-    return Agreement(names, names, torch.eye(count), agrees, torch.zeros(2, 2))
+    names, correlations = tuple("abcdefg"[:count]), torch.eye(count)
+    if alike:
+        correlations[0, 1:] = correlations[1:, 0] = torch.tensor(alike)
+    return Agreement(names, names, correlations, agrees, torch.zeros(2, 2))
 
 
 def test_ratio_and_agreement():
@@ -68,6 +74,21 @@ def test_deletion_says_no_more_than_the_curves(found, must, must_not):
     line = said(deletion=found)
     assert must.casefold() in line.casefold()
     assert must_not not in line
+
+
+def test_one_level_is_no_claim_where_the_whole_curve_does_not_bear_it_out():
+    """coca-mini's 'dog': six times the fall at a tenth, and on the whole as large an area as that of random patches."""
+    figures = {"whole": -0.76, "nothing": -8.3, "unit": "log-probability per token"}
+    line = said(deletion=deletion(3.0, (0.5, 0.5, 0.5), later=0.0, **figures))
+    assert "times" not in line and line == (
+        "Deleting the 10% of the photo that 'frisbee' looked at most lowers the match (-0.760 to -3.760), but over the "
+        "whole curve not clearly more than random patches do."
+    )
+    assert "6 times as much" in said(deletion=deletion(3.0, (0.5, 0.5, 0.5), later=2.0, **figures))
+    nothing_at_a_tenth = deletion(0.5, (0.0, 0.0, 0.0), later=-0.1)  # where no ratio can be named
+    assert "(90% to 40%), but over the whole curve not clearly more than random" in said(deletion=nothing_at_a_tenth)
+    alike = said(deletion=deletion(0.12, later=0.1))  # says of the level no more than that it is like random patches
+    assert "about as much as random patches do" in alike and "curve" not in alike
 
 
 def test_the_middle_of_the_photo_is_named_where_it_does_as_much():
@@ -122,13 +143,32 @@ def test_a_map_that_outlives_the_weights_is_not_praised():
     gone = Randomisation(("nothing", "all"), (0.0, 1.0), (1.0, 0.1))
     assert "does not show what the model learned" in said(randomisation=kept, deletion=deletion(0.5))
     assert "learned" not in said(randomisation=gone, deletion=deletion(0.5))
-    turned = Randomisation(("nothing", "all"), (0.0, 1.0), (1.0, -0.8))
-    assert "its opposite (rank correlation -0.80), so it does not show what the model" in said(randomisation=turned)
     early = Randomisation(("nothing", "some"), (0.0, 0.3), (1.0, 0.8))
     assert "learned" not in said(randomisation=early, deletion=deletion(0.5))
     assert "says nothing" in said(randomisation=Randomisation(("nothing", "some"), (0.0, 0.3), (1.0, 0.1)))
     report = TrustReport((0, 7), "frisbee", "m", 0.0, 0, randomisation=early)
     assert "+0.80 when 30% are random (1 stages)" in report.lines()[1]
+
+
+def test_a_map_that_turns_with_the_weights_has_changed():
+    turned = Randomisation(("nothing", "all"), (0.0, 1.0), (1.0, -0.8))
+    line = said(randomisation=turned, deletion=deletion(0.5))
+    assert line.endswith("; with random weights the map changes (rank correlation -0.80).")
+    assert said(randomisation=turned, calibration=calibration(0.3, 0.024)).endswith(
+        "for its highest patch) and changes when the weights are shuffled (rank correlation -0.80)."
+    )
+    early = Randomisation(("nothing", "some"), (0.0, 0.3), (1.0, -0.8))
+    assert "weights" not in said(randomisation=early, deletion=deletion(0.5))
+
+
+def test_why_methods_with_like_maps_do_not_agree_is_said():
+    why = "like this map, but not clearly more than like maps of random words."
+    line = said(agreement=agreement(False, False, False, alike=(0.84, 0.87, 0.86)))
+    assert line == f"0 of 3 other methods agree: they are {why}"
+    assert said(agreement=agreement(False, alike=(0.84,))) == f"0 of 1 other method agrees: it is {why}"
+    assert said(agreement=agreement(False, False, alike=(0.84, 0.1))) == f"0 of 2 other methods agree: 1 is {why}"
+    assert said(agreement=agreement(False, False, alike=(-0.84, 0.1))) == "0 of 2 other methods agree."
+    assert said(agreement=agreement(True, False, alike=(0.84, 0.8))) == "1 of 2 other methods agree."
 
 
 def test_the_box_is_told_with_its_area():

@@ -23,6 +23,8 @@
       this.isProbability = payload.method.unit === "probability";
       this.unit = payload.method.unit;
       this.reads = payload.method.text_dependent !== false; // else every word has the same map
+      // Of "query: image, key: text" the patches look at the word; else the word looks at them.
+      this.looked = /^query: image, key: text/.test(payload.method.direction || "");
       this.factor = this.isProbability ? 1 / payload.chance : 1;
       this.vmin = this.isProbability ? 1 : 0;
       this.vmax = payload.vmax;

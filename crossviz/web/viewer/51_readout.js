@@ -75,7 +75,7 @@
     function one(text, field, nullMass, stats) {
       const said = sentences(field, nullMass, stats);
       name.textContent = text;
-      headline.textContent = said.headline || (field.reads ? "where it looks" : "the same map as for every other word");
+      headline.textContent = said.headline || (!field.reads ? "the same map as for every other word" : field.looked ? "what looks at it" : "where it looks");
       gauge.hidden = said.found === null;
       if (said.found !== null) {
         gauge.firstChild.classList.toggle("cv-absent", said.absent);

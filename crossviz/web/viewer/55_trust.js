@@ -118,5 +118,5 @@
     return { node, paint };
   }
 
-  Object.assign(CV, { trustPanel });
+  Object.assign(CV, { trustPanel, TRUST: TITLE });
 })();

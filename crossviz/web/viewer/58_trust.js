@@ -5,6 +5,8 @@
 
   const OF_ALL = "The checks are of the map over all layers and heads, not of the one that is chosen.";
 
+  const HIDDEN = "Maps are checked with every word in its place: show the hidden word again to check one.";
+
   /**
    * The span that is shown: of one word, or of words that stand side by side and so are a phrase; else null.
    * @param active [{word}]
@@ -22,6 +24,10 @@
    */
   function trust(payload, field, stage, options, prefs, live) {
     const stored = Object.keys(payload.trust || {}).length > 0;
+    if (payload.hidden && options.onTrust) {
+      const node = CV.el("section", { class: "cv-trust" }, CV.el("h2", { class: "cv-title", text: CV.TRUST }), CV.el("p", { class: "cv-note", text: HIDDEN }));
+      return { node, paint() {}, receive() {}, pause() {}, end() {} };
+    }
     if (!options.onTrust && !stored) return { node: null, paint() {}, receive() {}, pause() {}, end() {} };
     const slice = CV.slicer(payload.caption.text);
     const checks = CV.asking(payload, options, refresh);

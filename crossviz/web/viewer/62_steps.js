@@ -59,10 +59,11 @@
     const top = words.reduce((most, word, i) => (word.truncated ? most : Math.max(most, ...asked.row(i))), 0);
     const scale = { vmin: 1, vmax: Math.max(FLOOR, top * steps.count), signed: false };
     const idle = "Point at a query, or move with the arrow keys, to see the patches that it looks at.";
+    const name = (query) => `query ${query + 1} of ${steps.count}`;
     const said = el("p", { class: "cv-note cv-steps-said", text: idle });
     const title = el("p", { class: "cv-label" });
     const cells = Array.from({ length: steps.count }, (_, query) => {
-      const cell = el("button", { type: "button", class: "cv-query", tabindex: query ? "-1" : "0" });
+      const cell = el("button", { type: "button", class: "cv-query", tabindex: query ? "-1" : "0", "aria-label": name(query) });
       cell.addEventListener("pointerenter", (event) => event.pointerType !== "touch" && look(query));
       cell.addEventListener("focus", () => {
         cells.forEach((other) => other.setAttribute("tabindex", other === cell ? "0" : "-1"));
@@ -118,7 +119,6 @@
       said.textContent = query === null ? idle : about(query);
       act.look(query, query === null ? "" : about(query));
     }
-    const name = (query) => `query ${query + 1} of ${steps.count}`;
     function about(query) {
       if (!row) return `${name(query)}: the patches that it looks at`;
       const share = row[query];

@@ -94,8 +94,7 @@
     const controls = buildControls();
     const hiding = CV.hiding(payload, options, how.guesses, (word) => (prefs.again = { text: payload.caption.text, word }));
     const steps = CV.twoSteps(payload, stage, prefs, { look });
-    // Checks are made with every word in its place.
-    const trust = CV.trust(payload, field, stage, payload.hidden ? { ...options, onTrust: null, onBox: null } : options, prefs, live);
+    const trust = CV.trust(payload, field, stage, options, prefs, live);
     const notes = buildNotes(payload, field);
     root.replaceChildren(
       el("div", { class: "cv-head-row" }, chips.node, field.reads ? null : el("p", { class: "cv-plainly", text: CV.EVERY_WORD })),
@@ -368,6 +367,7 @@
     function busy(text) {
       busyLine.hidden = !text;
       busyText.textContent = text || "";
+      if (text) stale(null);
       if (text && current) current.trust.pause(); // what is asked now goes first
       root.toggleAttribute("data-busy", Boolean(text));
     }

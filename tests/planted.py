@@ -18,7 +18,7 @@ class Planted:
         self.info = replace(CrossAttentionMap.info, name=name)
 
     def __call__(self, trace, layers=None):
-        record, real = CrossAttentionMap()(trace, layers)
+        record, real, _ = CrossAttentionMap()(trace, layers)
         words, grid = trace.caption.words, trace.image.grid
         values = torch.zeros(len(words), grid.height, grid.width)
         for word in words:

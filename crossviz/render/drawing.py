@@ -82,9 +82,13 @@ def colour_bar(
         ticks = [ticks[0], *([0.0] if scale.signed else []), ticks[-1]]
     at = [float(scale.position_of_displayed(np.float64(tick))) for tick in ticks]
     at = [(t + 1) / 2 if scale.signed else t for t in at]
-    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=at, yticks=[])
     unit = "×" if scale.unit == "probability" else ""
     labels = [f"{number(tick)}{unit}".replace("-", "\u2212") for tick in ticks]
+    wide = [0.6 * NOTE_PT * len(label) / (72 * room) for label in labels]  # roughly, as shares of the bar
+    last = 1 - wide[-1] - 0.02  # the last label ends at the bar's end
+    kept = [i for i, t in enumerate(at) if i in (0, len(at) - 1) or t + wide[i] / 2 < last]
+    at, labels = [at[i] for i in kept], [labels[i] for i in kept]
+    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=at, yticks=[])
     axes.set_xticklabels(labels, color=colour.INK, **text_style("×0", NOTE_PT))
     for label, t in zip(axes.get_xticklabels(), at, strict=True):
         label.set_horizontalalignment("left" if t < 0.01 else "right" if t > 0.99 else "center")

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import itertools
 import logging
 import os
 import re
@@ -21,7 +22,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from crossviz.geometry import ImageView
+from crossviz.render.drawing import colour_bar
 from crossviz.render.figure import figure_bytes
+from crossviz.render.scale import Scale
 from crossviz.render.text import clean, fit, text_width, wrap
 from crossviz.results import Guess
 
@@ -226,3 +229,14 @@ def test_a_figure_says_what_was_hidden_and_guessed():
     assert "hidden: 'dog'; guessed: wolf 28%" in said
     assert sum(text.startswith("hidden from the model") for text in said) == 1
     assert not any("hidden" in text for text in texts(read.figure()))
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("end", [1.2, 3.0, 11.0, 46.0, 102.0, 208.0, 254.0, 575.0])
+def test_numbers_under_a_colour_bar_never_touch(log, end):
+    figure = matplotlib.figure.Figure(figsize=(6, 1), dpi=100)
+    colour_bar(figure, Scale("probability", 1.0, end, log=log), "viridis", 0.85, 0.5, 0.5)
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert len(boxes) >= 2
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))

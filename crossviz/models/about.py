@@ -1,11 +1,70 @@
 """What the `crossviz.json` of a model's folder says of the model; other people's folders have none."""
 
+import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-__all__ = ["ABOUT", "kind_of", "says_trained"]
+from crossviz.errors import ModelUnavailableError
+
+__all__ = ["ABOUT", "check_files", "kind_of", "one_line", "read_about", "says_trained"]
 
 ABOUT = "crossviz.json"
+
+
+def read_about(folder: Path, needed: Mapping[str, type], remedy: str) -> dict[str, Any]:
+    """All that it says.
+
+    Args:
+        folder: of a model that was made by crossviz's training.
+        needed: what must be in it beside its format, with the types.
+        remedy: what to do where it will not do; ends the sentence.
+
+    Raises:
+        ModelUnavailableError: it is missing, can't be read, lacks something, or is of another format.
+    """
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelUnavailableError(
+            f"There is no model in the folder {folder.name} ({ABOUT} is missing): {remedy}."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelUnavailableError(f"{ABOUT} of {folder.name} can't be read ({one_line(error)}): {remedy}.") from error
+    every = {"format": int, **needed}
+    wrong = [key for key, kind in every.items() if not isinstance(about, dict) or not isinstance(about.get(key), kind)]
+    if wrong:
+        raise ModelUnavailableError(f"{ABOUT} of {folder.name} lacks {', '.join(wrong)}: {remedy}.")
+    if about["format"] != 1:
+        raise ModelUnavailableError(
+            f"The model folder {folder.name} has format {about['format']}, and this crossviz reads format 1: update it."
+        )
+    return about
+
+
+def check_files(folder: Path, names: Iterable[str], about: Mapping[str, Any], remedy: str) -> None:
+    """Compare files with the sha256 that `about` states of each.
+
+    Raises:
+        ModelUnavailableError: one is missing, or another one.
+    """
+    for name in names:
+        try:
+            found = hashlib.sha256((folder / Path(name).name).read_bytes()).hexdigest()
+        except OSError as error:
+            raise ModelUnavailableError(
+                f"{name} of the model {folder.name} can't be read ({error.strerror}): {remedy}."
+            ) from None
+        if found != about["sha256"].get(name):
+            raise ModelUnavailableError(
+                f"{name} of the model {folder.name} is damaged (its sha256 is not the one in {ABOUT}): {remedy}."
+            )
+
+
+def one_line(error: Exception) -> str:
+    """An error as part of a sentence."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def kind_of(folder: Path) -> str:

@@ -6,7 +6,6 @@ file's sha256 and that of the tower it was trained on. Importing this module reg
 `crossviz_coca_tower`, with timm.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,11 +20,12 @@ from timm.models import register_model
 from torch import Tensor, nn
 
 from crossviz.errors import ModelUnavailableError
+from crossviz.models.about import ABOUT, check_files, one_line
+from crossviz.models.about import read_about as _read_about
 from crossviz.models.mini_tower import IMAGE_SIZE, MEAN, STD
 from crossviz.paths import assets_dir
 
 __all__ = [
-    "ABOUT",
     "FILES",
     "KIND",
     "TOWER",
@@ -39,7 +39,6 @@ __all__ = [
 
 KIND = "coca-mini"
 TOWER = "crossviz-mini"
-ABOUT = "crossviz.json"
 FILES = ("open_clip_config.json", "coca.safetensors", "bpe_vocab.txt.gz")
 WIDTH, HEADS, QUERIES = 256, 4, 65
 _TOWER_WEIGHTS = "open_clip_model.safetensors"
@@ -126,7 +125,7 @@ def tower_sha256() -> str:
         return str(about["sha256"][_TOWER_WEIGHTS])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelUnavailableError(
-            f"{KIND} needs the image tower of {TOWER}, whose {ABOUT} can't be read ({_one_line(error)}): "
+            f"{KIND} needs the image tower of {TOWER}, whose {ABOUT} can't be read ({one_line(error)}): "
             "install crossviz again."
         ) from None
 
@@ -137,29 +136,11 @@ def read_about(folder: Path) -> dict[str, Any]:
     Raises:
         ModelUnavailableError: it is missing, can't be read, is of another kind or format, or lacks something.
     """
-    try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelUnavailableError(
-            f"There is no model in the folder {folder.name} ({ABOUT} is missing): {_REMEDY}."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ModelUnavailableError(
-            f"{ABOUT} of {folder.name} can't be read ({_one_line(error)}): {_REMEDY}."
-        ) from error
-    needed = {"format": int, "kind": str, "tower": str, "tower_sha256": str, "sha256": dict, "training": dict}
-    wrong = [
-        name for name, kind in needed.items() if not isinstance(about, dict) or not isinstance(about.get(name), kind)
-    ]
-    if wrong:
-        raise ModelUnavailableError(f"{ABOUT} of {folder.name} lacks {', '.join(wrong)}: {_REMEDY}.")
+    needed = {"kind": str, "tower": str, "tower_sha256": str, "sha256": dict, "training": dict}
+    about = _read_about(folder, needed, _REMEDY)
     if about["kind"] != KIND:
         raise ModelUnavailableError(
             f"The folder {folder.name} holds a model of the kind '{about['kind']:.40}', not {KIND}: {_REMEDY}."
-        )
-    if about["format"] != 1:
-        raise ModelUnavailableError(
-            f"The model folder {folder.name} has format {about['format']}, and this crossviz reads format 1: update it."
         )
     return about
 
@@ -177,7 +158,7 @@ def load_coca_mini(folder: Path, device: torch.device) -> tuple[CoCa, SimpleToke
     from crossviz.models import load_model  # the families import this module
 
     about = read_about(folder)
-    _check_files(folder, about)
+    check_files(folder, FILES, about, _REMEDY)
     if about["tower"] != TOWER or about["tower_sha256"] != tower_sha256():
         raise ModelUnavailableError(
             f"The model {folder.name} stands on the image tower of {about['tower']:.40} with another hash "
@@ -196,27 +177,9 @@ def load_coca_mini(folder: Path, device: torch.device) -> tuple[CoCa, SimpleToke
             raise ValueError(f"{tokenizer.vocab_size} tokens, {config['text_cfg']['vocab_size']} embeddings")
     except Exception as error:
         raise ModelUnavailableError(
-            f"The model folder {folder.name} can't be loaded ({_one_line(error)}): {_REMEDY}."
+            f"The model folder {folder.name} can't be loaded ({one_line(error)}): {_REMEDY}."
         ) from error
     module.to(device).eval()
     module.visual.trunk.tower = visual.trunk
     module.visual.preprocess_cfg = dict(visual.preprocess_cfg)
     return module, tokenizer, dict(visual.preprocess_cfg)
-
-
-def _check_files(folder: Path, about: Mapping[str, Any]) -> None:
-    for name in FILES:
-        try:
-            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        except OSError as error:
-            raise ModelUnavailableError(
-                f"{name} of the model {folder.name} can't be read ({error.strerror}): {_REMEDY}."
-            ) from None
-        if found != about["sha256"].get(name):
-            raise ModelUnavailableError(
-                f"{name} of the model {folder.name} is damaged (its sha256 is not the one in {ABOUT}): {_REMEDY}."
-            )
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

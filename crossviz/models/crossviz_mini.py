@@ -4,8 +4,6 @@ A model is a folder: open_clip's own (`open_clip_config.json`, `open_clip_model.
 `CrossModalAttention` (`cross_attention.safetensors`), and `crossviz.json` with its sizes and every file's sha256.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from crossviz.attention import CrossModalAttention
 from crossviz.capture import sites
 from crossviz.errors import ModelUnavailableError, UnknownModelError
 from crossviz.geometry import ImageView, PatchGrid
+from crossviz.models.about import check_files, one_line, read_about
 from crossviz.models.base import EncodedText, Model, ModelInfo, folder_state
 from crossviz.models.clip_tokens import Tokenized, tokenize
 from crossviz.models.pixels import Preprocess
@@ -30,9 +29,9 @@ from crossviz.trace import CrossAttention, EncodedImage, ImageTower
 __all__ = ["CrossvizMini"]
 
 NAME = "crossviz-mini"
-ABOUT = "crossviz.json"
 FILES = ("open_clip_config.json", "open_clip_model.safetensors", "cross_attention.safetensors")
 LAYER = "cross-attention"
+REMEDY = "install crossviz again, or name a folder that crossviz.training has exported"
 _LACKS = {
     "residual_stream": "its image embedding comes from a convolutional network, which is no sum over heads and patches",
     "patch_texts": "its patches meet words in its cross-attention, and no single one is taken to where texts are",
@@ -63,7 +62,7 @@ class CrossvizMini:
     def load(self, name: str, device: torch.device) -> Model:
         folder = self._folder(name)
         about = _about(folder)
-        _check_files(folder, about)
+        check_files(folder, FILES, about, "install crossviz again")
         embedded = folder == self._folder(NAME)  # by whatever name it was asked for
         return _Mini(NAME if embedded else name, folder, about, device)
 
@@ -101,7 +100,7 @@ class _Mini(Model):
             self._tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
         except Exception as error:
             raise ModelUnavailableError(
-                f"The model folder {folder.name} can't be loaded ({_one_line(error)}): install crossviz again, or "
+                f"The model folder {folder.name} can't be loaded ({one_line(error)}): install crossviz again, or "
                 "export the model again with crossviz.training."
             ) from error
         self.module = nn.ModuleDict({"clip": clip, "attention": attention}).to(device).eval()
@@ -206,42 +205,4 @@ def _info(name: str, about: Mapping[str, Any], *, available: bool = True, reason
 
 
 def _about(folder: Path) -> dict[str, Any]:
-    remedy = "install crossviz again, or name a folder that crossviz.training has exported"
-    try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelUnavailableError(
-            f"There is no model in the folder {folder.name} ({ABOUT} is missing): {remedy}."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ModelUnavailableError(
-            f"{ABOUT} of {folder.name} can't be read ({_one_line(error)}): {remedy}."
-        ) from error
-    needed = {"format": int, "cross_attention": dict, "grid": dict, "training": dict, "sha256": dict}
-    wrong = [key for key, kind in needed.items() if not isinstance(about, dict) or not isinstance(about.get(key), kind)]
-    if wrong:
-        raise ModelUnavailableError(f"{ABOUT} of {folder.name} lacks {', '.join(wrong)}: {remedy}.")
-    if about["format"] != 1:
-        raise ModelUnavailableError(
-            f"The model folder {folder.name} has format {about['format']}, and this crossviz reads format 1: update it."
-        )
-    return about
-
-
-def _check_files(folder: Path, about: Mapping[str, Any]) -> None:
-    for name in FILES:
-        try:
-            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        except OSError as error:
-            raise ModelUnavailableError(
-                f"{name} of the model {folder.name} can't be read ({error.strerror}): install crossviz again."
-            ) from None
-        if found != about["sha256"].get(name):
-            raise ModelUnavailableError(
-                f"{name} of the model {folder.name} is damaged (its sha256 is not the one in {ABOUT}): "
-                "install crossviz again."
-            )
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return read_about(folder, {"cross_attention": dict, "grid": dict, "training": dict, "sha256": dict}, REMEDY)

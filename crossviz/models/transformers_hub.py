@@ -12,6 +12,7 @@ from types import ModuleType
 
 from crossviz import compat
 from crossviz.errors import ModelUnavailableError, UnknownModelError
+from crossviz.models.about import one_line
 from crossviz.models.base import folder_state
 from crossviz.models.hub import unreachable
 
@@ -23,7 +24,6 @@ __all__ = [
     "available",
     "fetch",
     "identity",
-    "one_line",
     "place_of",
     "require_transformers",
 ]
@@ -209,7 +209,3 @@ def _proposed(repository: str) -> str | None:
     found = get_repo_discussions(repository, author=_CONVERTER, discussion_type="pull_request")
     open_ones = (each for each in found if each.status in ("open", "draft") and "safetensors" in each.title)
     return next((each.git_reference for each in open_ones), None)
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from crossviz.errors import ModelUnavailableError
+from crossviz.models.about import one_line
 from crossviz.models.transformers_hub import (
     CONFIG,
     INDEX,
@@ -22,7 +23,6 @@ from crossviz.models.transformers_hub import (
     available,
     fetch,
     identity,
-    one_line,
     place_of,
     require_transformers,
 )

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from crossviz.errors import ModelUnavailableError
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.models import transformers_load
+from crossviz.models.about import ABOUT
 from crossviz.models.base import ModelInfo, folder_state
 from crossviz.models.transformers_load import Place
-from crossviz.models.vilt_mini import ABOUT, MINI, TOWER, on_tower, read_about
+from crossviz.models.vilt_mini import MINI, TOWER, on_tower, read_about
 from crossviz.models.vilt_parts import ViltModule
 from crossviz.models.vilt_pixels import OwnPixels
 from crossviz.models.vilt_tokens import Pieces

@@ -4,7 +4,6 @@ Such a folder holds what transformers saves, and `crossviz.json` with every file
 "pixels" are the tower's patches, `256 24 24`, of which ViLT puts 2 x 2 together.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,16 +13,16 @@ import torch
 
 from crossviz.errors import ModelUnavailableError
 from crossviz.models import transformers_load
+from crossviz.models.about import ABOUT, check_files
 from crossviz.models.pixels import Preprocess
 from crossviz.models.transformers_load import Place
 from crossviz.models.vilt_parts import ViltModule
 from crossviz.models.vilt_pixels import TowerPixels
 from crossviz.paths import assets_dir
 
-__all__ = ["ABOUT", "MINI", "TOWER", "on_tower", "read_about"]
+__all__ = ["MINI", "TOWER", "on_tower", "read_about"]
 
 MINI, TOWER = "vilt-mini", "crossviz-mini"
-ABOUT = "crossviz.json"
 TOWER_FILE = "open_clip_model.safetensors"
 _REMEDY = "install crossviz again, or name a folder that crossviz.training.vilt_export has written"
 
@@ -67,11 +66,5 @@ def read_about(place: Place, folder: Path) -> dict[str, Any] | None:
             f"The folder {folder.name} holds a model of the kind '{kind!s:.40}' and format {version!s:.10}, and what "
             f"is read here is {MINI} of format 1: {_REMEDY}."
         )
-    for name in {"config.json", transformers_load.WEIGHTS, "tokenizer.json"} | set(hashes):
-        path = folder / Path(name).name
-        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
-        if found != hashes.get(name):
-            raise ModelUnavailableError(
-                f"{name} of the model {folder.name} is damaged (its sha256 is not the one in {ABOUT}): {_REMEDY}."
-            )
+    check_files(folder, {"config.json", transformers_load.WEIGHTS, "tokenizer.json"} | set(hashes), about, _REMEDY)
     return about

@@ -9,7 +9,8 @@ import torch
 from open_clip import CoCa
 from safetensors.torch import save_file
 
-from crossviz.models.coca_mini import ABOUT, FILES, KIND, TOWER, build_coca, own_state, tower_sha256
+from crossviz.models.about import ABOUT
+from crossviz.models.coca_mini import FILES, KIND, TOWER, build_coca, own_state, tower_sha256
 from crossviz.models.mini_tower import FINE_GRID
 from crossviz.training.coca_model import model_cfg
 from crossviz.training.coca_words import Words

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from crossviz.attention import CrossModalAttention
-from crossviz.models.crossviz_mini import ABOUT, FILES
+from crossviz.models.about import ABOUT
+from crossviz.models.crossviz_mini import FILES
 from crossviz.models.mini_tower import FINE_GRID
 from crossviz.training.model import ATTENTION, MODEL_CFG, PREPROCESS_CFG, build_attention, build_clip
 from crossviz.training.trunk import pretrained_body

@@ -20,7 +20,8 @@ import torch
 import crossviz
 from crossviz.errors import CrossvizError, DatasetError, ModelError
 from crossviz.models import families, load_model
-from crossviz.models.crossviz_mini import ABOUT, FILES
+from crossviz.models.about import ABOUT
+from crossviz.models.crossviz_mini import FILES
 from crossviz.training.data import Photo
 from crossviz.training.export import write_folder
 from crossviz.training.own_figures import Figures, answer, figures, table

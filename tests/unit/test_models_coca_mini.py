@@ -14,7 +14,8 @@ compat.ensure_torchvision()
 from crossviz.capture import capture, sites  # noqa: E402
 from crossviz.errors import ModelUnavailableError  # noqa: E402
 from crossviz.models import load_model  # noqa: E402
-from crossviz.models.coca_mini import ABOUT, FILES, KIND, CocaTower, build_coca, load_coca_mini, own_state, read_about  # noqa: E402
+from crossviz.models.about import ABOUT  # noqa: E402
+from crossviz.models.coca_mini import FILES, KIND, CocaTower, build_coca, load_coca_mini, own_state, read_about  # noqa: E402
 from crossviz.paths import assets_dir  # noqa: E402
 from crossviz.photo import load_photo  # noqa: E402
 from crossviz.training.coca_export import export  # noqa: E402

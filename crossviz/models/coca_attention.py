@@ -161,4 +161,5 @@ def _notes(parts: CocaParts) -> tuple[str, ...]:
     ]
     if parts.num_prefix_tokens:
         notes.append("What goes to the image tower's class token belongs to no patch: a map need not sum to 1.")
+    notes.append("There is no null key: a word with no counterpart in the photo is laid somewhere on it all the same.")
     return tuple(notes)

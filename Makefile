@@ -1,10 +1,12 @@
 # make run     start the app on http://127.0.0.1:7860 (the first time: make .venv and install what it needs)
 # make test    run every test (the first time: the test tools and a Chromium too)
 # make test-reference   compare the methods with published packages, which it installs
-# Variables: PYTHON (interpreter), PORT, TORCH_INDEX (package index to take torch from), T (tests to run).
+# Variables: PYTHON (interpreter), PORT, TORCH_INDEX (package index to take torch from), T (tests to run),
+#            JOBS (processes that run the tests side by side; 0: none, for a debugger).
 
 PORT = 7860
 T = tests
+JOBS = 2
 PY = .venv/bin/python
 PICTURE = photographer
 CAPTION = a photographer in a coat and his camera, with no dog
@@ -18,7 +20,7 @@ run:
 
 test:
 	@scripts/setup test
-	@$(PY) -m pytest $(T)
+	@$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(T)
 
 test-reference:
 	@scripts/setup reference

@@ -16,6 +16,7 @@ from crossviz.errors import AmbiguousTextError, CaptionError, SelectionError
 
 __all__ = [
     "MAX_CAPTION_CHARS",
+    "UNKNOWN",
     "Caption",
     "Phrase",
     "Piece",
@@ -25,10 +26,16 @@ __all__ = [
     "check_caption",
     "make_caption",
     "split_words",
+    "unknown_sentence",
+    "whole_caption",
 ]
 
 MAX_CAPTION_CHARS = 5000
 _MAX_LISTED = 24  # words named in an error message
+
+UNKNOWN = "[UNK]"
+"""The text of a token that stands for characters that the tokenizer does not know, one token for all of them. Nothing
+that a user types becomes it: what looks like a special token is read as the characters it consists of."""
 
 Piece = tuple[int, str, int | None, int | None]
 """What a tokenizer's adapter says of one token: id, text, start, end in the caption; no span for special tokens."""
@@ -134,6 +141,11 @@ class Caption:
     def token_counts(self) -> tuple[int, ...]:
         """How many tokens the model read of each word; 0 for a word that was cut off."""
         return tuple(len(word.tokens) for word in self.words)
+
+    @property
+    def unknown(self) -> tuple[int, ...]:
+        """The words that the model does not know: it read the same token in the place of each, or of a part of it."""
+        return tuple(w.index for w in self.words if any(self.tokens[token].text == UNKNOWN for token in w.tokens))
 
     def tokens_of(self, phrase: Phrase) -> list[int]:
         """The indices of a phrase's tokens, in order, each once.
@@ -333,6 +345,26 @@ def make_caption(text: str, pieces: Sequence[Piece], *, cut: Sequence[Piece] = (
         words.append(Word(index, text[start:end], start, end, own, truncated))
     cut_at = min((start for start, _ in lost), default=None)
     return Caption(text, tokens, tuple(words), cut_at is not None, cut_at)
+
+
+def whole_caption(text: str) -> Caption:
+    """A caption in which every word counts as read: to choose words from where no model, or several, have read it.
+
+    Raises:
+        CaptionError: for a text that `check_caption` refuses.
+    """
+    check_caption(text)
+    return make_caption(text, [(0, text[start:end], start, end) for start, end in split_words(text)])
+
+
+def unknown_sentence(caption: Caption) -> str:
+    """Which words the model does not know, and what it read in their place; "" where it knows them all."""
+    texts = list(dict.fromkeys(caption.words[word].text for word in caption.unknown))
+    if not texts:
+        return ""
+    named = ", ".join(_short(text) for text in texts[:5]) + (f" and {len(texts) - 5} more" if len(texts) > 5 else "")
+    each = "its place" if len(texts) == 1 else "the place of each"
+    return f"The model does not know {named}: it read {UNKNOWN} in {each}, and the map says nothing of the meaning."
 
 
 def _check_span(what: str, text: str, start: int | None, end: int | None, length: int) -> None:

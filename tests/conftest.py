@@ -8,6 +8,11 @@ import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 
+# Processes side by side share the cores: torch, first imported after this, would take all of them in each.
+_processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if _processes > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _processes)))
+
 # Needs packages that the set-up for the tests does not install: `make test-reference` names the folder itself.
 collect_ignore = ["reference"]
 

@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     from crossviz.photo import load_photo
     from crossviz.render.compare import MOST_MODELS, Failed, compare
     from crossviz.render.figure import figure_bytes
-    from crossviz.words import check_caption, make_caption, split_words
+    from crossviz.words import check_caption, whole_caption
 
     photo, caption = load_photo(args.photo), check_caption(args.caption)
     suffix = args.output.suffix.lower()
@@ -26,9 +26,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"The figure can't be written as '{args.output.name}': end its name in {', '.join(FORMATS)}.")
     if not args.output.absolute().parent.is_dir():
         raise UsageError(f"There is no folder '{args.output.parent}' to write the figure into: make it first.")
-    spoken = make_caption(caption, [(0, "", start, end) for start, end in split_words(caption)])
     for word in args.words or ():
-        spoken.phrase(word)  # says now what is not in the caption, not after all models have run
+        whole_caption(caption).phrase(word)  # says now what is not in the caption, not after all models have run
     if not 2 <= len(args.models) <= MOST_MODELS:
         raise UsageError(f"Name 2 to {MOST_MODELS} models to compare, as --models crossviz-mini coca-mini.")
     entries, failed = [], []

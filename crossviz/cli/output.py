@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 from tqdm import tqdm
 
 from crossviz.errors import CrossvizError
+from crossviz.words import unknown_sentence
 
 if TYPE_CHECKING:
     from crossviz.explanation import Explanation
@@ -50,6 +51,9 @@ def table(explanation: "Explanation", chosen: "Iterable[Phrase]") -> str:
     cut = [word.text for word in explanation.words if not word.tokens]
     if cut:
         lines.append(f"The model reads no further than {explanation.caption.cut_at} characters: without {_list(cut)}.")
+    unknown = unknown_sentence(explanation.caption)
+    if unknown:
+        lines.append(unknown)
     if not chart.text_dependent:
         lines.append("This method does not read the text: the map is the same for every word and caption.")
     if not explanation.provenance.trained:
@@ -66,11 +70,11 @@ def _hidden(explanation: "Explanation", phrase: "Phrase") -> str:
 
 def guess_lines(explanation: "Explanation") -> str:
     """What the model took each hidden token for: a line per token, the likeliest first."""
-    tokens = explanation.caption.tokens
-    lines = []
+    caption, lines = explanation.caption, []
     for guess in explanation.guesses:
         said = ", ".join(f"{text} {_share(share)}" for text, share in guess.choices[:MOST_GUESSES])
-        lines.append(f"hidden '{tokens[guess.token].text}': {said}")
+        token = caption.tokens[guess.token]
+        lines.append(f"hidden '{caption.text[token.start : token.end]}': {said}")
     return "\n".join(lines)
 
 

@@ -13,16 +13,17 @@ __all__ = ["ABOUT", "check_files", "kind_of", "one_line", "read_about", "says_tr
 ABOUT = "crossviz.json"
 
 
-def read_about(folder: Path, needed: Mapping[str, type], remedy: str) -> dict[str, Any]:
+def read_about(folder: Path, needed: Mapping[str, type], remedy: str, kind: str | None = None) -> dict[str, Any]:
     """All that it says.
 
     Args:
         folder: of a model that was made by crossviz's training.
         needed: what must be in it beside its format, with the types.
         remedy: what to do where it will not do; ends the sentence.
+        kind: what it must state as its kind; None where it need not state one.
 
     Raises:
-        ModelUnavailableError: it is missing, can't be read, lacks something, or is of another format.
+        ModelUnavailableError: it is missing, can't be read, lacks something, or is of another kind or format.
     """
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
@@ -32,13 +33,17 @@ def read_about(folder: Path, needed: Mapping[str, type], remedy: str) -> dict[st
         ) from None
     except (OSError, ValueError) as error:
         raise ModelUnavailableError(f"{ABOUT} of {folder.name} can't be read ({one_line(error)}): {remedy}.") from error
-    every = {"format": int, **needed}
+    every = {"format": int, **({} if kind is None else {"kind": str}), **needed}
     wrong = [key for key, kind in every.items() if not isinstance(about, dict) or not isinstance(about.get(key), kind)]
     if wrong:
         raise ModelUnavailableError(f"{ABOUT} of {folder.name} lacks {', '.join(wrong)}: {remedy}.")
     if about["format"] != 1:
         raise ModelUnavailableError(
             f"The model folder {folder.name} has format {about['format']}, and this crossviz reads format 1: update it."
+        )
+    if kind is not None and about["kind"] != kind:
+        raise ModelUnavailableError(
+            f"The folder {folder.name} holds a model of the kind '{about['kind']:.40}', not {kind}: {remedy}."
         )
     return about
 

@@ -20,6 +20,7 @@ from crossviz.geometry import ImageView, PatchGrid
 from crossviz.models.clip_tokens import Tokenized
 from crossviz.photo import Photo
 from crossviz.trace import EncodedImage, Trace
+from crossviz.words import unknown_sentence
 
 __all__ = ["EncodedText", "Family", "Model", "ModelInfo", "folder_state", "resolve_device"]
 
@@ -193,6 +194,9 @@ class Model(ABC):
         tokenized = self.tokenize(caption)
         if hidden:
             tokenized = self.hide(tokenized, hidden)
+            words = tokenized.caption.words
+            masked = {token for word in hidden for token in words[word].tokens}
+            hidden = [w.index for w in words if w.tokens and masked.issuperset(w.tokens)]  # two words may share a token
         text = self.encode_text(tokenized)
         apart = image.embedding is None or text.embedding is None
         cosine = None if apart else F.cosine_similarity(image.embedding, text.embedding.detach(), dim=0)
@@ -203,7 +207,7 @@ class Model(ABC):
             provides=self.capabilities(image, tokenized, text),
             lacks=self.lacks(),
             embed_texts=self.embed_texts,
-            model_notes=self.notes,
+            model_notes=tuple(filter(None, (*self.notes, unknown_sentence(tokenized.caption)))),
             hidden=tuple(hidden),
         )
 

@@ -1,6 +1,5 @@
 """Names of BLIP models, and how they become a loaded model or one clear sentence."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,8 +132,7 @@ def load(name: str) -> Loaded:
     transformers = transformers_load.require_transformers(place.name)
     folder = transformers_load.fetch(place)
     with transformers_load.loading(place):
-        config = json.loads((folder / transformers_load.CONFIG).read_text(encoding="utf-8"))
-        kind = _kind(place, config)
+        kind = _kind(place, transformers_load.read_config(place, folder))
         module = transformers_load.pretrained(getattr(transformers, kind), place, folder)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         processor = _processor(place, folder, module.config.vision_config)

@@ -20,28 +20,24 @@ from timm.models import register_model
 from torch import Tensor, nn
 
 from crossviz.errors import ModelUnavailableError
-from crossviz.models.about import ABOUT, check_files, one_line
+from crossviz.models.about import check_files, one_line
 from crossviz.models.about import read_about as _read_about
 from crossviz.models.mini_tower import IMAGE_SIZE, MEAN, STD
-from crossviz.paths import assets_dir
+from crossviz.models.shared_tower import TOWER, check_tower
 
 __all__ = [
     "FILES",
     "KIND",
-    "TOWER",
     "CocaTower",
     "build_coca",
     "load_coca_mini",
     "own_state",
     "read_about",
-    "tower_sha256",
 ]
 
 KIND = "coca-mini"
-TOWER = "crossviz-mini"
 FILES = ("open_clip_config.json", "coca.safetensors", "bpe_vocab.txt.gz")
 WIDTH, HEADS, QUERIES = 256, 4, 65
-_TOWER_WEIGHTS = "open_clip_model.safetensors"
 _TOWER_KEYS = "visual.trunk.tower."
 _REMEDY = "install crossviz again, or name a folder that crossviz.training.coca_export has written"
 
@@ -114,35 +110,14 @@ def own_state(module: CoCa) -> dict[str, Tensor]:
     return {name: value for name, value in module.state_dict().items() if not name.startswith(_TOWER_KEYS)}
 
 
-def tower_sha256() -> str:
-    """The sha256 of the weights of the embedded crossviz-mini, as its own `crossviz.json` states it.
-
-    Raises:
-        ModelUnavailableError: that file is missing or can't be read.
-    """
-    try:
-        about = json.loads((assets_dir() / "models" / TOWER / ABOUT).read_text(encoding="utf-8"))
-        return str(about["sha256"][_TOWER_WEIGHTS])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelUnavailableError(
-            f"{KIND} needs the image tower of {TOWER}, whose {ABOUT} can't be read ({one_line(error)}): "
-            "install crossviz again."
-        ) from None
-
-
 def read_about(folder: Path) -> dict[str, Any]:
     """`crossviz.json` of a folder of this kind.
 
     Raises:
         ModelUnavailableError: it is missing, can't be read, is of another kind or format, or lacks something.
     """
-    needed = {"kind": str, "tower": str, "tower_sha256": str, "sha256": dict, "training": dict}
-    about = _read_about(folder, needed, _REMEDY)
-    if about["kind"] != KIND:
-        raise ModelUnavailableError(
-            f"The folder {folder.name} holds a model of the kind '{about['kind']:.40}', not {KIND}: {_REMEDY}."
-        )
-    return about
+    needed = {"tower": str, "tower_sha256": str, "sha256": dict, "training": dict}
+    return _read_about(folder, needed, _REMEDY, KIND)
 
 
 def load_coca_mini(folder: Path, device: torch.device) -> tuple[CoCa, SimpleTokenizer, dict[str, Any]]:
@@ -159,12 +134,7 @@ def load_coca_mini(folder: Path, device: torch.device) -> tuple[CoCa, SimpleToke
 
     about = read_about(folder)
     check_files(folder, FILES, about, _REMEDY)
-    if about["tower"] != TOWER or about["tower_sha256"] != tower_sha256():
-        raise ModelUnavailableError(
-            f"The model {folder.name} stands on the image tower of {about['tower']:.40} with another hash "
-            f"({about['tower_sha256']:.12}...) than the {TOWER} that is installed here ({tower_sha256():.12}...): "
-            "install the version of crossviz that it was made with, or train it again."
-        )
+    check_tower(folder.name, about)
     visual = load_model(TOWER, device).module["clip"].visual
     try:
         config = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))["model_cfg"]

@@ -38,6 +38,7 @@ __all__ = [
     "loading",
     "place_of",
     "pretrained",
+    "read_config",
     "read_weights",
     "require_transformers",
 ]
@@ -59,6 +60,18 @@ def loading(place: Place) -> Iterator[None]:
     except Exception as error:
         remedy = "check the files in that folder" if place.folder is not None else "choose another model"
         raise ModelUnavailableError(f"{place.name} can't be loaded ({one_line(error)}): {remedy}.") from error
+
+
+def read_config(place: Place, folder: Path) -> dict[str, Any]:
+    """What the model's config.json holds.
+
+    Raises:
+        ModelUnavailableError: it is no model's; also what `json` raises, inside `loading`.
+    """
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    if not isinstance(config, dict):
+        raise ModelUnavailableError(f"{CONFIG} of {place.name} does not describe a model: choose another one.")
+    return config
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -1,6 +1,5 @@
 """Names of ViLT models, and how they become a loaded model or one clear sentence."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ from crossviz.geometry import ImageView, PatchGrid
 from crossviz.models import transformers_load
 from crossviz.models.about import ABOUT
 from crossviz.models.base import ModelInfo, folder_state
+from crossviz.models.shared_tower import tower_folder
 from crossviz.models.transformers_load import Place
-from crossviz.models.vilt_mini import MINI, TOWER, on_tower, read_about
+from crossviz.models.vilt_mini import MINI, on_tower, read_about
 from crossviz.models.vilt_parts import ViltModule
 from crossviz.models.vilt_pixels import OwnPixels
 from crossviz.models.vilt_tokens import Pieces
@@ -60,7 +60,7 @@ def identity(name: str) -> tuple[str, str]:
     source, state = transformers_load.identity(place)
     about = place.folder / ABOUT if place.folder is not None else None
     if about is not None and about.is_file():
-        state += "\n" + folder_state(assets_dir() / "models" / TOWER)
+        state += "\n" + folder_state(tower_folder())
     return source, state
 
 
@@ -76,7 +76,7 @@ def load(name: str, device: torch.device) -> Loaded:
     folder = transformers_load.fetch(place)
     about = read_about(place, folder)
     with transformers_load.loading(place):
-        if json.loads((folder / transformers_load.CONFIG).read_text(encoding="utf-8")).get("model_type") != "vilt":
+        if transformers_load.read_config(place, folder).get("model_type") != "vilt":
             raise ModelUnavailableError(f"{place.name} is no ViLT: choose another model.")
         config = transformers.ViltConfig.from_pretrained(folder, local_files_only=True)
         module = _module(place, folder, config)

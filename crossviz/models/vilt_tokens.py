@@ -8,7 +8,7 @@ from torch import Tensor
 
 from crossviz.errors import ModelError, SelectionError
 from crossviz.models.clip_tokens import Tokenized
-from crossviz.words import Piece, check_caption, make_caption
+from crossviz.words import UNKNOWN, Piece, check_caption, make_caption
 
 __all__ = ["Pieces"]
 
@@ -95,7 +95,8 @@ class Pieces:
             truncation=False,
             verbose=False,  # transformers would warn of a long text, which is cut where it is read
         )
+        unknown = self._own.unk_token_id
         return [
-            (id_, text[first:last], first, last)
+            (id_, UNKNOWN if id_ == unknown else text[first:last], first, last)
             for id_, (first, last) in zip(found["input_ids"], found["offset_mapping"], strict=True)
         ]

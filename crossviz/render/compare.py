@@ -15,6 +15,7 @@ from crossviz.errors import RenderError
 from crossviz.render import colour
 from crossviz.render.compare_sheet import Failed, Sheet, Span, on_common
 from crossviz.render.scale import Scale
+from crossviz.words import whole_caption
 
 if TYPE_CHECKING:
     from crossviz.explanation import Explanation
@@ -72,7 +73,8 @@ def compare(
     if words is None:
         spans = main_words(caption)
     else:
-        spans = [_span(caption, word) for word in ([words] if isinstance(words, str) else words)]
+        whole = whole_caption(caption.text)  # a word that one model cut off is still a row: others may have read it
+        spans = [_span(whole, word) for word in ([words] if isinstance(words, str) else words)]
     scales = _scales(made)
     common = next((scale for scale in scales if on_common(scale)), None)
     sheet = Sheet(photo, caption.text, [caption.text[start:end] for start, end in spans], explanations, made)
@@ -107,13 +109,11 @@ def _check(made: "Sequence[Explanation]", count: int) -> None:
 
 
 def _span(caption: "Caption", word: int | str | Span) -> Span:
-    """Start and end of a word or phrase, also of one that a model did not read.
+    """Start and end of a word or phrase of a caption that counts as read.
 
     Raises:
         SelectionError: there is none.
     """
-    if isinstance(word, int) and -len(caption.words) <= word < len(caption.words):
-        return caption.words[word].start, caption.words[word].end
     if isinstance(word, str):
         phrase = caption.phrase(word)
     else:

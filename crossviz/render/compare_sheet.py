@@ -28,6 +28,7 @@ from crossviz.render.overlay import contour_is_shown, draw_overlay, mark_unseen
 from crossviz.render.scale import ABSENT_NULL_MASS, Scale
 from crossviz.render.sentences import HIDDEN, attention_sentence, hidden_sentence
 from crossviz.render.text import fit, text_width, wrap
+from crossviz.words import UNKNOWN
 
 if TYPE_CHECKING:
     from crossviz.explanation import Explanation
@@ -211,8 +212,8 @@ def _sentence(entry: "Explanation | Failed") -> str:
 
 
 def _note(explanation: "Explanation", span: Span, values: np.ndarray, scale: Scale) -> str:
-    """The peak, and how much of the word's attention lies on the picture; of a hidden word, that it was."""
-    if any(word.start < span[1] and span[0] < word.end for word in (explanation.words[i] for i in explanation.hidden)):
+    """The peak, and how much of the word's attention lies on the picture; of a word that was not read, why."""
+    if _holds(explanation, explanation.hidden, span):
         return HIDDEN
     peak = float(scale.displayed(values).max())
     if not on_common(scale):
@@ -221,7 +222,14 @@ def _note(explanation: "Explanation", span: Span, values: np.ndarray, scale: Sca
         null = explanation.null_mass(span=span)
         if null > ABSENT_NULL_MASS:
             return f"not in the picture (null {null:.0%})"
+    if _holds(explanation, explanation.caption.unknown, span):
+        return f"unknown, read as {UNKNOWN}: peak {number(peak)}×"
     return f"peak {number(peak)}×, {min(1.0, float(values.sum())):.0%} on the patches"
+
+
+def _holds(explanation: "Explanation", words: Sequence[int], span: Span) -> bool:
+    """Whether one of the words lies in a span."""
+    return any(explanation.words[i].start < span[1] and span[0] < explanation.words[i].end for i in words)
 
 
 def _footer(made: "Sequence[Explanation]") -> str:

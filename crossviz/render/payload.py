@@ -33,12 +33,14 @@ def viewer_payload(explanation: "Explanation") -> dict[str, Any]:
 
     `vmax` is where the caption's shared scale ends, in displayed units (multiples of chance for probabilities).
     `maps` is None where the method has no single layers and heads, `null` where it has no null key. `trust` holds the
-    checks of the words that were checked, by start and end ("12:19") in characters. `hidden` is there only where words
-    were hidden from the model, `steps` only where its attention is composed of two. `id` is a hash of everything else:
+    checks of the words that were checked, by start and end ("12:19") in characters. A word is `unknown` only where the
+    model does not know it, `hidden` is there only where words were hidden from the model, `steps` only where its
+    attention is composed of two. `id` is a hash of everything else:
     equal explanations have equal ids.
     """
     ex = explanation
     chart, grid = ex.map, ex.grid
+    unknown = set(ex.caption.unknown)
     has_heads = chart.per_head is not None
     provenance = ex.provenance.to_arrays()[1]
     # The explainer puts the model's two sentences first.
@@ -59,6 +61,7 @@ def viewer_payload(explanation: "Explanation") -> dict[str, Any]:
                     "end": word.end,
                     "tokens": len(word.tokens),
                     "truncated": word.truncated,
+                    **({"unknown": True} if word.index in unknown else {}),
                 }
                 for word in ex.words
             ],

@@ -44,7 +44,7 @@ class Trainer:
         self.words = Words(vocabulary)
         kept = open_patches(data, patches)
         self.photos, self.maps = kept.photos, kept.maps
-        self.sampler = Sampler(self.photos, self.maps, self.words, config["alone"])
+        self.sampler = Sampler(self.photos, self.maps, self.words, config["alone"], config["channels"])
         self.dev = dev_rows(self.photos, config["dev_photos"])
         self.module = (trainable(model_cfg(self.words.size)) if resume else self._start()).train()
         self.average = copy.deepcopy(self.module)

@@ -78,10 +78,19 @@ class Sampler:
 
     A caption that says left or right is never shown with a mirrored photo. Half of a caption's phrases count without
     their stop words; half of the phrases by themselves are cut to the head noun.
+
+    Args:
+        photos: all photos of the set; those of the split "train" are drawn.
+        maps: their patches, `photo 24 24 256`.
+        words: the vocabulary.
+        alone: phrases by themselves for each photo.
+        channels: the share of a photo's channels that is left out, by chance, so that no phrase hangs on a few.
     """
 
-    def __init__(self, photos: Sequence[Photo], maps: np.ndarray, words: Words, alone: int) -> None:
-        self.photos, self.maps, self.words, self.alone = photos, maps, words, alone
+    def __init__(
+        self, photos: Sequence[Photo], maps: np.ndarray, words: Words, alone: int, channels: float = 0.0
+    ) -> None:
+        self.photos, self.maps, self.words, self.alone, self.channels = photos, maps, words, alone, channels
         self.rows = [i for i, photo in enumerate(photos) if photo.split == "train"]
         self.coded = {row: code_photo(photos[row], words) for row in self.rows}
         self.plain = {row: [s for s in self.coded[row] if not _SIDES.search(s.text)] for row in self.rows}
@@ -105,10 +114,14 @@ class Sampler:
             whole = [tuple(range(len(text))) for text in texts]
             asks = [Ask(i, t, self._cover(row, chosen[i], mirror)) for i, t in enumerate(whole) if t]
             alone[1].append(asks)
-            grid = self.maps[row]
+            grid = self.maps[row] * self._kept(rng)
             patches.append(grid[:, ::-1] if mirror else grid)
         stacked = torch.from_numpy(np.stack(patches)).flatten(1, 2)
         return Batch(stacked, collate(*captions, self.words), collate(*alone, self.words))
+
+    def _kept(self, rng: random.Random) -> np.ndarray:
+        drawn = np.random.default_rng(rng.getrandbits(32)).random(self.maps.shape[-1])
+        return (drawn >= self.channels).astype(np.float16)
 
     def _cover(self, row: int, phrase: CodedPhrase, mirror: bool) -> np.ndarray:
         key = (row, phrase.boxes)

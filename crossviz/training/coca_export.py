@@ -10,8 +10,9 @@ from open_clip import CoCa
 from safetensors.torch import save_file
 
 from crossviz.models.about import ABOUT
-from crossviz.models.coca_mini import FILES, KIND, TOWER, build_coca, own_state, tower_sha256
+from crossviz.models.coca_mini import FILES, KIND, build_coca, own_state
 from crossviz.models.mini_tower import FINE_GRID
+from crossviz.models.shared_tower import TOWER, tower_sha256
 from crossviz.training.coca_model import model_cfg
 from crossviz.training.coca_words import Words
 from crossviz.training.model import PREPROCESS_CFG

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import ViltConfig
 
-from crossviz.paths import assets_dir
+from crossviz.models.shared_tower import TOWER, tower_sha256
 from crossviz.training.vilt_model import config
 from crossviz.training.vilt_words import LONGEST, SPECIAL
 
@@ -45,12 +45,11 @@ def export(state: dict[str, Tensor], shape: ViltConfig, tokenizer: Tokenizer, fa
     _write_json(out / "tokenizer_config.json", own)
     for name in FILES:
         (out / name).chmod(0o644)
-    tower = assets_dir() / "models" / "crossviz-mini" / "open_clip_model.safetensors"
     about = {
         "format": 1,
         "kind": "vilt-mini",
-        "tower": "crossviz-mini",
-        "tower_sha256": _sha256(tower),
+        "tower": TOWER,
+        "tower_sha256": tower_sha256(),
         "sha256": {name: _sha256(out / name) for name in FILES},
         "training": facts,
     }

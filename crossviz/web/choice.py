@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from crossviz.errors import CrossvizError
 from crossviz.explanation import Explanation
@@ -103,13 +104,16 @@ class Choice:
             writer: gr.update(visible=self.engine.writes(model)),
         }
 
-    def connect(self, page: gr.Blocks, writer: gr.Button) -> None:
+    def connect(self, page: gr.Blocks, writer: gr.Button) -> Dependency:
         """Let everything follow the choice; a model that is on this computer is loaded when it is chosen, since only
         then are its methods known.
 
         Args:
             page: fills its lists once the engine's first model is loaded.
             writer: the button that is there for models that write captions.
+
+        Returns:
+            The event of a model being chosen, and loaded where it is on this computer.
         """
         outputs = [self.model_about, self.model_error, self.method, self.method_about, writer]
         engine = self.engine
@@ -136,7 +140,8 @@ class Choice:
         # Said by the page itself: at once, and never after the next answer.
         for told in (self.model.change, self.method.input):
             told(fn=None, inputs=inputs, js=_NOTE, **QUIET)
-        self.model.change(chosen, inputs=inputs, outputs=outputs, trigger_mode="always_last", **QUIET)
+        event = self.model.change(chosen, inputs=inputs, outputs=outputs, trigger_mode="always_last", **QUIET)
         self.method.input(about_method, inputs=self.method, outputs=self.method_about, queue=False, **QUIET)
         if not self.ready:
             page.load(fill, inputs=self.method, outputs=[self.model, *outputs], **QUIET)
+        return event

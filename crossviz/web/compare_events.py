@@ -112,6 +112,16 @@ class Comparison:
         self.picture.cancel(lambda: "{}", outputs=self.picture, cancels=[event], queue=False, **QUIET)
         return event
 
+    def follow(self, event: Dependency) -> None:
+        """Offer a model that was loaded by a folder's name, once the event that may have loaded it is over."""
+
+        def offer(ticked: list[str]) -> dict[str, Any]:
+            names = self._names()
+            return gr.update(choices=names, value=[name for name in ticked if name in names])
+
+        if self.engine.folders:  # elsewhere the list never grows
+            event.then(offer, inputs=self.models, outputs=self.models, queue=False, **QUIET)
+
     def _fill(self) -> dict[str, Any]:
         self.engine.explainer(self.engine.model)
         names = self._names()

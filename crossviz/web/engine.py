@@ -71,10 +71,13 @@ class Engine:
         return self._explainers.get((model or self.model).strip())
 
     def models(self) -> list[ModelInfo]:
-        """The models to choose from, that of the start first."""
+        """The models to choose from, that of the start first; where folders may be named, those that are loaded too."""
         infos = {info.name: info for info in models()}
+        loaded = {info.name: info for info in (explainer.info for explainer in [*self._explainers.values()])}
         if self.model in self._explainers:
             infos = {self.model: self._explainers[self.model].info, **infos}
+        if self.folders:
+            infos |= loaded
         return sorted(infos.values(), key=lambda info: info.name != self.model)
 
     def methods(self, model: str) -> list[MethodInfo]:

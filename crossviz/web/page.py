@@ -170,8 +170,9 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
         photo.upload(fn=None, js=_NOTE_NEW_PHOTO)
         photo.upload(new_photo, inputs=photo, outputs=photo_error, **QUIET)
         photo.clear(lambda: "", outputs=photo_error, queue=False, **QUIET)
-        choice.connect(page, write)
         comparison.connect(page, asked_last)
+        for event in (choice.connect(page, write), asked, picked):
+            comparison.follow(event)
         connect_trust(engine, viewer, asked_last)
     page.queue(default_concurrency_limit=4, max_size=64)
     return page

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from scenes import meadow
+from small_models import clip_folder
 from speaker import GUESSES, Speaker
 
 from crossviz.errors import (
@@ -156,6 +157,14 @@ def test_each_wrong_input_has_its_error(engine, photos, asked, error):
     photo, *rest = asked
     with pytest.raises(error):
         engine.explain(photos[0] if photo else None, *rest)
+
+
+def test_a_model_named_by_its_folder_is_offered_once_it_is_loaded(tmp_path):
+    name = f"open_clip:{clip_folder(tmp_path / 'own')}"
+    here, elsewhere = Engine("crossviz-mini", folders=True), Engine("crossviz-mini")
+    elsewhere._explainers[name] = here.explainer(name)
+    assert here.explainer(name).info.name in {info.name for info in here.models() if info.available}
+    assert here.explainer(name).info.name not in {info.name for info in elsewhere.models()}
 
 
 def test_folders_are_for_this_computer_alone(photos):

@@ -153,6 +153,23 @@ def test_words_that_one_model_did_not_read_are_said_to_be_cut_off():
     assert set(pictures(figure)) >= {"short: zebra", "long: dog", "long: a"}
 
 
+def test_words_are_chosen_from_the_caption_whichever_model_comes_first():
+    cut, whole = named(factories.explanation(TEXT, read=2), "short"), named(factories.explanation(TEXT), "long")
+    for word in ("zebra", -1, (12, 17)):
+        assert set(pictures(compare([cut, whole], [word]))) == {"photo", "short: zebra", "long: zebra"}
+
+
+def test_words_that_a_model_does_not_know_say_so():
+    known = named(factories.explanation(TEXT), "knows")
+    tokens = tuple(
+        dataclasses.replace(token, text="[UNK]" if token.index in known.words[4].tokens else token.text)
+        for token in known.caption.tokens
+    )
+    other = dataclasses.replace(known, caption=dataclasses.replace(known.caption, tokens=tokens))
+    said = texts(compare([known, named(other, "does not")], ["zebra"]))
+    assert sum(text.startswith("unknown, read as [UNK]: peak ") for text in said) == 1
+
+
 def test_absent_words_say_so():
     assert "not in the picture (null 97%)" in texts(compare([on_grid(4, 6, 1.0, null=0.97)], ["dog"]))
 

@@ -178,7 +178,10 @@ def test_tokens_have_the_characters_that_they_cover(folders, captioner):
     assert tokens[0].id == (START if captioner else VOCAB.index("[CLS]")) and tokens[0].start is None
     assert tokens[0].text == ("[DEC]" if captioner else "[CLS]")
     assert tokens[-1].id == VOCAB.index("[SEP]") and tokens[-1].start is None
-    assert all(text[token.start : token.end] == token.text for token in tokens[1:-1])
+    unknown = VOCAB.index("[UNK]")
+    shown = [text[token.start : token.end] if token.id != unknown else "[UNK]" for token in tokens[1:-1]]
+    assert [token.text for token in tokens[1:-1]] == shown
+    assert "[UNK]" in shown and tokenized.caption.unknown == (), "the comma, which is no word"
     assert [token.id for token in tokens] == tokenized.ids[0].tolist()
     words = {word.text: [tokens[i].text for i in word.tokens] for word in tokenized.caption.words}
     assert words["Skateboard"] == ["Skate", "board"] and words["dog's"] == ["dog", "'", "s"]

@@ -256,7 +256,9 @@ def test_tokens_and_their_characters(models):
     shown = [(token.text, token.start) for token in caption.tokens]
     assert shown[0] == ("[CLS]", None)
     assert shown[-1] == ("[SEP]", None)
-    assert [text[token.start : token.end] for token in caption.tokens[1:-1]] == [name for name, _ in shown[1:-1]]
+    covered = [text[token.start : token.end] for token in caption.tokens[1:-1]]
+    assert [name.replace("😀", "[UNK]") for name in covered] == [name for name, _ in shown[1:-1]]
+    assert [caption.words[word].text for word in caption.unknown] == ["😀"]
     names = [vocabulary()[id_] for id_ in tokenized.ids[0].tolist()]
     assert names[1:9] == ["the", "red", "dog", "##s", ",", "狗", "e", "[UNK]"]  # the accent is left out
     assert "[MASK]" not in names  # what the user typed are characters
@@ -640,6 +642,10 @@ def test_folders_that_hold_no_model(tmp_path, folders):
     (other / "config.json").write_text(json.dumps(config | {"model_type": "vilt"}))
     with pytest.raises(ModelUnavailableError, match="can't be loaded"):
         load_model(f"vilt:{other}", "cpu")
+    (other / "config.json").write_text("[]")
+    for family in ("vilt", "blip"):
+        with pytest.raises(ModelUnavailableError, match=r"config\.json of .* does not describe a model"):
+            load_model(f"{family}:{other}", "cpu")
 
 
 def test_a_model_of_another_kind_is_refused_without_a_word_from_transformers(tmp_path):

@@ -17,6 +17,7 @@ from crossviz.models.transformers_load import read_weights
 from crossviz.models.vilt_parts import joint
 from crossviz.paths import assets_dir
 from crossviz.photo import load_photo
+from crossviz.render.payload import viewer_payload
 
 CAPTION = "a red dog on the tree"
 EXAMPLES = assets_dir() / "examples"
@@ -102,6 +103,27 @@ def test_the_match_of_a_phrase_reads_masks_for_its_hidden_words(folder):
     assert "masks" in match.sentence and "masks" not in shown.match().sentence
 
 
+def test_words_that_it_does_not_know_are_said_to_be_unknown(folder, tmp_path):
+    explainer = Explainer(f"vilt:{folder}", "cpu")
+    one, other = (explainer.explain(factories.photo(), text) for text in ("a 🐱 on 🚀", "a 🚀 on 🐱"))
+    assert torch.equal(one.map.values, other.map.values), "both are read as the same token"
+    assert [one.words[word].text for word in one.caption.unknown] == ["🐱", "🚀"]
+    assert any("does not know '🐱', '🚀'" in note for note in one.provenance.notes)
+    unknown = [word.get("unknown", False) for word in viewer_payload(one)["caption"]["words"]]
+    assert unknown == [False, True, False, True]
+    plain = explainer.explain(factories.photo(), "a [UNK] dog")
+    assert plain.caption.unknown == () and not any("know" in note for note in plain.provenance.notes)
+    one.save(tmp_path / "one.npz")
+    assert crossviz.load(tmp_path / "one.npz").caption.unknown == one.caption.unknown
+
+
+def test_words_that_share_a_hidden_token_are_hidden_together(folder):
+    explainer = Explainer(f"vilt:{folder}", "cpu")
+    hidden = explainer.explain(factories.photo(), "🐱🐶 a dog", hide=0)
+    assert [hidden.words[word].text for word in hidden.hidden] == ["🐱", "🐶"]
+    assert len(hidden.guesses) == 1
+
+
 def test_states_of_many_photos_are_those_of_each(folder):
     model = load_model(f"vilt:{folder}", "cpu")
     photos = torch.cat([model.preprocess(factories.photo(64, 48, seed=seed))[0] for seed in range(3)])
@@ -125,7 +147,7 @@ def test_a_damaged_file_is_refused_by_its_name(copy, name):
     [
         ({"format": 2}, "format 2"),
         ({"kind": "coca-mini"}, "kind 'coca-mini'"),
-        ({"sha256": 3}, "can't be read"),
+        ({"sha256": 3}, "lacks sha256"),
         ({"tower_sha256": "ab" * 32}, "with another hash"),
         ({"tower": "other"}, "image tower of other"),
     ],

@@ -176,6 +176,17 @@ def test_a_batch_mirrors_photo_and_boxes_together_and_never_says_left_then(photo
     assert mirrored == {True, False}
 
 
+def test_a_photo_loses_whole_channels_and_another_photo_others(photos, words):
+    maps = np.ones((4, 24, 24, 256), np.float16)
+    patches = Sampler(photos, maps, words, alone=1, channels=0.25).draw([0, 1, 2, 3], random.Random(0)).patches
+    assert torch.equal(patches, patches[:, :1].expand_as(patches)), "a channel is there in all patches or in none"
+    assert {float(value) for value in patches.unique()} == {0.0, 1.0}
+    assert 0.65 < float(patches.mean()) < 0.85
+    assert not torch.equal(patches[0], patches[1])
+    whole = Sampler(photos, maps, words, alone=1).draw([0, 1, 2, 3], random.Random(0)).patches
+    assert bool((whole == 1).all())
+
+
 def test_a_few_steps_lower_every_loss(photos, words):
     torch.manual_seed(0)
     config = model_cfg(words.size)

@@ -14,7 +14,18 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from crossviz.errors import AmbiguousTextError, CaptionError, SelectionError
-from crossviz.words import MAX_CAPTION_CHARS, Caption, Token, Word, align, check_caption, make_caption, split_words
+from crossviz.words import (
+    MAX_CAPTION_CHARS,
+    Caption,
+    Token,
+    Word,
+    align,
+    check_caption,
+    make_caption,
+    split_words,
+    unknown_sentence,
+    whole_caption,
+)
 
 
 def words_of(text):
@@ -430,3 +441,24 @@ class TestAlign:
             spans = align(original, cleaned)
             assert len(spans) == len(cleaned)
             assert all(0 <= start <= end <= len(original) for start, end in spans)
+
+
+def test_words_that_a_tokenizer_does_not_know_are_named_once():
+    text = "a 🐱 on 🚀 or 🐱"
+    pieces = [(9, text[a:b] if text[a:b].isascii() else "[UNK]", a, b) for a, b in split_words(text)]
+    caption = make_caption(text, pieces)
+    assert [caption.words[word].text for word in caption.unknown] == ["🐱", "🚀", "🐱"]
+    said = unknown_sentence(caption)
+    assert said.count("🐱") == said.count("🚀") == 1
+    assert "[UNK] in the place of each" in said
+    seven = make_caption("b c d e f g h", [(1, "[UNK]", 2 * i, 2 * i + 1) for i in range(7)])
+    assert "and 2 more" in unknown_sentence(seven)
+    assert whole_caption(text).unknown == () and unknown_sentence(whole_caption(text)) == ""
+
+
+def test_every_word_of_a_whole_caption_can_be_chosen():
+    caption = whole_caption("a dog, and a zebra")
+    assert [caption.phrase(word=word).text for word in range(5)] == ["a", "dog", "and", "a", "zebra"]
+    assert not any(word.truncated for word in caption.words)
+    with pytest.raises(CaptionError):
+        whole_caption("...")

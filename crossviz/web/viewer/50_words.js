@@ -6,6 +6,8 @@
 
   const ABSENT = 0.5; // more than this on the null key: the word found nothing (as scale.ABSENT_NULL_MASS)
 
+  const UNKNOWN = "The model does not know this word: it read [UNK] in its place.";
+
   /**
    * @param caption the payload's caption
    * @param act {show(word), hold(word), clear()}
@@ -42,7 +44,7 @@
         "button",
         {
           type: "button",
-          class: word.truncated ? "cv-chip cv-cut" : "cv-chip",
+          class: `cv-chip${word.truncated ? " cv-cut" : ""}${word.unknown ? " cv-unknown" : ""}`,
           tabindex: "-1",
           "data-word": index,
           "aria-disabled": word.truncated ? "true" : null,
@@ -56,6 +58,7 @@
         chip.classList.add("cv-hidden");
         chip.setAttribute("aria-label", `${word.text}, hidden from the model`);
       }
+      if (word.unknown) chip.setAttribute("aria-description", UNKNOWN);
       if (!word.truncated) {
         // Touch has no hover: a tap holds.
         chip.addEventListener("pointerenter", (event) => event.pointerType !== "touch" && act.show(index));
@@ -104,6 +107,7 @@
         else delete chip.dataset.hue;
         chip.style.setProperty("--cv-look", looks ? String(looks[index]) : "0");
         if (hidden.includes(index)) chip.title = "Hidden from the model";
+        else if (word.unknown) chip.title = UNKNOWN;
         else chip.title = nullMass === null ? "" : `found ${percent(1 - nullMass)}, null ${percent(nullMass)}`;
       });
     }

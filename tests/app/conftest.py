@@ -5,13 +5,14 @@ CROSSVIZ_RECORD=1     store the screens that are seen as the new baselines (`mak
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 from screens import Album
-from watched import Watched, free_port, ready
+from watched import PATIENCE, Watched, arrived, free_port, ready
 
 from crossviz.explanation import Explanation
 from crossviz.render.html import standalone_page
@@ -20,6 +21,8 @@ from crossviz.render.payload import viewer_payload
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach a hub; read when huggingface_hub is imported
 _cache = tempfile.TemporaryDirectory(prefix="crossviz-tests-")
 os.environ["XDG_CACHE_HOME"] = _cache.name  # nothing is left in the user's home, and nothing is taken from it
+
+expect.set_options(timeout=PATIENCE)
 
 CONTEXT = {
     "reduced_motion": "reduce",
@@ -42,16 +45,17 @@ _SERVE = """() => {
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator:
-    """`visit(url, **context options)`: a new visitor's page, watched."""
+    """`visit(url, **context options)`: a new visitor's page of the app, complete and watched."""
     contexts = []
 
     def open_page(url: str | None = None, *, width: int = 1280, height: int = 900, **options) -> Watched:
         context = browser.new_context(viewport={"width": width, "height": height}, **{**CONTEXT, **options})
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         watched = Watched(context.new_page())
         if url is not None:
             watched.page.goto(url)
-            ready(watched.page)
+            arrived(watched.page)
         return watched
 
     yield open_page
@@ -89,6 +93,14 @@ def serve(visit):
         return watched
 
     return open_view
+
+
+@pytest.fixture
+def go_on() -> Iterator[threading.Event]:
+    """Lets go what a test holds up on the server: when the test says so, at the latest when it ends."""
+    event = threading.Event()
+    yield event
+    event.set()
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,14 @@ import html
 import io
 import json
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from playwright.sync_api import Page
+from watched import PATIENCE
 
 __all__ = ["Album", "differing"]
 
@@ -63,12 +65,12 @@ class Album:
     entries: list[_Entry] = field(default_factory=list)
 
     def check(self, page: Page, name: str, *, full_page: bool = True) -> None:
-        """Compare the page as it stands with the baseline of that name.
+        """Compare the page as it stands, once it rests, with the baseline of that name.
 
         Raises:
-            AssertionError: it has changed, or has no baseline although one could be compared here.
+            AssertionError: it has changed, never rests, or has no baseline although one could be compared here.
         """
-        seen = Image.open(io.BytesIO(page.screenshot(full_page=full_page, animations="disabled"))).convert("RGB")
+        seen = _at_rest(page, full_page=full_page)
         here = self._environment(page)
         stored = self.home / "baselines" / f"{name}.webp"  # lossless, half of a PNG's bytes
         if self.record:
@@ -130,6 +132,18 @@ class Album:
     def _recorded_environment(self) -> dict | None:
         stored = self.home / "baselines" / "environment.json"
         return json.loads(stored.read_text("utf-8")) if stored.is_file() else None
+
+
+def _at_rest(page: Page, **options: bool) -> Image.Image:
+    """The page's picture, as soon as two in a row are the same: a layout may settle some frames after what it shows."""
+    end = time.monotonic() + PATIENCE / 1000
+    last = b""
+    while time.monotonic() < end:
+        now = page.screenshot(animations="disabled", **options)
+        if now == last:
+            return Image.open(io.BytesIO(now)).convert("RGB")
+        last = now
+    raise AssertionError("The page never comes to rest.")
 
 
 def _data_url(picture: Image.Image) -> str:

@@ -1,8 +1,9 @@
 """The embedded models of the other families on the page, as they are: coca-mini writes, vilt-mini guesses."""
 
 import pytest
-from test_families import choose, compared, hide
-from test_page import ask, chips, errors
+from playwright.sync_api import expect
+from test_families import compared, hide
+from test_page import ask, chips, choose, errors
 
 import crossviz
 from crossviz.web.examples import examples
@@ -13,8 +14,8 @@ def test_coca_mini_writes_a_caption_and_shows_its_two_steps(app, visit):
     page = watched.page
     choose(page, "coca-mini")
     page.wait_for_selector("#cv-write:visible")
-    about = page.text_content("#cv-model-about-text")
-    assert "Its attention goes from text tokens to image patches" in about
+    about = page.locator("#cv-model-about-text")
+    expect(about).to_contain_text("Its attention goes from text tokens to image patches")
     page.fill("#cv-caption textarea", "")
     page.click("#cv-write")
     page.wait_for_function(

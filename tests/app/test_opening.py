@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+from playwright.sync_api import expect
 from watched import free_port, ready
 
 from crossviz.web import opening as module
@@ -67,11 +68,10 @@ def test_a_page_served_before_the_model_is_loaded_fills_its_lists(computed, visi
     assert engine.loaded("crossviz-mini") is None
     watched = visit(page.launch(blocks, "127.0.0.1", free_port()))
     tab = watched.page
-    tab.wait_for_timeout(300)
-    tab.click("#cv-model input")
-    tab.wait_for_selector('li[aria-label^="ViT-B-16"]')
     tab.wait_for_selector("#cv-method:visible")
-    assert "Unit: probability" in tab.text_content("#cv-method-about-text")
+    expect(tab.locator("#cv-method-about-text")).to_contain_text("Unit: probability")
+    tab.click("#cv-model input")
+    tab.wait_for_selector('#cv-model li[aria-label^="ViT-B-16"]')
     tab.keyboard.press("Escape")
     tab.fill("#cv-caption textarea", "a man")
     tab.press("#cv-caption textarea", "Enter")

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page
-from watched import AXE, ready
+from playwright.sync_api import Page, expect
+from watched import AXE, arrived, ready, until
 
 import crossviz
 from crossviz.web.engine import Engine
@@ -27,8 +27,8 @@ def chips(page: Page) -> list[str]:
 
 
 def shown(page: Page) -> str:
-    """The id of the explanation on the page."""
-    return page.get_attribute(".cv-viewer", "data-ready")
+    """The id of the explanation on the page, once its photo is decoded."""
+    return page.get_attribute(".cv-viewer[data-ready]", "data-ready")
 
 
 def errors(page: Page) -> dict[str, str]:
@@ -53,10 +53,31 @@ def ask(page: Page, caption: str | None = None) -> None:
     )
 
 
+def choose(page: Page, model: str, *, other: bool = True) -> None:
+    """Choose a model other than the last, and wait for what the server says of it: that clears the sentence under the
+    model, also what was said since. `other`: than that of the picture, which then says so."""
+    about = page.text_content("#cv-model-about-text")
+    page.fill("#cv-model input", model)
+    page.press("#cv-model input", "Enter")
+    page.wait_for_function(
+        """([other, about]) => Boolean(document.querySelector(".cv-viewer[data-stale]")) === other
+          && document.querySelector("#cv-model-about-text").textContent !== about""",
+        arg=[other, about],
+    )
+
+
+def take_away(page: Page) -> None:
+    """Take the photo away, and wait for the server's answer: it clears what is said under the photo, also what was said
+    since."""
+    with page.expect_response("**/run/predict") as waiting:
+        page.locator("#cv-photo .icon-button-wrapper button").last.click()
+    waiting.value.finished()
+    page.wait_for_selector("#cv-photo img", state="detached")
+
+
 def upload(page: Page, name: str, data: bytes) -> None:
     if page.locator("#cv-photo img").count():
-        page.locator("#cv-photo .icon-button-wrapper button").last.click()
-        page.wait_for_selector("#cv-photo img", state="detached")
+        take_away(page)
     page.set_input_files("#cv-photo input[type=file]", files=[{"name": name, "mimeType": "image/*", "buffer": data}])
     page.wait_for_selector("#cv-photo img", state="attached")
     page.wait_for_selector(".cv-stale:visible")
@@ -134,7 +155,7 @@ def test_every_example_runs_by_itself(app, visit):
         )
         ready(page)
         assert shown(page) != before
-        assert page.input_value("#cv-caption textarea") == example.caption
+        expect(page.locator("#cv-caption textarea")).to_have_value(example.caption)
         assert errors(page) == {}
         ask(page, f"example {index}")  # the example's photo is the visitor's now
         assert errors(page) == {}
@@ -198,8 +219,7 @@ def test_photos_that_will_not_do(app, visit, name, data, says):
 def test_without_a_photo(app, visit):
     watched = visit(app)
     page = watched.page
-    page.locator("#cv-photo .icon-button-wrapper button").last.click()
-    page.wait_for_selector("#cv-photo img", state="detached")
+    take_away(page)
     ask(page, "a dog")
     assert list(errors(page)) == ["photo"]
     assert page.input_value("#cv-caption textarea") == "a dog"
@@ -242,9 +262,7 @@ def test_models_that_cannot_be_had(app, visit, model, says):
     watched = visit(app)
     page = watched.page
     before = chips(page)
-    page.fill("#cv-model input", model)
-    page.press("#cv-model input", "Enter")
-    page.wait_for_selector(".cv-stale:visible")  # the picture is of another model
+    choose(page, model)
     ask(page)
     told = errors(page)
     assert list(told) == ["model"]
@@ -366,14 +384,18 @@ def test_a_forgotten_answer_is_not_mistaken_for_another(app, visit):
     assert "no longer kept" in errors(page)["general"]
 
 
-def test_what_is_being_done_is_said_and_can_be_cancelled(app, visit, monkeypatch):
-    go_on = threading.Event()
+def test_what_is_being_done_is_said_and_can_be_cancelled(app, visit, monkeypatch, go_on):
+    ended = threading.Event()
     steps = Engine.steps
 
     def slow(self, *asked):
-        yield "reading a very large photo"
-        go_on.wait(30)
-        return (yield from steps(self, *asked))
+        try:
+            yield "reading a very large photo"
+            while not go_on.wait(0.05):
+                yield "reading a very large photo"
+            return (yield from steps(self, *asked))
+        finally:
+            ended.set()
 
     watched = visit(app)
     page = watched.page
@@ -384,9 +406,9 @@ def test_what_is_being_done_is_said_and_can_be_cancelled(app, visit, monkeypatch
     page.wait_for_selector(".cv-pill:visible")
     assert page.inner_text(".cv-pill:visible").startswith("reading a very large photo")
     assert chips(page) == before
-    page.click(".cv-link")
+    page.click(".cv-over .cv-link")
     page.wait_for_selector(".cv-stale:visible")
-    go_on.set()
+    until(page, ended.is_set)
     assert page.locator(".cv-viewer[data-busy]").count() == 0
     assert page.input_value("#cv-caption textarea") == "a dog"
     monkeypatch.undo()
@@ -400,13 +422,13 @@ def test_dark_and_light_can_be_chosen_and_are_remembered(app, visit):
     ground = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(ground)
     page.click(".cv-theme")
+    expect(page.locator(".cv-theme")).to_have_attribute("aria-pressed", "true")
     dark = page.evaluate(ground)
     assert dark != light
-    assert page.get_attribute(".cv-theme", "aria-pressed") == "true"
     page.reload()
-    ready(page)
-    assert page.evaluate(ground) == dark
-    assert visit(app, color_scheme="dark").page.evaluate(ground) == dark
+    arrived(page)
+    expect(page.locator("body")).to_have_css("background-color", dark)
+    expect(visit(app, color_scheme="dark").page.locator("body")).to_have_css("background-color", dark)
 
 
 @pytest.mark.parametrize("width", [390, 768, 1280, 1600])
@@ -428,8 +450,7 @@ def test_axe_finds_nothing_that_is_ours(app, visit, scheme):
 
 def test_a_file_that_is_no_picture_is_said_under_the_photo_until_there_is_one(app, visit):
     page = visit(app).page
-    page.locator("#cv-photo .icon-button-wrapper button").last.click()
-    page.wait_for_selector("#cv-photo img", state="detached")
+    take_away(page)
     page.set_input_files(
         "#cv-photo input[type=file]", files=[{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"some text"}]
     )

@@ -6,7 +6,7 @@ After a change that is meant: look at tests/app/report/index.html, then record w
 import pytest
 from reports import checked
 from scenes import DOG, FRISBEE, SKY, composed, guessed, meadow, shares
-from watched import free_port
+from watched import free_port, ready
 
 from crossviz.web.app import build
 from crossviz.web.page import launch
@@ -54,7 +54,7 @@ def test_viewer(show, album, name, explanation, words, point, options):
     if point:
         box = page.locator(".cv-frame").bounding_box()
         page.mouse.move(box["x"] + point[0] * box["width"], box["y"] + point[1] * box["height"])
-    page.wait_for_timeout(100)  # the strip of heads is drawn in the next frame
+    ready(page)
     album.check(page, name)
 
 
@@ -74,7 +74,7 @@ def test_what_families_add(show, album, name, explanation, options):
         hold(page, "frisbee")
         page.click("summary")
         page.locator(".cv-query").nth(27).hover()
-    page.wait_for_timeout(100)
+    ready(page)
     album.check(page, name)
 
 
@@ -102,7 +102,7 @@ def test_trust(show, album, name, word, check, options):
         page.get_by_label("Darken").check()
     page.evaluate("document.activeElement.blur()")
     page.mouse.move(0, 0)
-    page.wait_for_timeout(100)
+    ready(page)
     album.check(page, name)
 
 
@@ -143,8 +143,6 @@ def meadow_app():
 )
 def test_page(meadow_app, visit, album, width, scheme):
     watched = visit(meadow_app, width=width, color_scheme=scheme)
-    watched.page.wait_for_function("[...document.images].every((image) => image.complete)")
-    watched.page.wait_for_timeout(200)
     album.check(watched.page, f"page-{width}-{scheme}")
     watched.assert_quiet()
 
@@ -154,6 +152,7 @@ def test_page_with_an_error(meadow_app, visit, album):
     page.fill("#cv-caption textarea", "")
     page.click("#cv-explain")
     page.wait_for_selector(".cv-stale:visible")
+    page.wait_for_selector("#cv-caption-error-text:visible")
     page.evaluate("document.activeElement.blur()")
     page.mouse.move(0, 0)
     album.check(page, "page-error-1280-light")

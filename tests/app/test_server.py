@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def request(app: str, method: str, path: str, body=None, headers=None) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection(urlsplit(app).netloc, timeout=20)
+    connection = http.client.HTTPConnection(urlsplit(app).netloc, timeout=60)
     try:
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
@@ -118,11 +118,11 @@ def test_the_app_starts_says_so_in_one_line_and_answers():
     try:
         line = process.stdout.readline()
         assert re.fullmatch(rf"crossviz is ready at http://127\.0\.0\.1:{port} \(.* on \w+, warm in [\d.]+ s\)\n", line)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
             assert b"crossviz" in answer.read()
     finally:
         process.terminate()
-        rest, _ = process.communicate(timeout=30)
+        rest, _ = process.communicate(timeout=120)
     assert "Traceback" not in rest
 
 
@@ -133,7 +133,7 @@ def test_a_port_that_is_no_number_is_said():
         env={**os.environ, "GRADIO_SERVER_PORT": "http"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode != 0
     assert "GRADIO_SERVER_PORT='http' is no port" in done.stderr

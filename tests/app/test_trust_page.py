@@ -7,6 +7,7 @@ import threading
 import pytest
 from playwright.sync_api import Page
 from test_page import ask, save
+from watched import until
 
 import crossviz
 from crossviz.web.engine import Engine
@@ -62,14 +63,6 @@ def slow(monkeypatch):
     monkeypatch.setattr(Engine, "trust_steps", steps)
     yield held
     held.go_on.set()
-
-
-def until(page: Page, true) -> None:
-    for _ in range(200):
-        if true():
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError("It never came true.")
 
 
 def test_resting_on_a_word_checks_its_map_and_saving_keeps_the_figures(app, visit, tmp_path):
@@ -207,7 +200,7 @@ def test_methods_say_what_they_are_and_which_ignore_the_words(app, visit):
     page = watched.page
     infos = {info.name: info for info in crossviz.methods()}
     page.click("#cv-method input")
-    page.locator(f'li[aria-label="{infos["rollout"].title}"]').click()
+    page.locator(f'#cv-method li[aria-label="{infos["rollout"].title}"]').click()
     page.wait_for_function(
         "([paper]) => document.querySelector('#cv-method-about-text').textContent.includes(paper)",
         arg=[infos["rollout"].paper],

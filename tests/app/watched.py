@@ -1,16 +1,37 @@
 """A page whose console, dialogs and requests are kept, so that a test can say that nothing went wrong unseen."""
 
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import axe_core_python
 from playwright.sync_api import Page
 
-__all__ = ["AXE", "Watched", "free_port", "ready"]
+__all__ = ["AXE", "PATIENCE", "Watched", "arrived", "free_port", "ready", "until"]
+
+PATIENCE = 120_000
+"""Milliseconds that a test waits for anything, at most: what takes seconds on two idle cores takes far longer on busy
+ones."""
 
 AXE = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text("utf-8")
 """axe-core: defines `axe` in a page."""
+
+_PARTS = (
+    ".cv-theme",
+    "#cv-photo img",
+    "#cv-caption textarea",
+    "#cv-explain",
+    "#cv-model input",
+    ".cv-examples img",
+    "#cv-compare > button",
+)
+_DRAWN = """async () => {
+  await document.fonts.ready;
+  await Promise.all([...document.images].map((image) => image.decode().catch(() => undefined)));
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+}"""
 
 
 class Watched:
@@ -43,12 +64,24 @@ class Watched:
 
 
 def ready(page: Page) -> None:
-    """Until the viewer has drawn and the browser has painted."""
+    """Until the viewer has drawn, also what it draws in the next frame, and the browser has painted."""
     page.wait_for_selector(".cv-viewer[data-ready]")
-    page.evaluate(
-        "async () => { await document.fonts.ready;"
-        " await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))); }"
-    )
+    page.evaluate(_DRAWN)
+
+
+def arrived(page: Page) -> None:
+    """Until every part of the app's page is there: Gradio fetches the code of each by itself, in any order."""
+    for part in _PARTS:
+        page.wait_for_selector(part, state="attached")
+    ready(page)
+
+
+def until(page: Page, true: Callable[[], bool]) -> None:
+    """Until something is true of the server, which runs in this process; the page goes on meanwhile."""
+    end = time.monotonic() + PATIENCE / 1000
+    while not true():
+        assert time.monotonic() < end, "It never came true."
+        page.wait_for_timeout(50)
 
 
 def free_port() -> int:

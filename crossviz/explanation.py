@@ -223,8 +223,9 @@ class Explanation:
         cmap: str | None = None,
         scale: Literal["shared", "word"] = "shared",
         contour: bool = True,
+        width: int | None = None,
     ) -> Image.Image:
-        """The map drawn on the photo, of the photo's size, mode RGB.
+        """The map drawn on the photo, mode RGB.
 
         Args:
             text, span, word, layer, head, smooth: as for `heatmap`.
@@ -234,13 +235,14 @@ class Explanation:
             scale: "shared": one scale for all words of the caption. "word": this map's own maximum is the end of
                 the scale, so that pictures of two words no longer compare.
             contour: the line around the smallest region that holds half of the map's mass.
+            width: of the picture in pixels, 1 to 16384; the photo's own size if None.
 
         Raises:
             SelectionError: as for `heatmap`.
-            RenderError: no such colour map, opacity or scale.
+            RenderError: no such colour map, opacity, scale or width.
         """
         from crossviz.render import colour
-        from crossviz.render.overlay import draw_overlay
+        from crossviz.render.overlay import draw_overlay, sized
         from crossviz.render.scale import word_scale
 
         values = self.patch_map(text, span=span, word=word, layer=layer, head=head)
@@ -256,7 +258,40 @@ class Explanation:
             cmap=cmap,
             contour=contour,
             trained=self.provenance.trained,
+            size_wh=sized(self.photo.wh, width),
         )
+
+    def figure_caption(
+        self,
+        text: str | None = None,
+        *,
+        span: tuple[int, int] | None = None,
+        word: int | None = None,
+        layer: int | str | None = None,
+        head: int | None = None,
+        scale: Literal["shared", "word"] = "shared",
+    ) -> str:
+        """One line for papers: model, weights, method, layer, head, scale and crop.
+
+        Args:
+            text, span, word: the word or phrase that the picture shows; of all words if none of them is given.
+            layer, head, scale: as for `overlay`.
+
+        Raises:
+            SelectionError: as for `heatmap`.
+            RenderError: no such scale.
+        """
+        from crossviz.render.caption_line import caption_line
+        from crossviz.render.scale import word_scale
+
+        if scale not in ("shared", "word"):
+            raise RenderError(f'`scale` must be "shared" or "word", but is {scale!r:.60}.')
+        if text is None and span is None and word is None:
+            return caption_line(self, layer=layer, head=head)
+        phrase = self.caption.phrase(text, span=span, word=word)
+        values = self.map.select(phrase.words, layer, head).numpy()
+        vmax = None if scale == "shared" else word_scale(values, self.scale).vmax
+        return caption_line(self, phrase.text, layer, head, vmax)
 
     def figure(self, words: Sequence[Selector] | None = None) -> "Figure":
         """A matplotlib figure: the photo, a panel per word on one scale, the colour bar, and how it was made.
@@ -267,6 +302,7 @@ class Explanation:
         Raises:
             SelectionError: no such word.
         """
+        from crossviz.render.caption_line import footer
         from crossviz.render.figure import draw_figure
 
         chosen = range(len(self.words)) if words is None else [words] if isinstance(words, str) else words
@@ -276,7 +312,7 @@ class Explanation:
             [self._panel(selector) for selector in chosen],
             self.scale,
             caption=self.caption.text,
-            footer=self._footer(),
+            footer=footer(self),
             trained=self.provenance.trained,
         )
 
@@ -303,25 +339,6 @@ class Explanation:
         note = f"not in the picture (null {null:.0%})" if absent else f"null {null:.0%}"
         note = f"{hidden}, null {null:.0%}" if hidden else note
         return Panel(phrase.text, values, note, absent)
-
-    def _footer(self) -> list[str]:
-        from crossviz.render.sentences import hidden_sentence
-
-        chart, origin, hidden = self.map, self.provenance, hidden_sentence(self)
-        how = "mean" if chart.reduce == "mean" else "sum"
-        parts = [origin.model, self.method_title, chart.direction]
-        parts += [] if self.similarity is None else [f"similarity {self.similarity:.3f}"]
-        if chart.per_head is not None:
-            layers, heads = chart.per_head.shape[:2]
-            parts.insert(3, f"{how} over {layers} layer{'s'[: layers > 1]} and {heads} head{'s'[: heads > 1]}")
-        lines = ["  ·  ".join(parts), "one absolute scale for all words"]
-        if not chart.text_dependent:
-            lines[1] = "the same map for every word and caption"
-        if not origin.trained:
-            lines[1] += "  ·  UNTRAINED WEIGHTS: the maps mean nothing"
-        weights = f"  ·  weights {origin.weights_sha256[:12]}" if origin.weights_sha256 else ""
-        lines[1] += weights + f"  ·  crossviz {origin.crossviz_version}"
-        return [lines[0], hidden, lines[1]] if hidden else lines
 
     def save(self, path: str | os.PathLike, *, words: Sequence[Selector] | None = None) -> None:
         """Write the explanation; the suffix decides what.

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image
 
-from crossviz.bundle import LOADABLE, embed, read_bundle, write_atomic
+from crossviz.bundle import read_bundle, write_atomic
 from crossviz.errors import BundleError, RenderError, ResultError
+from crossviz.export import SUFFIXES, export_bytes
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.photo import Photo
 from crossviz.results import AttentionRecord, Guess, Provenance, RelevanceMap
-from crossviz.stored import bundle_to_parts, explanation_to_bundle
+from crossviz.stored import bundle_to_parts
 from crossviz.trust.report import TrustReport
 from crossviz.words import Caption, Word
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SUFFIXES", "Explanation", "load"]
 
-SUFFIXES = (*LOADABLE[:3], ".pdf", *LOADABLE[3:])
-"""What `Explanation.save` writes; all but .pdf hold the whole explanation, for `load`."""
 Selector = int | str | tuple[int, int]
 
 
@@ -293,14 +292,16 @@ class Explanation:
         vmax = None if scale == "shared" else word_scale(values, self.scale).vmax
         return caption_line(self, phrase.text, layer, head, vmax)
 
-    def figure(self, words: Sequence[Selector] | None = None) -> "Figure":
+    def figure(self, words: Sequence[Selector] | None = None, *, width: int | None = None) -> "Figure":
         """A matplotlib figure: the photo, a panel per word on one scale, the colour bar, and how it was made.
 
         Args:
             words: what to show, each by index, by text, or by span; every word of the caption if None.
+            width: of the figure as a PNG, in pixels, 64 to 16384; 160 pixels per inch if None.
 
         Raises:
             SelectionError: no such word.
+            RenderError: no such width.
         """
         from crossviz.render.caption_line import footer
         from crossviz.render.figure import draw_figure
@@ -314,6 +315,7 @@ class Explanation:
             caption=self.caption.text,
             footer=footer(self),
             trained=self.provenance.trained,
+            width_px=width,
         )
 
     def _panel(self, selector: Selector) -> "Panel":
@@ -324,12 +326,7 @@ class Explanation:
         unread = {word.index: word for word in self.words if not word.tokens}
         if type(selector) is int and selector in unread:
             return Panel(unread[selector].text, None, "cut off, not read")
-        if isinstance(selector, str):
-            phrase = self.caption.phrase(selector)
-        elif isinstance(selector, (tuple, list)):
-            phrase = self.caption.phrase(span=tuple(selector))
-        else:
-            phrase = self.caption.phrase(word=selector)
+        phrase = self.caption.select(selector)
         values = self.map.select(phrase.words).numpy()
         hidden = HIDDEN if set(phrase.words) & set(self.hidden) else ""
         if self.map.null_mass is None:
@@ -340,20 +337,26 @@ class Explanation:
         note = f"{hidden}, null {null:.0%}" if hidden else note
         return Panel(phrase.text, values, note, absent)
 
-    def save(self, path: str | os.PathLike, *, words: Sequence[Selector] | None = None) -> None:
+    def save(
+        self, path: str | os.PathLike, *, words: Sequence[Selector] | None = None, width: int | None = None
+    ) -> None:
         """Write the explanation; the suffix decides what.
 
-        .npz the data; .json the data as text; .png and .svg the figure; .html the interactive page; these five hold
-        the whole explanation, which `load` reads back. .pdf is the figure alone. The file is written whole or not at
-        all.
+        .npz the data; .json the data as text; .png and .svg the figure; .html the interactive page; .gif one word's
+        map layer by layer (head by head where there is one layer); these six hold the whole explanation, which `load`
+        reads back. .pdf is the figure alone, .csv a table with a row per word and patch. The file is written whole or
+        not at all.
 
         Args:
             path: where to.
-            words: what the figure of a .png, .svg or .pdf shows, as for `figure`; the data is always whole.
+            words: what a .png, .svg, .pdf or .csv shows, as for `figure`, and the one word or phrase that a .gif is
+                about (the most strongly found if None); the data is always whole.
+            width: of a .png or .gif in pixels, at most 16384.
 
         Raises:
             BundleError: another suffix, or a folder that can't be written to.
             SelectionError: no such word.
+            RenderError: no such width, or one for a file without pixels.
         """
         path = Path(path)
         suffix = path.suffix.lower()
@@ -364,35 +367,30 @@ class Explanation:
             )
         if not path.parent.is_dir():
             raise BundleError(f"There is no folder {str(path.parent)!r}: make it first.")
-        write_atomic(path, self.to_bytes(suffix, words=words))
+        write_atomic(path, self.to_bytes(suffix, words=words, width=width))
 
-    def to_bytes(self, suffix: str, *, words: Sequence[Selector] | None = None) -> bytes:
+    def to_bytes(self, suffix: str, *, words: Sequence[Selector] | None = None, width: int | None = None) -> bytes:
         """What `save` writes for a suffix of `SUFFIXES`."""
-        if suffix == ".pdf":
-            return self._drawn("pdf", words)
-        bundle = explanation_to_bundle(self)
-        if suffix == ".npz":
-            return bundle.to_npz()
-        if suffix == ".json":
-            return bundle.to_json()
-        if suffix == ".html":
-            from crossviz.render.html import standalone_page
-            from crossviz.render.payload import viewer_payload
+        return export_bytes(self, suffix, words, width)
 
-            return embed(".html", standalone_page(viewer_payload(self)), bundle.to_npz())
-        return embed(suffix, self._drawn(suffix[1:], words), bundle.to_npz())
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """What Jupyter shows: the interactive view, and a still picture where that can't be."""
+        from crossviz.render.notebook import mimebundle
 
-    def _drawn(self, kind: str, words: Sequence[Selector] | None) -> bytes:
-        from crossviz.render.figure import figure_bytes
+        return mimebundle(self)
 
-        return figure_bytes(self.figure(words), kind)
+    def _repr_html_(self) -> str:
+        """For notebooks that ask for no more than HTML."""
+        from crossviz.render.notebook import notebook_html
+
+        return notebook_html(self)
 
     def __repr__(self) -> str:
         return f"<Explanation of {self.caption.text!r:.60} by {self.provenance.model}, {self.method}>"
 
 
 def load(path: str | os.PathLike) -> Explanation:
-    """Read an explanation that `Explanation.save` wrote as .npz, .png, .svg, .html or .json; equal to the one saved.
+    """Read an explanation that `Explanation.save` wrote, but for .pdf and .csv; equal to the one that was saved.
 
     Safe for files from others: nothing in them is executed, and sizes are checked before anything is unpacked.
 

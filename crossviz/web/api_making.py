@@ -3,6 +3,7 @@
 from contextlib import closing
 
 from crossviz.errors import CaptionError, CrossvizError
+from crossviz.explanation import SUFFIXES
 from crossviz.photo import load_photo
 from crossviz.render.compare import Failed, compare
 from crossviz.render.figure import figure_bytes
@@ -15,8 +16,6 @@ from crossviz.web.file_names import file_name
 from crossviz.words import check_caption
 
 __all__ = ["Making"]
-
-FORMATS = (".png", ".svg", ".pdf", ".html", ".npz", ".json")
 
 
 class Making:
@@ -83,16 +82,16 @@ class Making:
         Parameters:
             photo: a JPEG, PNG, WebP, GIF, BMP or TIFF file
             caption: the sentence
-            format: .png, .svg, .pdf, .html, .npz or .json
-            words: words or phrases that a figure shows; every word if left out
+            format: .png, .svg, .pdf, .html, .gif, .npz, .json or .csv
+            words: words or phrases that a figure or table shows, every word if left out; the one that a .gif is about
             model: a name that `models` lists, the server's first if empty
             method: a name that `methods` lists, the model's first if empty
         Returns:
             The file
         """
         suffix = text_of("format", format).lower()
-        if suffix not in FORMATS:
-            raise CrossvizError(f"There is no format {suffix!r:.40}: choose one of {', '.join(FORMATS)}.")
+        if suffix not in SUFFIXES:
+            raise CrossvizError(f"There is no format {suffix!r:.40}: choose one of {', '.join(SUFFIXES)}.")
         chosen = a_list("words", words, str)
         explanation = explained(self._engine, photo, caption, model, method)
         return handed_out(explanation.to_bytes(suffix, words=chosen), file_name(explanation.caption.text) + suffix)

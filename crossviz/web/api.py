@@ -11,7 +11,6 @@ from types import MethodType
 from typing import Any
 
 import gradio as gr
-from gradio_client.utils import value_is_file
 
 from crossviz.errors import CrossvizError
 from crossviz.web.api_asking import Asking
@@ -38,7 +37,7 @@ def connect(page: gr.Blocks, engine: Engine) -> None:
     for fn, group, limit in [(fn, *key) for key, fns in groups.items() for fn in fns]:
         added = gr.api(_one_sentence(fn), api_name=fn.__name__, concurrency_id=group, concurrency_limit=limit)
         for part in page.fns[added["id"]].inputs:
-            if value_is_file(part.api_info()):
+            if "meta" in part.api_info().get("properties", {}):  # a file
                 part.async_move_resource_to_block_cache = MethodType(own_file, part)
 
 

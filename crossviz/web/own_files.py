@@ -2,7 +2,7 @@
 
 import os
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import gradio as gr
 from gradio.blocks import Block
@@ -27,10 +27,11 @@ def own_path(name: Any) -> str:
     """
     text = name if isinstance(name, str) else ""
     if text.lower().startswith(("http:", "https:")):
-        text = unquote(urlsplit(text).path.partition(_HANDED_OUT)[2])
+        # Not urlsplit, which raises for addresses that are none: what counts is what stands behind our own mark.
+        text = unquote(text.partition("?")[0].partition(_HANDED_OUT)[2])
         if not text:
             raise PhotoError(NOT_FETCHED)
-    path, home = os.path.realpath(text or "."), os.path.realpath(get_upload_folder())
+    path, home = os.path.realpath(text.replace("\0", "") or "."), os.path.realpath(get_upload_folder())
     if os.path.commonpath([path, home]) != home or not os.path.isfile(path):
         raise PhotoError("There is no such uploaded photo on this server: upload it (again).")
     return path

@@ -19,10 +19,11 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 import crossviz
-from crossviz.errors import CrossvizError
+from crossviz.errors import CrossvizError, PhotoError
 from crossviz.web import api
 from crossviz.web.app import check_mcp
 from crossviz.web.examples import examples
+from crossviz.web.own_files import own_path
 
 ROOT = Path(__file__).resolve().parents[2]
 CAPTION = "a man in a coat and a camera"
@@ -206,6 +207,24 @@ def test_what_is_unexpected_is_logged_and_not_told(caplog):
         api._one_sentence(broken)("mine")
     assert error.value.message == api.UNEXPECTED and not error.value.print_exception
     assert "a secret of mine" in caplog.text
+
+
+NAMES = [
+    "/etc/passwd\0.png",
+    "a" * 5000,
+    "",
+    None,
+    5,
+    "http://a/gradio_api/file=%00/etc/passwd",
+    "http://[::1",
+    "HTTP:",
+]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+def test_names_of_files_that_are_none(name):
+    with pytest.raises(PhotoError):
+        own_path(name)
 
 
 def test_nothing_is_fetched_for_anyone(client, app):

@@ -13,7 +13,8 @@ def main() -> None:
     if not port.isdigit():
         sys.exit(f"crossviz: GRADIO_SERVER_PORT={port!r} is no port: give a number.")
     try:
-        serve(host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), port=int(port))
+        mcp = os.environ.get("GRADIO_MCP_SERVER", "").lower() in ("1", "true")
+        serve(host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), port=int(port), mcp=mcp)
     except CrossvizError as error:
         sys.exit(f"crossviz: {error}")
     except KeyboardInterrupt:

@@ -1,8 +1,8 @@
 """One explanation as bytes, inside many kinds of file.
 
 The core is a zip of `manifest.json`, numpy arrays (`NAME.npy`) and attached files, so `numpy.load` opens it as an
-`.npz`. The same bytes travel in a PNG (own chunk), an SVG (metadata element) and an HTML page (inert script
-element); a `.json` bundle holds the manifest as it is, and arrays and files as base64.
+`.npz`. The same bytes travel in a PNG (own chunk), a GIF (own application extension), an SVG (metadata element) and
+an HTML page (inert script element); a `.json` bundle holds the manifest as it is, and arrays and files as base64.
 
 Reading trusts nothing: no pickle, every size is checked before anything is decompressed or allocated, and each
 thing that can be wrong ends in a `BundleError` with a sentence.
@@ -24,13 +24,14 @@ from pathlib import Path
 
 import numpy as np
 
+from crossviz import gif
 from crossviz.errors import BundleError
 
 __all__ = ["LOADABLE", "SCHEMA_VERSION", "Bundle", "embed", "read_bundle", "write_atomic"]
 
 SCHEMA_VERSION = 1
 """Raised when a bundle of this version can no longer be read by the version before."""
-LOADABLE = (".npz", ".png", ".svg", ".html", ".json")
+LOADABLE = (".npz", ".png", ".svg", ".html", ".json", ".gif")
 """Suffixes of the files that hold a bundle."""
 MAX_FILE_BYTES = 1 << 30
 MAX_EXPANDED_BYTES = 2 << 30
@@ -140,7 +141,7 @@ class Bundle:
 
 
 def embed(suffix: str, document: bytes, npz: bytes) -> bytes:
-    """`document` (a PNG, an SVG or an HTML page) with the bundle's bytes inside; it still opens as before.
+    """`document` (a PNG, a GIF, an SVG or an HTML page) with the bundle's bytes inside; it still opens as before.
 
     Raises:
         BundleError: for another suffix, or a document that is not of that kind.
@@ -152,6 +153,8 @@ def embed(suffix: str, document: bytes, npz: bytes) -> bytes:
         body = _PNG_CHUNK + npz
         chunk = struct.pack(">I", len(npz)) + body + struct.pack(">I", zlib.crc32(body))
         return document[:end] + chunk + document[end:]
+    if suffix == ".gif":
+        return gif.put(document, npz)
     if suffix == ".svg":
         return _insert(document, b"</svg>", _SVG_OPEN + base64.b64encode(npz) + _SVG_CLOSE + b"\n")
     if suffix == ".html":
@@ -213,6 +216,8 @@ def write_atomic(path: str | os.PathLike, data: bytes) -> None:
 def _extract(suffix: str, name: str, data: bytes) -> bytes:
     if suffix == ".png":
         return _extract_png(name, data)
+    if suffix == ".gif":
+        return gif.take(name, data)
     opening, closing = (_SVG_OPEN, _SVG_CLOSE) if suffix == ".svg" else (_HTML_OPEN, _HTML_CLOSE)
     start = data.rfind(opening)
     end = data.find(closing, start)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image
 
-from crossviz.bundle import LOADABLE, embed, read_bundle, write_atomic
+from crossviz.bundle import read_bundle, write_atomic
 from crossviz.errors import BundleError, RenderError, ResultError
+from crossviz.export import SUFFIXES, export_bytes
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.photo import Photo
 from crossviz.results import AttentionRecord, Guess, Provenance, RelevanceMap
-from crossviz.stored import bundle_to_parts, explanation_to_bundle
+from crossviz.stored import bundle_to_parts
 from crossviz.trust.report import TrustReport
 from crossviz.words import Caption, Word
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SUFFIXES", "Explanation", "load"]
 
-SUFFIXES = (*LOADABLE[:3], ".pdf", *LOADABLE[3:])
-"""What `Explanation.save` writes; all but .pdf hold the whole explanation, for `load`."""
 Selector = int | str | tuple[int, int]
 
 
@@ -223,8 +222,9 @@ class Explanation:
         cmap: str | None = None,
         scale: Literal["shared", "word"] = "shared",
         contour: bool = True,
+        width: int | None = None,
     ) -> Image.Image:
-        """The map drawn on the photo, of the photo's size, mode RGB.
+        """The map drawn on the photo, mode RGB.
 
         Args:
             text, span, word, layer, head, smooth: as for `heatmap`.
@@ -234,13 +234,14 @@ class Explanation:
             scale: "shared": one scale for all words of the caption. "word": this map's own maximum is the end of
                 the scale, so that pictures of two words no longer compare.
             contour: the line around the smallest region that holds half of the map's mass.
+            width: of the picture in pixels, 1 to 16384; the photo's own size if None.
 
         Raises:
             SelectionError: as for `heatmap`.
-            RenderError: no such colour map, opacity or scale.
+            RenderError: no such colour map, opacity, scale or width.
         """
         from crossviz.render import colour
-        from crossviz.render.overlay import draw_overlay
+        from crossviz.render.overlay import draw_overlay, sized
         from crossviz.render.scale import word_scale
 
         values = self.patch_map(text, span=span, word=word, layer=layer, head=head)
@@ -256,17 +257,53 @@ class Explanation:
             cmap=cmap,
             contour=contour,
             trained=self.provenance.trained,
+            size_wh=sized(self.photo.wh, width),
         )
 
-    def figure(self, words: Sequence[Selector] | None = None) -> "Figure":
+    def figure_caption(
+        self,
+        text: str | None = None,
+        *,
+        span: tuple[int, int] | None = None,
+        word: int | None = None,
+        layer: int | str | None = None,
+        head: int | None = None,
+        scale: Literal["shared", "word"] = "shared",
+    ) -> str:
+        """One line for papers: model, weights, method, layer, head, scale and crop.
+
+        Args:
+            text, span, word: the word or phrase that the picture shows; of all words if none of them is given.
+            layer, head, scale: as for `overlay`.
+
+        Raises:
+            SelectionError: as for `heatmap`.
+            RenderError: no such scale.
+        """
+        from crossviz.render.caption_line import caption_line
+        from crossviz.render.scale import word_scale
+
+        if scale not in ("shared", "word"):
+            raise RenderError(f'`scale` must be "shared" or "word", but is {scale!r:.60}.')
+        if text is None and span is None and word is None:
+            return caption_line(self, layer=layer, head=head)
+        phrase = self.caption.phrase(text, span=span, word=word)
+        values = self.map.select(phrase.words, layer, head).numpy()
+        vmax = None if scale == "shared" else word_scale(values, self.scale).vmax
+        return caption_line(self, phrase.text, layer, head, vmax)
+
+    def figure(self, words: Sequence[Selector] | None = None, *, width: int | None = None) -> "Figure":
         """A matplotlib figure: the photo, a panel per word on one scale, the colour bar, and how it was made.
 
         Args:
             words: what to show, each by index, by text, or by span; every word of the caption if None.
+            width: of the figure as a PNG, in pixels, 64 to 16384; 160 pixels per inch if None.
 
         Raises:
             SelectionError: no such word.
+            RenderError: no such width.
         """
+        from crossviz.render.caption_line import footer
         from crossviz.render.figure import draw_figure
 
         chosen = range(len(self.words)) if words is None else [words] if isinstance(words, str) else words
@@ -276,8 +313,9 @@ class Explanation:
             [self._panel(selector) for selector in chosen],
             self.scale,
             caption=self.caption.text,
-            footer=self._footer(),
+            footer=footer(self),
             trained=self.provenance.trained,
+            width_px=width,
         )
 
     def _panel(self, selector: Selector) -> "Panel":
@@ -288,12 +326,7 @@ class Explanation:
         unread = {word.index: word for word in self.words if not word.tokens}
         if type(selector) is int and selector in unread:
             return Panel(unread[selector].text, None, "cut off, not read")
-        if isinstance(selector, str):
-            phrase = self.caption.phrase(selector)
-        elif isinstance(selector, (tuple, list)):
-            phrase = self.caption.phrase(span=tuple(selector))
-        else:
-            phrase = self.caption.phrase(word=selector)
+        phrase = self.caption.select(selector)
         values = self.map.select(phrase.words).numpy()
         hidden = HIDDEN if set(phrase.words) & set(self.hidden) else ""
         if self.map.null_mass is None:
@@ -304,39 +337,26 @@ class Explanation:
         note = f"{hidden}, null {null:.0%}" if hidden else note
         return Panel(phrase.text, values, note, absent)
 
-    def _footer(self) -> list[str]:
-        from crossviz.render.sentences import hidden_sentence
-
-        chart, origin, hidden = self.map, self.provenance, hidden_sentence(self)
-        how = "mean" if chart.reduce == "mean" else "sum"
-        parts = [origin.model, self.method_title, chart.direction]
-        parts += [] if self.similarity is None else [f"similarity {self.similarity:.3f}"]
-        if chart.per_head is not None:
-            layers, heads = chart.per_head.shape[:2]
-            parts.insert(3, f"{how} over {layers} layer{'s'[: layers > 1]} and {heads} head{'s'[: heads > 1]}")
-        lines = ["  ·  ".join(parts), "one absolute scale for all words"]
-        if not chart.text_dependent:
-            lines[1] = "the same map for every word and caption"
-        if not origin.trained:
-            lines[1] += "  ·  UNTRAINED WEIGHTS: the maps mean nothing"
-        weights = f"  ·  weights {origin.weights_sha256[:12]}" if origin.weights_sha256 else ""
-        lines[1] += weights + f"  ·  crossviz {origin.crossviz_version}"
-        return [lines[0], hidden, lines[1]] if hidden else lines
-
-    def save(self, path: str | os.PathLike, *, words: Sequence[Selector] | None = None) -> None:
+    def save(
+        self, path: str | os.PathLike, *, words: Sequence[Selector] | None = None, width: int | None = None
+    ) -> None:
         """Write the explanation; the suffix decides what.
 
-        .npz the data; .json the data as text; .png and .svg the figure; .html the interactive page; these five hold
-        the whole explanation, which `load` reads back. .pdf is the figure alone. The file is written whole or not at
-        all.
+        .npz the data; .json the data as text; .png and .svg the figure; .html the interactive page; .gif one word's
+        map layer by layer (head by head where there is one layer); these six hold the whole explanation, which `load`
+        reads back. .pdf is the figure alone, .csv a table with a row per word and patch. The file is written whole or
+        not at all.
 
         Args:
             path: where to.
-            words: what the figure of a .png, .svg or .pdf shows, as for `figure`; the data is always whole.
+            words: what a .png, .svg, .pdf or .csv shows, as for `figure`, and the one word or phrase that a .gif is
+                about (the most strongly found if None); the data is always whole.
+            width: of a .png or .gif in pixels, at most 16384.
 
         Raises:
             BundleError: another suffix, or a folder that can't be written to.
             SelectionError: no such word.
+            RenderError: no such width, or one for a file without pixels.
         """
         path = Path(path)
         suffix = path.suffix.lower()
@@ -347,35 +367,30 @@ class Explanation:
             )
         if not path.parent.is_dir():
             raise BundleError(f"There is no folder {str(path.parent)!r}: make it first.")
-        write_atomic(path, self.to_bytes(suffix, words=words))
+        write_atomic(path, self.to_bytes(suffix, words=words, width=width))
 
-    def to_bytes(self, suffix: str, *, words: Sequence[Selector] | None = None) -> bytes:
+    def to_bytes(self, suffix: str, *, words: Sequence[Selector] | None = None, width: int | None = None) -> bytes:
         """What `save` writes for a suffix of `SUFFIXES`."""
-        if suffix == ".pdf":
-            return self._drawn("pdf", words)
-        bundle = explanation_to_bundle(self)
-        if suffix == ".npz":
-            return bundle.to_npz()
-        if suffix == ".json":
-            return bundle.to_json()
-        if suffix == ".html":
-            from crossviz.render.html import standalone_page
-            from crossviz.render.payload import viewer_payload
+        return export_bytes(self, suffix, words, width)
 
-            return embed(".html", standalone_page(viewer_payload(self)), bundle.to_npz())
-        return embed(suffix, self._drawn(suffix[1:], words), bundle.to_npz())
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """What Jupyter shows: the interactive view, and a still picture where that can't be."""
+        from crossviz.render.notebook import mimebundle
 
-    def _drawn(self, kind: str, words: Sequence[Selector] | None) -> bytes:
-        from crossviz.render.figure import figure_bytes
+        return mimebundle(self)
 
-        return figure_bytes(self.figure(words), kind)
+    def _repr_html_(self) -> str:
+        """For notebooks that ask for no more than HTML."""
+        from crossviz.render.notebook import notebook_html
+
+        return notebook_html(self)
 
     def __repr__(self) -> str:
         return f"<Explanation of {self.caption.text!r:.60} by {self.provenance.model}, {self.method}>"
 
 
 def load(path: str | os.PathLike) -> Explanation:
-    """Read an explanation that `Explanation.save` wrote as .npz, .png, .svg, .html or .json; equal to the one saved.
+    """Read an explanation that `Explanation.save` wrote, but for .pdf and .csv; equal to the one that was saved.
 
     Safe for files from others: nothing in them is executed, and sizes are checked before anything is unpacked.
 

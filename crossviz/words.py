@@ -192,6 +192,14 @@ class Caption:
             )
         return phrase
 
+    def select(self, selector: int | str | tuple[int, int]) -> Phrase:
+        """`phrase` by what is given: a text, a span as a pair, or else the index of a word."""
+        if isinstance(selector, str):
+            return self.phrase(selector)
+        if isinstance(selector, (tuple, list)):
+            return self.phrase(span=tuple(selector))
+        return self.phrase(word=selector)
+
     def _phrase_of(self, chosen: Sequence[int]) -> Phrase:
         start, end = self.words[chosen[0]].start, self.words[chosen[-1]].end
         return Phrase(self.text[start:end], start, end, tuple(chosen))

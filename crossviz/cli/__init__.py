@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=7860, help="port to listen on (%(default)s)")
     serve.add_argument("-m", "--model", default=DEFAULT_MODEL, help="the model to begin with (%(default)s)")
     serve.add_argument("--device", help="as for explain")
+    serve.add_argument("--mcp", action="store_true", help="offer the API to MCP clients, too (docs/api.md)")
 
     measure = command("evaluate", _evaluate, "Measure a model's maps on photos where the answers are known.")
     measure.add_argument(
@@ -143,7 +144,7 @@ def _serve(args: argparse.Namespace) -> int:
     from crossviz.web.app import serve
 
     try:
-        serve(args.host, args.port, args.model, args.device)
+        serve(args.host, args.port, args.model, args.device, mcp=args.mcp)
     except KeyboardInterrupt:
         print()  # the way to stop it
     return 0

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BUNDLES", "FIGURES", "Progress", "UsageError", "guess_lines", "make_folder", "phrases", "save_all", "table"]
 
-BUNDLES = ("explanation.npz", "explanation.json", "explanation.html")
-FIGURES = ("figure.png", "figure.svg", "figure.pdf")
+BUNDLES = ("explanation.npz", "explanation.json", "explanation.html", "explanation.csv")
+FIGURES = ("figure.png", "figure.svg", "figure.pdf", "figure.gif")
 MOST_GUESSES = 5
 
 

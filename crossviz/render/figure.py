@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from crossviz.errors import RenderError
 from crossviz.geometry import ImageView
 from crossviz.render import colour
 from crossviz.render.drawing import (
@@ -29,12 +30,14 @@ from crossviz.render.drawing import (
     put_lines,
     show,
 )
-from crossviz.render.overlay import contour_is_shown, draw_overlay, mark_unseen
+from crossviz.render.overlay import contour_is_shown, draw_overlay, mark_unseen, sized
 from crossviz.render.scale import Scale
 from crossviz.render.text import LAST_RESORT, fit, text_style, wrap
 
 __all__ = ["Panel", "draw_figure", "figure_bytes"]
 
+SMALLEST = 64
+"""Pixels of a figure's shorter side, at least."""
 _DPI = 160
 _MARGIN = 0.32  # inches, like all lengths below
 _GAP = 0.2
@@ -71,6 +74,7 @@ def draw_figure(
     smooth: bool = True,
     opacity: float = colour.OPACITY,
     cmap: str | None = None,
+    width_px: int | None = None,
 ) -> Figure:
     """Draw the figure.
 
@@ -83,6 +87,10 @@ def draw_figure(
         footer: lines below: model, method, direction, scale.
         trained: False puts the stripe "untrained weights" on every map.
         smooth, opacity, cmap: as for `overlay.display_rgba`.
+        width_px: of the figure as a PNG; the maps are drawn that fine. 160 pixels per inch if None.
+
+    Raises:
+        RenderError: a width that makes a PNG of less than 64 or more than 16384 pixels a side.
 
     Returns:
         A matplotlib Figure with an Agg canvas; `figure_bytes` writes it.
@@ -100,13 +108,14 @@ def draw_figure(
     footer_h = _text_height(len(footer_lines), _FOOTER_PT)
     width = body_w + 2 * _MARGIN
     height = 2 * _MARGIN + caption_h + rows * (panel_h + _HEAD + _GAP) + bar_h + footer_h
-    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor=colour.PAPER)
+    dpi = _DPI if width_px is None else _dpi(width_px, width, height)
+    figure = Figure(figsize=(width, height), dpi=dpi, facecolor=colour.PAPER)
     FigureCanvasAgg(figure)
 
     top = height - _MARGIN
     put_lines(figure, caption_lines, _MARGIN, top, _CAPTION_PT, colour.INK, bold=True)
     top -= caption_h
-    size_px = (max(1, round(panel_w * _DPI)), max(1, round(panel_h * _DPI)))
+    size_px = (max(1, round(panel_w * dpi)), max(1, round(panel_h * dpi)))
     small = photo.convert("RGB").resize(size_px, Image.Resampling.LANCZOS, reducing_gap=3.0)
     for number, panel in enumerate([None, *panels]):
         row, column = divmod(number, columns)
@@ -133,8 +142,13 @@ def draw_figure(
     return figure
 
 
-def figure_bytes(figure: Figure, kind: str, *, dpi: float = _DPI) -> bytes:
-    """A figure as "png", "svg" or "pdf"; text stays text in SVG and PDF, and equal figures give equal bytes."""
+def figure_bytes(figure: Figure, kind: str, *, dpi: float | None = None) -> bytes:
+    """A figure as "png", "svg" or "pdf"; text stays text in SVG and PDF, and equal figures give equal bytes.
+
+    Args:
+        dpi: the figure's own if None.
+    """
+    dpi = figure.dpi if dpi is None else dpi
     buffer = io.BytesIO()
     metadata = {
         "png": {"Software": "crossviz"},
@@ -149,6 +163,14 @@ def figure_bytes(figure: Figure, kind: str, *, dpi: float = _DPI) -> bytes:
         # Elsewhere the last resort is any font that the reader's program has.
         data = re.sub(rb"(<text style=\"[^\"]*)'%s'" % LAST_RESORT.encode(), rb"\1sans-serif", data)
     return data
+
+
+def _dpi(width_px: int, width: float, height: float) -> float:
+    """Pixels per inch that make a figure of `width` inches so many pixels wide."""
+    _, high = sized((max(1, round(width * 1000)), max(1, round(height * 1000))), width_px)  # says what can't be
+    if min(width_px, high) < SMALLEST:
+        raise RenderError(f"A figure of {width_px} pixels has no room for its words: give at least {SMALLEST}.")
+    return (width_px + 0.01) / width  # matplotlib cuts off what is less than a pixel
 
 
 def _panel_size(photo_wh: tuple[int, int], count: int) -> tuple[float, float]:

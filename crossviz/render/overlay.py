@@ -54,12 +54,15 @@ __all__ = [
     "draw_overlay",
     "mark_unseen",
     "outlines_to_display",
+    "sized",
     "stamp_untrained",
     "unseen_boxes",
 ]
 
 CONTOUR_START = 0.05
 """Share of a signed scale's end that the contour's level must exceed."""
+MAX_SIDE = 16384
+"""Of a picture that is asked for in another size than the photo's."""
 _BAND = 1 << 18  # pixels that are worked on at once: bounds the memory, and stays in the cache
 
 
@@ -206,6 +209,22 @@ def draw_overlay(
     if not trained:
         stamp_untrained(picture)
     return picture
+
+
+def sized(source_wh: tuple[int, int], width: int | None) -> tuple[int, int]:
+    """A photo's size at another width, or its own; at least 1 pixel high.
+
+    Raises:
+        RenderError: no width, or one that makes a picture of more than 16384 pixels a side.
+    """
+    if width is None:
+        return source_wh
+    height = max(1, round(source_wh[1] * width / source_wh[0])) if type(width) is int and width > 0 else 0
+    if not height or max(width, height) > MAX_SIDE:
+        raise RenderError(
+            f"`width` must be a whole number that keeps both sides in 1 to {MAX_SIDE}, not {width!r:.40}."
+        )
+    return width, height
 
 
 def mark_unseen(photo: Image.Image, view: ImageView, *, dim: bool = False) -> Image.Image:

@@ -1,5 +1,6 @@
 """Serving the page. Kept free of heavy imports, so that a port that is taken is said at once."""
 
+import importlib.util
 import os
 import socket
 import time
@@ -39,6 +40,8 @@ def serve(
     port: int = DEFAULT_PORT,
     model: str = DEFAULT_MODEL,
     device: str | None = None,
+    *,
+    mcp: bool = False,
 ) -> None:
     """Serve the page, say so in one line when it is warm, and return when interrupted.
 
@@ -47,15 +50,18 @@ def serve(
         port: port to listen on.
         model: the model that is loaded at the start.
         device: as for `Explainer`.
+        mcp: whether the API is offered to MCP clients, too.
 
     Raises:
-        CrossvizError: the port or the model can't be had.
+        CrossvizError: the port, the model or the MCP server can't be had.
     """
     started = time.perf_counter()
     check_port(host, port)
+    if mcp:
+        check_mcp()
     page, engine = _modules(model, device, host in LOOPBACK)
     blocks = page.build(engine, _opening(engine))
-    address = page.launch(blocks, host, port)
+    address = page.launch(blocks, host, port, mcp=mcp)
     engine.warm()
     seconds = time.perf_counter() - started
     place = engine.explainer(model).device
@@ -64,6 +70,19 @@ def serve(
         blocks.block_thread()
     finally:
         blocks.close()
+
+
+def check_mcp() -> None:
+    """Says what is missing for an MCP server before anything takes time.
+
+    Raises:
+        CrossvizError: the package `mcp` is not installed.
+    """
+    if importlib.util.find_spec("mcp") is None:
+        raise CrossvizError(
+            "The MCP server needs the package mcp: pip install crossviz[mcp] (in a checkout "
+            ".venv/bin/pip install -r requirements-mcp.txt), or start without it."
+        )
 
 
 def _modules(model: str, device: str | None, folders: bool) -> "tuple[ModuleType, Engine]":

@@ -10,6 +10,7 @@ from gradio.events import Dependency
 
 from crossviz.errors import CrossvizError
 from crossviz.explanation import Explanation
+from crossviz.photo import Photo
 from crossviz.render.compare import Failed, compare
 from crossviz.render.figure import figure_bytes
 from crossviz.web.answers import UNEXPECTED, log
@@ -19,7 +20,7 @@ from crossviz.web.components import message
 from crossviz.web.engine import Engine
 from crossviz.web.picture import Picture, picture
 
-__all__ = ["Comparison", "compared"]
+__all__ = ["FEWEST", "MOST", "Comparison", "compared", "each_model"]
 
 FEWEST, MOST = 2, 4
 ABOUT = (
@@ -31,14 +32,21 @@ ABOUT = (
 def compared(
     engine: Engine, explanation: Explanation, names: list[str]
 ) -> Generator[str, None, list[Explanation | Failed]]:
-    """An explanation's photo and caption in several models: yields what is being done, returns an entry per model.
+    """`each_model` of an explanation's photo and caption."""
+    return (yield from each_model(engine, explanation.photo, explanation.caption.text, names))
+
+
+def each_model(
+    engine: Engine, photo: Photo, caption: str, names: list[str]
+) -> Generator[str, None, list[Explanation | Failed]]:
+    """A photo and caption in several models: yields what is being done, returns an entry per model.
 
     A model that fails is a `Failed` with the reason; the others are not lost.
     """
     entries: list[Explanation | Failed] = []
     for place, name in enumerate(names, 1):
         try:
-            steps = engine.steps(explanation.photo, explanation.caption.text, name, None)
+            steps = engine.steps(photo, caption, name, None)
             while True:
                 try:
                     yield f"{name}, {place} of {len(names)}: {next(steps)}"

@@ -71,6 +71,8 @@ const viewer = window.CrossvizViewer.mount(host, first.payload || null, {
     [".html", "interactive page, HTML"],
     [".npz", "numbers, NPZ"],
     [".json", "numbers, JSON"],
+    [".csv", "table, CSV"],
+    [".gif", "layers, GIF"],
   ],
 });
 // Said by the page itself when the photo changes: at once, and never after the next answer.

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -148,16 +148,22 @@ class Engine:
         return explainer.explain(image, explanation.caption.text, explanation.method, hide=hide)
 
     def trust_steps(
-        self, explanation: Explanation, model: str, span: tuple[int, int]
+        self,
+        explanation: Explanation,
+        model: str,
+        span: tuple[int, int],
+        checks: Sequence[str] | None = None,
+        box: tuple[float, float, float, float] | None = None,
     ) -> Generator[tuple[float, str], None, "TrustReport"]:
         """The checks of one word's or phrase's map, step by step: yields the share that is done and what is done next.
 
         Args:
             model: the name that the explanation's model has here.
             span: start and end of the words in the caption, in characters.
+            checks, box: as for `Explainer.trust`.
 
         Raises:
-            CrossvizError: the model is not there or is another one, or there are no such words.
+            CrossvizError: the model is not there or is another one, or there are no such words or checks.
         """
         steps = self.read_steps(explanation.photo, model)
         while True:
@@ -167,7 +173,7 @@ class Engine:
                 explainer, image = done.value
                 break
         self._same(explainer, explanation)
-        report = yield from explainer.trust_steps(image, explanation, span=span)
+        report = yield from explainer.trust_steps(image, explanation, span=span, checks=checks, box=box)
         self._keep((explanation.photo.sha256, explainer.info.name), image)  # with what the checks left on it
         return report
 

@@ -22,7 +22,7 @@ def connect(screen: Screen) -> Dependency:
         The event, which may be cancelled.
     """
 
-    def hide(asked: gr.EventData, kept: Kept) -> Iterator[dict[Any, Any]]:
+    def hidden(asked: gr.EventData, kept: Kept) -> Iterator[dict[Any, Any]]:
         try:
             explanation, span = kept.of(asked.id), _span(asked)
         except CrossvizError as error:
@@ -31,7 +31,7 @@ def connect(screen: Screen) -> Dependency:
         yield from screen.answer(screen.engine.again_steps(explanation, kept.model, span), kept.model, None)
 
     return screen.viewer.hide(
-        hide,
+        hidden,
         inputs=screen.kept,
         outputs=screen.outputs,
         trigger_mode="always_last",

@@ -20,6 +20,8 @@ MAX_JSON_BYTES = 1 << 20
 """Largest body of a request that is not an upload. The page's own are below 10 kB."""
 MAX_UPLOAD_BYTES = MAX_BYTES + (1 << 20)
 """Largest upload: the photo limit and the frame around it."""
+MAX_MCP_BYTES = MAX_BYTES * 4 // 3 + (1 << 20)
+"""Largest message of an MCP client, which may hold a photo as base64."""
 
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -41,10 +43,15 @@ class _TooLarge(Exception):
 
 
 class Limits:
-    """ASGI middleware: body limits, no proxying, security headers."""
+    """ASGI middleware: body limits, no proxying, security headers.
 
-    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+    Args:
+        mcp: whether there is an MCP server, whose messages may hold photos.
+    """
+
+    def __init__(self, app: Callable[..., Awaitable[None]], mcp: bool = False) -> None:
         self._app = app
+        self._mcp = mcp
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,6 +62,8 @@ class Limits:
             await _refuse(send, 403, "This server hands out its own files only.")
             return
         limit = MAX_UPLOAD_BYTES if path.rstrip("/").endswith("/upload") else MAX_JSON_BYTES
+        if self._mcp and path.startswith("/gradio_api/mcp"):
+            limit = MAX_MCP_BYTES
         too_large = f"The request is larger than {limit} bytes."
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > limit:

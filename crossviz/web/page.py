@@ -1,7 +1,6 @@
 """The page: photo, caption and model on one side, the viewer on the other."""
 
 import json
-import re
 from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
@@ -19,6 +18,7 @@ from crossviz.photo import MAX_BYTES, load_photo
 from crossviz.render.payload import viewer_payload
 from crossviz.web import viewer_css
 from crossviz.web.answers import FIELDS, Screen
+from crossviz.web.api import connect as connect_api
 from crossviz.web.checks import FORGOTTEN, Kept
 from crossviz.web.choice import QUIET, Choice
 from crossviz.web.compare_events import Comparison
@@ -26,8 +26,10 @@ from crossviz.web.components import envelope, example_row, message
 from crossviz.web.components import viewer as make_viewer
 from crossviz.web.engine import Engine
 from crossviz.web.examples import examples, keep_photo, thumbnail
+from crossviz.web.file_names import file_name
 from crossviz.web.hide_events import connect as connect_hiding
 from crossviz.web.limits import Limits
+from crossviz.web.link import connect as connect_link
 from crossviz.web.photo_input import PhotoInput
 from crossviz.web.theme import theme
 from crossviz.web.trust_events import connect as connect_trust
@@ -170,25 +172,25 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
         photo.upload(fn=None, js=_NOTE_NEW_PHOTO)
         photo.upload(new_photo, inputs=photo, outputs=photo_error, **QUIET)
         photo.clear(lambda: "", outputs=photo_error, queue=False, **QUIET)
+        connect_link(page, caption, choice)
         comparison.connect(page, asked_last)
         for event in (choice.connect(page, write), asked, picked):
             comparison.follow(event)
         connect_trust(engine, viewer, asked_last)
+        connect_api(page, engine)
     page.queue(default_concurrency_limit=4, max_size=64)
     return page
-
-
-def file_name(caption: str) -> str:
-    """What a saved explanation is called, without suffix: letters and digits of the caption, at most 60."""
-    return "crossviz-" + (re.sub(r"\W+", "-", caption.lower()).strip("-")[:60].rstrip("-") or "caption")
 
 
 def _asset(name: str) -> str:
     return (files("crossviz.web") / name).read_text("utf-8")
 
 
-def launch(page: gr.Blocks, host: str, port: int) -> str:
+def launch(page: gr.Blocks, host: str, port: int, *, mcp: bool = False) -> str:
     """Start the server in the background.
+
+    Args:
+        mcp: whether the API is offered to MCP clients, too; needs the package `mcp`.
 
     Returns:
         The page's address.
@@ -210,6 +212,7 @@ def launch(page: gr.Blocks, host: str, port: int) -> str:
         # Gradio's own `css` rewrites every rule and loses those for containers.
         head=f"<style>{viewer_css()}{_asset('page.css')}</style>",
         # What Starlette calls a Middleware: the class, its arguments, its keyword arguments.
-        app_kwargs={"middleware": [(Limits, (), {})], "docs_url": None, "redoc_url": None},
+        mcp_server=mcp,
+        app_kwargs={"middleware": [(Limits, (), {"mcp": mcp})], "docs_url": None, "redoc_url": None},
     )
     return address.rstrip("/")

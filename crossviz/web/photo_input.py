@@ -6,6 +6,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.data_classes import ImageData
 
+from crossviz.web.own_files import own_file
 from crossviz.web.scripted import Quiet
 
 __all__ = ["PhotoInput"]
@@ -17,6 +18,8 @@ class PhotoInput(gr.Image, metaclass=Quiet):
     Gradio would open the file before our code runs and answer a broken one with its own error;
     `crossviz.photo.load_photo` says what is wrong with it.
     """
+
+    async_move_resource_to_block_cache = own_file
 
     def get_block_name(self) -> str:
         return "image"

@@ -24,7 +24,7 @@ def connect(screen: Screen, button: gr.Button, photo: gr.Image, choice: Choice) 
     """
     engine = screen.engine
 
-    def write(photo_value: Any, model: str, method: str | None) -> Iterator[dict[Any, Any]]:
+    def written(photo_value: Any, model: str, method: str | None) -> Iterator[dict[Any, Any]]:
         job = screen.job()
         try:
             steps = engine.read_steps(photo_value, model)
@@ -46,7 +46,7 @@ def connect(screen: Screen, button: gr.Button, photo: gr.Image, choice: Choice) 
             yield screen.refused(error, job)
 
     return button.click(
-        write,
+        written,
         inputs=[photo, choice.model, choice.method],
         outputs=screen.outputs,
         trigger_mode="once",

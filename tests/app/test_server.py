@@ -83,10 +83,9 @@ def test_what_nobody_needs_is_off(app, path):
     assert "location" not in headers
 
 
-def test_nothing_is_offered_as_an_api(app):
-    status, _, said = request(app, "GET", "/gradio_api/info")
-    assert status == 200
-    assert b'"named_endpoints":{}' in said.replace(b" ", b"")
+def test_no_mcp_server_unless_asked_for(app):
+    status, _, _ = request(app, "POST", "/gradio_api/mcp/", b"{}", {"content-type": "application/json"})
+    assert status in (404, 405)
 
 
 def test_a_port_that_is_taken_is_named():

@@ -23,13 +23,18 @@ SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><text>&lt
 HTML = b"<!doctype html><html><body><p>hello</p></body></html>"
 
 
-def png():
+def png(kind="PNG", **options):
     buffer = io.BytesIO()
-    Image.new("RGB", (5, 4), (1, 2, 3)).save(buffer, "PNG")
+    Image.new("RGB", (5, 4), (1, 2, 3)).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-DOCUMENTS = {".png": png(), ".svg": SVG, ".html": HTML}
+def gif():
+    more = [Image.new("RGB", (5, 4), (9 * i, 2, 3)) for i in range(3)]
+    return png("GIF", save_all=True, append_images=more, duration=70, loop=0)
+
+
+DOCUMENTS = {".png": png(), ".svg": SVG, ".html": HTML, ".gif": gif()}
 
 
 def example():
@@ -109,6 +114,10 @@ def test_documents_still_open_as_before(tmp_path):
     picture = Image.open(saved(tmp_path, ".png"))
     picture.verify()
     assert Image.open(tmp_path / "file.png").getpixel((0, 0)) == (1, 2, 3)
+    with Image.open(saved(tmp_path, ".gif")) as moving:
+        assert moving.n_frames == 4 and moving.info["loop"] == 0
+        moving.seek(3)
+        assert moving.convert("RGB").getpixel((0, 0)) == (18, 2, 3)
     root = ET.fromstring(saved(tmp_path, ".svg").read_bytes())
     assert root[0].text == '<metadata id="x">'
     page = saved(tmp_path, ".html").read_bytes()
@@ -124,7 +133,7 @@ def test_text_that_looks_like_a_bundle_does_not_hide_the_real_one(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.txt", "a", "a.pdf", "a.zip", ".npz"])
 def test_an_unknown_suffix_lists_those_that_there_are(tmp_path, name):
-    with pytest.raises(BundleError, match=r"\.npz, \.png, \.svg, \.html, \.json"):
+    with pytest.raises(BundleError, match=r"\.npz, \.png, \.svg, \.html, \.json, \.gif"):
         read_bundle(tmp_path / name)
 
 
@@ -147,7 +156,7 @@ def test_files_of_another_kind(tmp_path, suffix, content):
         read_bundle(path)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".svg", ".html"])
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".html", ".gif"])
 def test_documents_without_a_bundle_say_so(tmp_path, suffix):
     (tmp_path / f"x{suffix}").write_bytes(DOCUMENTS[suffix])
     with pytest.raises(BundleError, match="holds no crossviz bundle"):
@@ -182,6 +191,15 @@ def test_a_changed_png_chunk_is_noticed(tmp_path):
     path = saved(tmp_path, ".png")
     data = bytearray(path.read_bytes())
     data[data.index(b"cvBd") + 30] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(BundleError, match="checksum"):
+        read_bundle(path)
+
+
+def test_a_changed_gif_block_is_noticed(tmp_path):
+    path = saved(tmp_path, ".gif")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"CROSSVIZ1.0") + 30] ^= 1
     path.write_bytes(data)
     with pytest.raises(BundleError, match="checksum"):
         read_bundle(path)
@@ -351,8 +369,8 @@ def test_places_that_can_not_be_written(tmp_path):
 
 
 def test_only_documents_take_a_bundle():
-    with pytest.raises(BundleError, match=r"\.gif"):
-        embed(".gif", b"GIF89a", b"")
+    with pytest.raises(BundleError, match=r"\.bmp"):
+        embed(".bmp", b"BM", b"")
     for suffix in DOCUMENTS:
         with pytest.raises(BundleError):
             embed(suffix, b"nothing of the kind", b"")

@@ -57,6 +57,8 @@ def test_explain_writes_what_the_api_gives(explained, explanation):
     assert crossviz.load(out / "explanation.npz") == explanation
     assert crossviz.load(out / "explanation.html") == explanation
     assert crossviz.load(out / "figure.png") == explanation
+    assert crossviz.load(out / "figure.gif") == explanation
+    assert (out / "explanation.csv").read_text(encoding="utf-8").startswith("# caption: ")
     assert json.loads((out / "explanation.json").read_text(encoding="utf-8"))
     assert (out / "figure.svg").read_bytes().lstrip().startswith((b"<?xml", b"<svg"))
     assert (out / "figure.pdf").read_bytes().startswith(b"%PDF-")

@@ -1,0 +1,138 @@
+"""One word's map as an animated GIF: layer by layer; head by head where there is one layer; else word by word.
+
+All frames share one scale, which is written under each of them, and say what they are.
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from crossviz.render import colour
+from crossviz.render.overlay import draw_overlay, sized
+from crossviz.render.scale import Scale, shared_scale
+
+if TYPE_CHECKING:
+    from crossviz.explanation import Explanation, Selector
+    from crossviz.words import Phrase
+
+__all__ = ["Frame", "animation_bytes", "frames"]
+
+WIDTH = 480
+MOST_FRAMES = 64
+PAUSE, FIRST_PAUSE = 700, 1500
+"""Milliseconds that a frame is shown, and that the first one is."""
+
+
+class Frame(NamedTuple):
+    """One picture of the animation: raw values `gh gw`, and what they are."""
+
+    values: np.ndarray
+    label: str
+
+
+def frames(explanation: "Explanation", words: "Sequence[Selector] | None" = None) -> list[Frame]:
+    """What is shown, one after the other; the first is the whole that the others are parts of.
+
+    Args:
+        words: one word or phrase, by index, text or span; the one with the strongest patch if None. (Several: their
+            whole maps, one after the other.)
+
+    Raises:
+        SelectionError: no such word.
+    """
+    ex, chart = explanation, explanation.map
+    asked = [words] if isinstance(words, str) else words
+    chosen = [_strongest(ex)] if asked is None else [ex.caption.select(word) for word in asked]
+    if chart.per_head is None or len(chosen) != 1:
+        if asked is None:
+            chosen = [ex.caption.phrase(word=word.index) for word in ex.words if word.tokens]
+        chosen = chosen[:MOST_FRAMES]
+        return [Frame(chart.select(phrase.words).numpy(), f"“{phrase.text}”, the whole map") for phrase in chosen]
+    phrase = chosen[0]
+    layers, heads = chart.per_head.shape[:2]
+    how = "mean" if chart.reduce == "mean" else "sum"
+    if layers > 1:
+        whole = f"{how} over {layers} layers"
+        parts = [({"layer": at}, f"{_layer(label)} ({at + 1} of {layers})") for at, label in enumerate(chart.layers)]
+    else:
+        whole = f"one layer: {how} over {heads} heads"
+        parts = [({"head": at}, f"one layer: head {at} of 0 to {heads - 1}") for at in range(heads)]
+    found = [Frame(chart.select(phrase.words).numpy(), f"“{phrase.text}”, {whole}")]
+    found += [Frame(chart.select(phrase.words, **part).numpy(), f"“{phrase.text}”, {name}") for part, name in parts]
+    return found[:MOST_FRAMES]
+
+
+def animation_bytes(
+    explanation: "Explanation", words: "Sequence[Selector] | None" = None, width: int | None = None
+) -> bytes:
+    """The GIF; it repeats without end.
+
+    Args:
+        words: as for `frames`.
+        width: in pixels; 480 if None.
+
+    Raises:
+        SelectionError: no such word.
+        RenderError: no such width.
+    """
+    ex, shown = explanation, frames(explanation, words)
+    stack = np.stack([frame.values for frame in shown])
+    scale = shared_scale(stack, ex.unit, signed=ex.map.signed)
+    size_wh = sized(ex.photo.wh, WIDTH if width is None else width)
+    photo = ex.photo.image().convert("RGB").resize(size_wh, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    pictures = [_picture(ex, photo, frame, scale) for frame in shown]
+    out = io.BytesIO()
+    pictures[0].save(
+        out,
+        "GIF",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=[FIRST_PAUSE, *[PAUSE] * (len(pictures) - 1)],
+        loop=0,
+        disposal=1,
+    )
+    return out.getvalue()
+
+
+def _picture(ex: "Explanation", photo: Image.Image, frame: Frame, scale: Scale) -> Image.Image:
+    """The overlay with two lines of text under it, in 256 colours."""
+    trained = ex.provenance.trained
+    drawn = draw_overlay(photo, frame.values, ex.view, scale, size_wh=photo.size, trained=trained)
+    points = max(11, round(photo.width / 36))
+    strip = round(points * 3.2)
+    picture = Image.new("RGB", (photo.width, photo.height + strip), colour.PAPER)
+    picture.paste(drawn, (0, 0))
+    pen, font, left = ImageDraw.Draw(picture), _font(points), points // 2
+    ends = f"{scale.vmin:.3g} to {scale.vmax:.3g} {scale.label}; {ex.provenance.model}, {ex.method_title}"
+    for line, (text, ink) in enumerate([(frame.label, colour.INK), (ends, colour.MUTED)]):
+        text = _fit(text, font, photo.width - 2 * left)
+        pen.text((left, photo.height + points * (0.35 + 1.4 * line)), text, ink, font)
+    return picture.quantize(256, Image.Quantize.MEDIANCUT)
+
+
+def _fit(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
+    text = " ".join(text.split())
+    if font.getlength(text) <= room:
+        return text
+    while text and font.getlength(f"{text}…") > room:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _font(points: int) -> ImageFont.FreeTypeFont:
+    path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    return ImageFont.truetype(str(path), points, layout_engine=ImageFont.Layout.BASIC)
+
+
+def _strongest(ex: "Explanation") -> "Phrase":
+    read = [word.index for word in ex.words if word.tokens]
+    return ex.caption.phrase(word=max(read, key=lambda index: float(ex.map.values[index].abs().max())))
+
+
+def _layer(label: str) -> str:
+    return label if label.lower().startswith("layer") else f"layer {label}"

@@ -1,0 +1,57 @@
+"""The API: named endpoints for what the screen does. docs/api.md says what goes in and what comes out.
+
+An endpoint's docstring is what Gradio shows of it, and what an MCP client reads of the tool: one line per parameter.
+Nothing is kept between calls: each answers from what was sent, with the page's own engine, queue and sentences.
+"""
+
+import functools
+import logging
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+import gradio as gr
+
+from crossviz.errors import CrossvizError
+from crossviz.web.api_asking import Asking
+from crossviz.web.api_making import Making
+from crossviz.web.engine import Engine
+from crossviz.web.own_files import own_file
+
+__all__ = ["UNEXPECTED", "connect"]
+
+log = logging.getLogger(__name__)
+
+UNEXPECTED = "Something went wrong that should not have, and it has been logged."
+
+
+def connect(page: gr.Blocks, engine: Engine) -> None:
+    """Offer the endpoints; to be called inside the page's `gr.Blocks`."""
+    ask, make = Asking(engine), Making(engine)
+    # One map is checked, and one comparison drawn, at a time, whoever asks: these groups are the page's own, too.
+    groups: dict[tuple[str, int], list[Callable[..., Any]]] = {
+        ("api", 4): [ask.explain, ask.heatmap, ask.models, ask.methods, make.write, make.hide, make.export],
+        ("trust", 1): [ask.trust],
+        ("compare", 1): [make.compare],
+    }
+    for fn, group, limit in [(fn, *key) for key, fns in groups.items() for fn in fns]:
+        added = gr.api(_one_sentence(fn), api_name=fn.__name__, concurrency_id=group, concurrency_limit=limit)
+        for part in page.fns[added["id"]].inputs:
+            if "meta" in part.api_info().get("properties", {}):  # a file
+                part.async_move_resource_to_block_cache = MethodType(own_file, part)
+
+
+def _one_sentence(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, whose every error reaches the client as one sentence; what is unexpected is logged."""
+
+    @functools.wraps(fn)
+    def answer(*args: Any) -> Any:
+        try:
+            return fn(*args)
+        except CrossvizError as error:
+            raise gr.Error(" ".join(str(error).split()), print_exception=False) from None
+        except Exception as error:
+            log.error("An API call failed in a way that crossviz does not know.", exc_info=error)
+            raise gr.Error(UNEXPECTED, print_exception=False) from None
+
+    return answer

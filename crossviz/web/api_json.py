@@ -1,0 +1,147 @@
+"""What the API answers, as plain JSON values: numbers in full, nothing quantised, no picture inside."""
+
+from typing import Any
+
+import numpy as np
+
+from crossviz.explainer import Explainer
+from crossviz.explanation import Explanation
+from crossviz.methods import MethodInfo
+from crossviz.models import ModelInfo
+from crossviz.words import Phrase
+
+__all__ = ["explanation_json", "heatmap_json", "method_json", "model_json"]
+
+
+def explanation_json(explanation: Explanation) -> dict[str, Any]:
+    """Everything about an explanation but its maps; docs/api.md says what each part is."""
+    ex, chart = explanation, explanation.map
+    provenance = ex.provenance.to_arrays()[1]
+    answer = {
+        "caption": ex.caption.text,
+        "words": [_word(ex, index) for index in range(len(ex.words))],
+        "cut_at": ex.caption.cut_at,
+        "model": ex.provenance.model,
+        "method": ex.method,
+        "unit": ex.unit,
+        "signed": chart.signed,
+        "direction": chart.direction,
+        "text_dependent": chart.text_dependent,
+        "similarity": ex.similarity,
+        "layers": list(chart.layers) if chart.per_head is not None else [],
+        "heads": 0 if chart.per_head is None else chart.per_head.shape[1],
+        **_place(ex),
+        "scale": _scale(ex),
+        "notes": list(chart.notes),
+        "figure_caption": ex.figure_caption(),
+        "provenance": provenance,
+    }
+    if ex.hidden:
+        tokens = ex.caption.tokens
+        answer["hidden"] = list(ex.hidden)
+        answer["guesses"] = [
+            {"token": tokens[guess.token].text, "choices": [[text, share] for text, share in guess.choices]}
+            for guess in ex.guesses
+        ]
+    return answer
+
+
+def heatmap_json(explanation: Explanation, phrase: Phrase, layer: int | str | None, head: int | None) -> dict[str, Any]:
+    """One map with its numbers.
+
+    Raises:
+        SelectionError: no such layer or head.
+    """
+    ex, words = explanation, phrase.words
+    values = ex.map.select(words, layer, head).numpy()  # gh gw
+    return {
+        "text": phrase.text,
+        "start": phrase.start,
+        "end": phrase.end,
+        "layer": layer,
+        "head": head,
+        "unit": ex.unit,
+        "values": [[_exact(value) for value in row] for row in values],
+        "null_mass": None if ex.map.null_mass is None else ex.map.select_null(words, layer, head),
+        "peak": _peak(ex, values),
+        **_place(ex),
+        "scale": _scale(ex),
+        "figure_caption": ex.figure_caption(span=(phrase.start, phrase.end), layer=layer, head=head),
+        "provenance": ex.provenance.to_arrays()[1],
+    }
+
+
+def model_json(info: ModelInfo, explainer: Explainer | None) -> dict[str, Any]:
+    """A model; what it can do is known only once it is loaded, and None until then."""
+    loaded = explainer is not None
+    return {
+        "name": info.name,
+        "title": info.title,
+        "sentence": info.sentence,
+        "attention": info.attention_sentence,
+        "trained": info.trained,
+        "available": info.available,
+        "reason": info.reason,
+        "loaded": loaded,
+        "writes": explainer.writes if loaded else None,
+        "guesses": explainer.guesses if loaded else None,
+    }
+
+
+def method_json(info: MethodInfo) -> dict[str, Any]:
+    """A method."""
+    return {
+        "name": info.name,
+        "title": info.title,
+        "sentence": info.sentence,
+        "paper": info.paper,
+        "unit": info.unit,
+        "signed": info.signed,
+        "text_dependent": info.text_dependent,
+    }
+
+
+def _word(ex: Explanation, index: int) -> dict[str, Any]:
+    word, chart = ex.words[index], ex.map
+    read = bool(word.tokens)
+    return {
+        "index": index,
+        "text": word.text,
+        "start": word.start,
+        "end": word.end,
+        "read": read,
+        "null_mass": ex.null_mass(word=index) if read and chart.null_mass is not None else None,
+        "peak": _peak(ex, chart.values[index].numpy()) if read else None,
+    }
+
+
+def _peak(ex: Explanation, values: np.ndarray) -> dict[str, Any]:
+    """The strongest patch of a map `gh gw`."""
+    row, column = (int(at) for at in np.unravel_index(int(values.argmax()), values.shape))
+    left, top, right, bottom = ex.view.patch_box(ex.grid, row, column)
+    value = _exact(values[row, column])
+    return {
+        "row": row,
+        "column": column,
+        "xy": [(left + right) / 2, (top + bottom) / 2],
+        "value": value,
+        "times_chance": value * ex.grid.num_patches if ex.unit == "probability" else None,
+    }
+
+
+def _place(ex: Explanation) -> dict[str, Any]:
+    return {
+        "grid": {"height": ex.grid.height, "width": ex.grid.width},
+        "photo": {"width": ex.view.source_wh[0], "height": ex.view.source_wh[1]},
+        "crop_xyxy": list(ex.view.crop_xyxy),
+    }
+
+
+def _scale(ex: Explanation) -> dict[str, Any]:
+    scale = ex.scale
+    return {"start": scale.vmin, "end": scale.vmax, "factor": scale.factor, "label": scale.label}
+
+
+def _exact(value: np.float32) -> float:
+    """The shortest number that is the same float32 again."""
+    return float(str(np.float32(value)))

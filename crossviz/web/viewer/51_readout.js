@@ -63,7 +63,7 @@
 
     function none(field, similarity) {
       name.textContent = "The plain photo";
-      headline.textContent = "Point at a word to see where it looks. Click to hold it; several add up.";
+      headline.textContent = "Point at a word to see where it looks. Click to hold it; several add up. Drag over words for a phrase.";
       gauge.hidden = true;
       list.replaceChildren(
         ...(similarity === null
@@ -95,7 +95,7 @@
     }
 
     function many(items, field) {
-      name.textContent = `${items.length} words`;
+      name.textContent = `${items.length} ${items.some(({ phrase }) => phrase) ? "words and phrases" : "words"}`;
       headline.textContent = "Each has its own colour; where they overlap the light adds up.";
       gauge.hidden = true;
       list.replaceChildren(

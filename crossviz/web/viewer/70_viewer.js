@@ -4,47 +4,9 @@
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
-  const { el, figure } = CV;
+  const { el } = CV;
 
   const MOST_HELD = 6; // as many as there are hues that people with any colour vision tell apart
-
-  function barLabel(field, { own, layer, head }, words) {
-    if (own && words > 1) return "each word scaled to itself";
-    let unit = field.isProbability ? "× chance" : field.unit;
-    if (field.groups(layer, head)) unit += layer === null || head === null ? ", of one part of the sum" : ", of single heads";
-    return own ? `${unit}, scaled to this word alone` : unit;
-  }
-
-  /** The colour bar with its ticks; always there, so that nothing jumps. */
-  function colourBar() {
-    const canvas = el("canvas", { class: "cv-bar", width: 256, height: 1, "aria-hidden": "true" });
-    const ticks = el("div", { class: "cv-ticks", "aria-hidden": "true" });
-    const label = el("p", { class: "cv-label" });
-    const node = el("div", { class: "cv-colourbar", role: "img" }, label, canvas, ticks);
-    function paint(field, scale, state, words, ground) {
-      const text = barLabel(field, state, words);
-      label.textContent = field.isProbability && !state.own ? `${text} (1 = looks everywhere alike)` : text;
-      CV.paintBar(canvas, {
-        cmap: state.cmap,
-        opacity: state.opacity,
-        signed: field.signed,
-        rgb: words > 1 ? [255, 255, 255] : null,
-        ground,
-      });
-      const ownMany = state.own && words > 1;
-      const values = ownMany ? [] : CV.barTicks(scale);
-      ticks.replaceChildren(
-        ...values.map((value) => {
-          const t = CV.position(value, scale);
-          const tick = el("span", { class: "cv-tick", text: figure(value).replace("-", "\u2212") });
-          tick.style.insetInlineStart = `${100 * (field.signed ? (t + 1) / 2 : t)}%`;
-          return tick;
-        }),
-      );
-      node.setAttribute("aria-label", `Colour scale, ${text}: ${values.map(figure).join(", ")}`);
-    }
-    return { node, paint };
-  }
 
   /** What to show first: the word that found most and looks most at one place. */
   function mostTelling(payload, field) {
@@ -64,8 +26,8 @@
     const field = new CV.Field(payload);
     const maps = field.signed ? CV.DIVERGING : CV.SEQUENTIAL;
     const state = {
-      shown: null, // word, or null: the last one pointed at
-      held: new Map(), // word -> hue, in the order they were clicked
+      shown: null, // word or phrase (CV.runOf), or null: the last one pointed at
+      held: new Map(), // word or phrase -> hue, in the order they were clicked; no two share a word
       layer: null, // null: all
       head: null,
       peek: null, // [layer, head] under the pointer in the head strip
@@ -74,9 +36,9 @@
       ...prefs,
       cmap: maps.includes(prefs.cmap) ? prefs.cmap : maps[0],
     };
-    const text = (word) => payload.caption.words[word].text;
+    const text = (what) => field.text(what);
     const choice = () => (state.peek ? { ...state, layer: state.peek[0], head: state.peek[1] } : state);
-    let hovering = null; // a word under the pointer or the keyboard, shown instead of the held ones
+    let hovering = null; // a word or phrase under the pointer or the keyboard, shown instead of the held ones
     let chosen = false; // whether the reader has chosen what is shown, or the page has
 
     const words = () => {
@@ -85,17 +47,17 @@
       return state.shown === null ? [] : [{ word: state.shown, hue: 0 }];
     };
 
-    const chips = CV.words(payload.caption, { show, hold, clear }, payload.hidden ? payload.hidden.words : []);
+    const chips = CV.words(payload.caption, { show, hold, drop: unhover, clear }, payload.hidden ? payload.hidden.words : []);
     const stage = CV.stage(payload, field, { patch, leave, clear });
     const readout = CV.readout();
     const patches = CV.patchList();
-    const bar = colourBar();
+    const bar = CV.colourBar();
     const strip = CV.strip(payload, field, { preview, leave: unpreview, pin });
     const controls = buildControls();
     const hiding = CV.hiding(payload, options, how.guesses, (word) => (prefs.again = { text: payload.caption.text, word }));
     const steps = CV.twoSteps(payload, stage, prefs, { look });
     const trust = CV.trust(payload, field, stage, options, prefs, live);
-    const notes = buildNotes(payload, field);
+    const notes = CV.notes(payload, field);
     root.replaceChildren(
       el("div", { class: "cv-head-row" }, chips.node, field.reads ? null : el("p", { class: "cv-plainly", text: CV.EVERY_WORD })),
       el(
@@ -121,14 +83,22 @@
       hovering = null;
       paint({ heat: state.held.size > 0 });
     }
-    function hold(word) {
+    function hold(what) {
       chosen = true;
-      if (state.held.has(word)) state.held.delete(word);
-      else if (state.held.size < MOST_HELD) {
+      const words = CV.membersOf(what);
+      // A phrase takes the place of what is held of its words; a word of a held phrase lets that go.
+      const same = [...state.held.keys()].filter((other) => CV.membersOf(other).some((word) => words.includes(word)));
+      const lets = state.held.has(what) || (words.length === 1 && same.length > 0);
+      if (!lets && state.held.size - same.length >= MOST_HELD) {
+        return live(`${MOST_HELD} words are held already: let one go first.`);
+      }
+      const hue = state.held.get(same[0]);
+      same.forEach((other) => state.held.delete(other));
+      if (!lets) {
         const used = new Set(state.held.values());
-        state.held.set(word, [0, 1, 2, 3, 4, 5].find((hue) => !used.has(hue)));
-      } else return live(`${MOST_HELD} words are held already: let one go first.`);
-      state.shown = word;
+        state.held.set(what, hue ?? [0, 1, 2, 3, 4, 5].find((free) => !used.has(free)));
+      }
+      state.shown = what;
       hovering = null;
       paint({ heat: true, say: true });
     }
@@ -231,7 +201,7 @@
       const ranked = state.patch ? rank(now) : null;
       chips.paint({
         nulls,
-        shown: new Set(active.map(({ word }) => word)),
+        shown: active.map(({ word }) => word),
         held: state.held,
         looks: ranked ? ranked.looks : null,
       });
@@ -244,9 +214,9 @@
       if (heat) {
         const first = active.length ? field.values(active[0].word, now.layer, now.head) : null;
         bar.paint(field, field.scaleFor(first || [], { ...now, own: now.own && first !== null }), now, active.length, stage.colours().ground);
-        if (!active.length) readout.none(field, similarity(payload));
+        if (!active.length) readout.none(field, CV.similarity(payload));
         else if (active.length === 1) readout.one(text(active[0].word), field, nullOf(active[0].word), statsOf(active[0].word));
-        else readout.many(active.map(({ word, hue }) => ({ text: text(word), hue, nullMass: nullOf(word), stats: statsOf(word) })), field);
+        else readout.many(active.map(({ word, hue }) => ({ text: text(word), phrase: typeof word === "string", hue, nullMass: nullOf(word), stats: statsOf(word) })), field);
       }
       if (heat) hiding.paint(active);
       if (heat) trust.paint(active, now, chosen);
@@ -309,31 +279,6 @@
     };
   }
 
-  /** Of photo and caption, or null where the model has no such figure. */
-  const similarity = ({ similarity: value }) => (value === null ? null : figure(value).replace("-", "\u2212"));
-
-  /** What made this picture: model, method, direction, and every note on it. */
-  function buildNotes(payload, field) {
-    const { model, method } = payload;
-    const items = [
-      ["Model", `${model.title}. ${model.sentence}`],
-      ["Attention", model.attention_sentence],
-      ["Method", `${method.title}, ${method.direction}, in ${field.isProbability ? "probabilities, shown as multiples of chance" : method.unit}.`],
-      ["Similarity", similarity(payload) && `${similarity(payload)} between photo and caption (cosine, -1 to 1)`],
-      ...(method.notes || []).map((note) => ["Note", note]),
-    ];
-    if (payload.caption.cut_at !== null && payload.caption.cut_at !== undefined) {
-      items.push(["Note", "The caption is longer than the model reads: the struck words were cut off."]);
-    }
-    const list = el("dl", { class: "cv-about" });
-    let last = null;
-    for (const [term, value] of items.filter(([, text]) => text)) {
-      list.append(el("div", {}, el("dt", { text: term === last ? "" : term }), el("dd", { text: value })));
-      last = term;
-    }
-    return el("section", { class: "cv-notes", "aria-label": "How this picture was made" }, list);
-  }
-
   function mount(element, payload, options = {}) {
     const said = el("div", { class: "cv-live", role: "status", "aria-live": "polite" });
     const busyText = el("span", { class: "cv-busy-text" });
@@ -390,5 +335,5 @@
     };
   }
 
-  Object.assign(CV, { mount, barLabel });
+  Object.assign(CV, { mount });
 })();

@@ -222,7 +222,7 @@ class Explanation:
         opacity: float | None = None,
         cmap: str | None = None,
         scale: Literal["shared", "word"] = "shared",
-        contour: bool = True,
+        contour: bool | float = True,
     ) -> Image.Image:
         """The map drawn on the photo, of the photo's size, mode RGB.
 
@@ -233,11 +233,12 @@ class Explanation:
                 default), "PuOr_r", "coolwarm".
             scale: "shared": one scale for all words of the caption. "word": this map's own maximum is the end of
                 the scale, so that pictures of two words no longer compare.
-            contour: the line around the smallest region that holds half of the map's mass.
+            contour: the line around the smallest region that holds half of the map's mass, or, as a number, this
+                share of it; False draws none.
 
         Raises:
             SelectionError: as for `heatmap`.
-            RenderError: no such colour map, opacity or scale.
+            RenderError: no such colour map, opacity, scale or contour.
         """
         from crossviz.render import colour
         from crossviz.render.overlay import draw_overlay
@@ -258,14 +259,16 @@ class Explanation:
             trained=self.provenance.trained,
         )
 
-    def figure(self, words: Sequence[Selector] | None = None) -> "Figure":
+    def figure(self, words: Sequence[Selector] | None = None, *, contour: bool | float = True) -> "Figure":
         """A matplotlib figure: the photo, a panel per word on one scale, the colour bar, and how it was made.
 
         Args:
             words: what to show, each by index, by text, or by span; every word of the caption if None.
+            contour: as for `overlay`.
 
         Raises:
             SelectionError: no such word.
+            RenderError: no such contour.
         """
         from crossviz.render.figure import draw_figure
 
@@ -278,6 +281,7 @@ class Explanation:
             caption=self.caption.text,
             footer=self._footer(),
             trained=self.provenance.trained,
+            contour=contour,
         )
 
     def _panel(self, selector: Selector) -> "Panel":

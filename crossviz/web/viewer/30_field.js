@@ -159,6 +159,11 @@
       });
     }
 
+    /** The figures of every head, as `CV.headFigures`. */
+    figures(what) {
+      return this._remember(`f${what}`, () => CV.headFigures(this, what));
+    }
+
     /** Whether a choice of layer or head has a scale of its own kind: single parts of a sum are far smaller than it. */
     groups(layer, head) {
       return this.sum && Boolean(this._maps) && (layer ?? head ?? null) !== null;

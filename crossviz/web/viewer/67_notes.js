@@ -14,6 +14,7 @@
       ["Model", `${model.title}. ${model.sentence}`],
       ["Attention", model.attention_sentence],
       ["Method", `${method.title}, ${method.direction}, in ${field.isProbability ? "probabilities, shown as multiples of chance" : method.unit}.`],
+      ["Seen", CV.seenInWords(payload)],
       ["Similarity", similarity(payload) && `${similarity(payload)} between photo and caption (cosine, -1 to 1)`],
       ...(method.notes || []).map((note) => ["Note", note]),
     ];

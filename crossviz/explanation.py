@@ -221,7 +221,7 @@ class Explanation:
         opacity: float | None = None,
         cmap: str | None = None,
         scale: Literal["shared", "word"] = "shared",
-        contour: bool = True,
+        contour: bool | float = True,
         width: int | None = None,
     ) -> Image.Image:
         """The map drawn on the photo, mode RGB.
@@ -233,12 +233,13 @@ class Explanation:
                 default), "PuOr_r", "coolwarm".
             scale: "shared": one scale for all words of the caption. "word": this map's own maximum is the end of
                 the scale, so that pictures of two words no longer compare.
-            contour: the line around the smallest region that holds half of the map's mass.
+            contour: the line around the smallest region that holds half of the map's mass, or, as a number, this
+                share of it; False draws none.
             width: of the picture in pixels, 1 to 16384; the photo's own size if None.
 
         Raises:
             SelectionError: as for `heatmap`.
-            RenderError: no such colour map, opacity, scale or width.
+            RenderError: no such colour map, opacity, scale, contour or width.
         """
         from crossviz.render import colour
         from crossviz.render.overlay import draw_overlay, sized
@@ -292,16 +293,23 @@ class Explanation:
         vmax = None if scale == "shared" else word_scale(values, self.scale).vmax
         return caption_line(self, phrase.text, layer, head, vmax)
 
-    def figure(self, words: Sequence[Selector] | None = None, *, width: int | None = None) -> "Figure":
+    def figure(
+        self,
+        words: Sequence[Selector] | None = None,
+        *,
+        contour: bool | float = True,
+        width: int | None = None,
+    ) -> "Figure":
         """A matplotlib figure: the photo, a panel per word on one scale, the colour bar, and how it was made.
 
         Args:
             words: what to show, each by index, by text, or by span; every word of the caption if None.
+            contour: as for `overlay`.
             width: of the figure as a PNG, in pixels, 64 to 16384; 160 pixels per inch if None.
 
         Raises:
             SelectionError: no such word.
-            RenderError: no such width.
+            RenderError: no such contour or width.
         """
         from crossviz.render.caption_line import footer
         from crossviz.render.figure import draw_figure
@@ -315,6 +323,7 @@ class Explanation:
             caption=self.caption.text,
             footer=footer(self),
             trained=self.provenance.trained,
+            contour=contour,
             width_px=width,
         )
 

@@ -1,4 +1,4 @@
-"""The smallest region of a map that holds half of its mass, as a number, as a level and as outlines.
+"""The smallest region of a map that holds half of its mass, or another share, as a number, a level and outlines.
 
 The smooth map has one exact meaning everywhere: the bilinear interpolation of the patch values at half-pixel centres
 with clamped edges. Its mass is summed on a fixed lattice of `SAMPLES` x `SAMPLES` points per patch.
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import contourpy
 import numpy as np
 
-__all__ = ["SAMPLES", "HalfMass", "half_mass", "half_mass_outlines", "sample_axis"]
+from crossviz.errors import RenderError
+
+__all__ = ["SAMPLES", "HalfMass", "contour_share", "half_mass", "half_mass_outlines", "sample_axis"]
 
 SAMPLES = 8
 """Lattice points per patch and axis at which the smooth map's mass is summed: at (k + 0.5) / 8 of each patch."""
@@ -25,6 +27,22 @@ class HalfMass:
     """The share of what the model saw that is needed for the mass (of ties no more than that), 0..1."""
     mass: float
     """The share of the map's mass that the region holds: `share` or a little more, 0 for a map without mass."""
+
+
+def contour_share(contour: bool | float) -> float | None:
+    """The share of a map's mass that its line is to enclose: 0.5 for True, None (no line) for False, else the number.
+
+    Raises:
+        RenderError: for a number that is not above 0 and at most 1.
+    """
+    if isinstance(contour, (bool, np.bool_)):
+        return 0.5 if contour else None
+    if not (isinstance(contour, (int, float, np.number)) and 0 < contour <= 1):
+        raise RenderError(
+            "`contour` must be True, False, or the share of the map's mass that the line encloses (above 0, at most "
+            f"1), but is {contour!r:.60}."
+        )
+    return float(contour)
 
 
 def sample_axis(coords: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -56,9 +56,11 @@ def show(axes: Axes, picture: Image.Image) -> None:
     axes.set(xlim=(0, width), ylim=(height, 0))
 
 
-def outline(axes: Axes, values: np.ndarray, view: ImageView, size_px: tuple[int, int], smooth: bool) -> None:
-    """The line around half of a map's mass, over a picture of the whole photo of `size_px`."""
-    lines = outlines_to_display(half_mass_outlines(values, smooth=smooth), values.shape, view, size_px)
+def outline(
+    axes: Axes, values: np.ndarray, view: ImageView, size_px: tuple[int, int], smooth: bool, share: float = 0.5
+) -> None:
+    """The line around half of a map's mass, or another share, over a picture of the whole photo of `size_px`."""
+    lines = outlines_to_display(half_mass_outlines(values, smooth=smooth, share=share), values.shape, view, size_px)
     path = MplPath.make_compound_path(*(MplPath(line, closed=True) for line in lines))
     for rgba, line_width in ((colour.CONTOUR_HALO_RGBA, 1.8), (colour.CONTOUR_RGBA, 0.8)):
         edge = tuple(component / 255 for component in rgba)

@@ -19,6 +19,7 @@ from PIL import Image
 from crossviz.errors import RenderError
 from crossviz.geometry import ImageView
 from crossviz.render import colour
+from crossviz.render.contour import contour_share
 from crossviz.render.drawing import (
     BAR_HEIGHT,
     BAR_WIDTH,
@@ -74,6 +75,7 @@ def draw_figure(
     smooth: bool = True,
     opacity: float = colour.OPACITY,
     cmap: str | None = None,
+    contour: bool | float = True,
     width_px: int | None = None,
 ) -> Figure:
     """Draw the figure.
@@ -87,6 +89,7 @@ def draw_figure(
         footer: lines below: model, method, direction, scale.
         trained: False puts the stripe "untrained weights" on every map.
         smooth, opacity, cmap: as for `overlay.display_rgba`.
+        contour: as for `overlay.draw_overlay`.
         width_px: of the figure as a PNG; the maps are drawn that fine. 160 pixels per inch if None.
 
     Raises:
@@ -96,6 +99,7 @@ def draw_figure(
         A matplotlib Figure with an Agg canvas; `figure_bytes` writes it.
     """
     cmap = colour.check_cmap(cmap, signed=scale.signed)
+    share = contour_share(contour)
     panel_w, panel_h = _panel_size(photo.size, len(panels) + 1)
     cell_w = max(panel_w, _TITLE_ROOM)
     columns = _columns(len(panels) + 1, cell_w + _GAP, panel_h + _HEAD + _GAP)
@@ -133,8 +137,8 @@ def draw_figure(
                 trained=trained,
             )  # fmt: skip
             show(axes, picture)
-            if contour_is_shown(panel.values, scale, smooth=smooth):
-                outline(axes, panel.values, view, size_px, smooth)
+            if share and contour_is_shown(panel.values, scale, smooth=smooth, share=share):
+                outline(axes, panel.values, view, size_px, smooth, share)
     bottom = _MARGIN + footer_h
     colour_bar(figure, scale, cmap, opacity, _MARGIN, bottom + 0.42)
     bar_notes(figure, scale, _MARGIN, bottom + 0.42)

@@ -23,7 +23,8 @@ For the display pixel in column i and row j, in double precision:
              a 256-entry table too. Straight alpha, not premultiplied. Index 0 (or 128 if signed) is transparent.
 
 Under the heat lies the photo as CSS `grayscale(1) brightness(0.7)` shows it. Around the smallest region that holds
-half of the map's mass runs a thin contour (`contour.half_mass`: its level, and the fixed lattice that defines it),
+half of the map's mass, or another share that is asked for, runs a thin contour (`contour.half_mass`: its level, and
+the fixed lattice that defines it),
 drawn only where the level lies above the scale's start: below chance nothing is drawn, so nothing is outlined
 (signed maps: above 0.05 * vmax).
 Pixels that the model did not see (cut off by a centre crop) are darkened and hatched.
@@ -43,7 +44,7 @@ from PIL import Image, ImageDraw, ImageFont
 from crossviz.errors import RenderError
 from crossviz.geometry import ImageView
 from crossviz.render import colour
-from crossviz.render.contour import half_mass, half_mass_outlines, sample_axis
+from crossviz.render.contour import contour_share, half_mass, half_mass_outlines, sample_axis
 from crossviz.render.scale import Scale
 
 __all__ = [
@@ -176,7 +177,7 @@ def draw_overlay(
     smooth: bool = True,
     opacity: float = colour.OPACITY,
     cmap: str | None = None,
-    contour: bool = True,
+    contour: bool | float = True,
     trained: bool = True,
     size_wh: tuple[int, int] | None = None,
 ) -> Image.Image:
@@ -188,13 +189,14 @@ def draw_overlay(
         view: the map from the photo to what the model saw.
         scale: from value to colour.
         smooth, opacity, cmap: as for `display_rgba`.
-        contour: draw the outline of the half-mass region.
+        contour: draw the outline of the smallest region that holds half of the map's mass, or this share of it.
         trained: False puts the permanent stripe "untrained weights" on the picture.
         size_wh: size to draw at; the photo's own if None.
 
     Returns:
         RGB image of `size_wh`.
     """
+    share = contour_share(contour)
     size_wh = photo.size if size_wh is None else size_wh
     if photo.size != size_wh:
         photo = photo.resize(size_wh, Image.Resampling.LANCZOS, reducing_gap=3.0)
@@ -204,8 +206,8 @@ def draw_overlay(
     )
     picture.paste(heat, (0, 0), heat)
     _hatch_unseen(picture, unseen_boxes(view, size_wh))
-    if contour and contour_is_shown(values, scale, smooth=smooth):
-        _draw_outlines(picture, half_mass_outlines(values, smooth=smooth), values.shape, view)
+    if share and contour_is_shown(values, scale, smooth=smooth, share=share):
+        _draw_outlines(picture, half_mass_outlines(values, smooth=smooth, share=share), values.shape, view)
     if not trained:
         stamp_untrained(picture)
     return picture
@@ -234,12 +236,12 @@ def mark_unseen(photo: Image.Image, view: ImageView, *, dim: bool = False) -> Im
     return picture
 
 
-def contour_is_shown(values: np.ndarray, scale: Scale, *, smooth: bool = True) -> bool:
-    """Whether the half-mass contour is drawn: its level lies above the scale's start, so that something is to be seen.
+def contour_is_shown(values: np.ndarray, scale: Scale, *, smooth: bool = True, share: float = 0.5) -> bool:
+    """Whether the contour of `share` of the mass is drawn: its level lies above the scale's start, so that it is seen.
 
     Signed maps: above `CONTOUR_START` of the scale's end, or every word without weight would be outlined noise.
     """
-    region = half_mass(values, smooth=smooth)
+    region = half_mass(values, smooth=smooth, share=share)
     start = CONTOUR_START * scale.vmax if scale.signed else max(scale.vmin, 0.0)
     return region.mass > 0 and region.level * scale.factor > start
 

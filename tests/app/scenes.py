@@ -13,7 +13,7 @@ from crossviz.geometry import ImageView, PatchGrid
 from crossviz.photo import Photo
 from crossviz.results import AttentionRecord, Guess, RelevanceMap
 
-__all__ = ["composed", "guessed", "meadow", "shares"]
+__all__ = ["composed", "guessed", "meadow", "shares", "uneven"]
 
 Spot = tuple[float, float, float, float, float]
 """Where a word looks: centre and width as shares of the photo (x, y, sx, sy), and its null mass."""
@@ -166,3 +166,20 @@ def guessed(text: str = "A black dog catches a red frisbee") -> Explanation:
     dog = next(word for word in base.words if word.text == "dog")
     choices = (("dog", 0.61), ("cat", 0.2), ("puppy", 0.07), ("horse", 0.04), ("ball", 0.01), ("sea", 0.001))
     return dataclasses.replace(base, hidden=(dog.index,), guesses=(Guess(dog.tokens[0], choices),), similarity=None)
+
+
+def uneven(layers: int = 3, heads: int = 4) -> Explanation:
+    """Heads whose sharpness and null mass differ, each in an order of its own."""
+    base = meadow(layers=layers, heads=heads)
+    chart, count = base.map, layers * heads
+
+    def mixed(low: float, high: float, seed: int) -> torch.Tensor:
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+        return torch.linspace(low, high, count, dtype=torch.float64)[order].reshape(layers, heads)
+
+    null = mixed(0.05, 0.9, 2)[..., None]
+    maps = chart.per_head.double() ** mixed(0.4, 1.8, 1)[..., None, None, None]
+    maps = maps / maps.sum((-2, -1), keepdim=True) * (1 - null[..., None, None])
+    null = null.expand(layers, heads, len(base.words))
+    found = dataclasses.replace(chart, values=maps.mean((0, 1)), per_head=maps, null_mass=null)
+    return dataclasses.replace(base, maps={base.method: found}, record=None)

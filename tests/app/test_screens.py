@@ -5,7 +5,7 @@ After a change that is meant: look at tests/app/report/index.html, then record w
 
 import pytest
 from reports import checked
-from scenes import DOG, FRISBEE, SKY, composed, guessed, meadow, shares
+from scenes import DOG, FRISBEE, SKY, composed, guessed, meadow, shares, uneven
 from watched import free_port, ready
 
 from crossviz.web.app import build
@@ -75,6 +75,49 @@ def test_what_families_add(show, album, name, explanation, options):
         page.click("summary")
         page.locator(".cv-query").nth(27).hover()
     ready(page)
+    album.check(page, name)
+
+
+def phrase(page):
+    hold(page, "dog", "red")
+    page.locator(".cv-chip", has_text="frisbee").click(modifiers=["Shift"])
+
+
+def saw(page):
+    hold(page, "frisbee")
+    page.locator(".cv-segment", has_text="80").click()
+    page.get_by_label("What the model saw").check()
+    page.locator("text=Draw a box").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+
+
+def heads(page):
+    hold(page, "dog")
+    page.get_by_label("Sort by").select_option("focused")
+    for index in (0, 2, 5):
+        page.locator(".cv-head").nth(index).click()
+
+
+@pytest.mark.parametrize(
+    ("name", "explanation", "do", "options"),
+    [
+        ("phrase-1280-light", meadow(), phrase, {"color_scheme": "light"}),
+        ("phrase-390-dark", meadow(), phrase, {"width": 390, "color_scheme": "dark"}),
+        ("saw-box-1280-dark", meadow(crop=True), saw, {"color_scheme": "dark"}),
+        ("saw-box-390-light", meadow(), saw, {"width": 390, "color_scheme": "light"}),
+        ("heads-sorted-1280-light", uneven(), heads, {"color_scheme": "light"}),
+        ("heads-sorted-390-dark", uneven(), heads, {"width": 390, "color_scheme": "dark"}),
+        ("heads-sorted-768-light", shares(12, 12), heads, {"width": 768, "color_scheme": "light"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_exploring(show, album, name, explanation, do, options):
+    page = show(explanation, **options).page
+    do(page)
+    page.evaluate("document.activeElement.blur()")
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(100)
     album.check(page, name)
 
 

@@ -323,7 +323,7 @@ def test_what_the_model_did_not_see_is_hatched_and_holds_no_patch(show):
 def test_choices_outlive_the_next_explanation(show):
     page = show(meadow()).page
     page.locator(".cv-segment", has_text="Patches").click()
-    page.select_option(".cv-select >> nth=-1", "magma")
+    page.get_by_label("Colours").select_option("magma")
     page.evaluate("crossvizView.update(crossvizView.view().payload)")
     page.wait_for_selector("[data-ready]")
     state = page.evaluate("(({ smooth, cmap }) => ({ smooth, cmap }))(crossvizView.view().state)")

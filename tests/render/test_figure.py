@@ -240,3 +240,14 @@ def test_numbers_under_a_colour_bar_never_touch(log, end):
     boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
     assert len(boxes) >= 2
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_the_line_encloses_the_share_that_is_asked_for():
+    ex = factories.explanation()
+    lines = []
+    for contour in (False, True, 0.8):
+        figure = ex.figure(["dog"], contour=contour)
+        lines.append([patch.get_path().get_extents().size for axes in figure.axes for patch in axes.patches])
+    assert lines[0] == []
+    assert len(lines[1]) == len(lines[2]) == 2  # the line and its halo
+    assert (lines[2][0] > lines[1][0]).all()

@@ -197,7 +197,8 @@ def test_heat_lies_over_the_photo_with_its_alpha():
     np.testing.assert_allclose(drawn, base * (1 - alpha) + heat[..., :3] * alpha, atol=1)
 
 
-def test_the_contour_is_thin_and_lies_at_the_level():
+@pytest.mark.parametrize(("contour", "share"), [(True, 0.5), (0.8, 0.8)])
+def test_the_contour_is_thin_and_lies_at_the_level(contour, share):
     size = (400, 300)
     y, x = np.mgrid[:12, :16] + 0.5
     values = np.exp(-((x - 9) ** 2 + (y - 5) ** 2) / 8)
@@ -205,18 +206,24 @@ def test_the_contour_is_thin_and_lies_at_the_level():
     view, photo = ImageView.squash(size, (64, 64)), factories.photo(*size).image()
     scale = shared_scale(values, "probability")
     plain = np.asarray(draw_overlay(photo, values, view, scale, contour=False)).astype(int)
-    drawn = np.asarray(draw_overlay(photo, values, view, scale)).astype(int)
+    drawn = np.asarray(draw_overlay(photo, values, view, scale, contour=contour)).astype(int)
     line = np.abs(drawn - plain).max(-1) > 8
     assert 0.002 < line.mean() < 0.03
     from crossviz.render.contour import half_mass
 
     heat = view.upsample(values)
-    level = half_mass(values).level
+    level = half_mass(values, share=share).level
     rise = np.abs(np.gradient(heat)).sum(0).max()
     assert np.abs(heat[line] - level).max() < 4 * rise, "within a few pixels of the level"
     white = drawn.min(-1) > 200
     inside = heat >= level
     assert white.any() and inside.any()
+
+
+@pytest.mark.parametrize("contour", [0, 1.2, -0.5, float("nan"), "half", None])
+def test_a_contour_of_no_share_is_an_error(contour):
+    with pytest.raises(RenderError, match="`contour` must be"):
+        factories.explanation().overlay("dog", contour=contour)
 
 
 def test_what_the_model_did_not_see_is_darkened_and_hatched():

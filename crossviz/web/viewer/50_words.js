@@ -1,4 +1,5 @@
-// The caption as a sentence of word chips: a toolbar with one tab stop. Hover or arrow keys show, click or Enter holds.
+// The caption as a sentence of word chips: a toolbar with one tab stop. Hover or arrow keys show, click or Enter holds;
+// several words taken together (50_runs.js) are one phrase.
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
@@ -10,7 +11,8 @@
 
   /**
    * @param caption the payload's caption
-   * @param act {show(word), hold(word), clear()}
+   * @param act {show(what), hold(what), drop(), clear()}; `what` is a word or a phrase (CV.runOf), `drop` shows again
+   *   what was shown before
    * @param hidden indices of the words that the model did not get to read
    * @returns {node, paint(state)}
    */
@@ -19,14 +21,20 @@
     const line = el("div", {
       class: "cv-words",
       role: "toolbar",
-      "aria-label": "Words of the caption. Arrow keys show a word's map, Enter holds it, Escape clears.",
+      "aria-label": "Words of the caption. Arrow keys show a word's map, with Shift that of several words as one phrase. Enter holds it, Escape clears.",
       dir: "auto",
     });
     if (caption.words.length > 24) line.classList.add("cv-words-many");
     const slice = CV.slicer(caption.text);
     let at = 0;
     let unit = null; // a chip with the punctuation that touches it: never broken between two lines
-    const plain = (text, to) => text && to.append(el("span", { class: "cv-plain", text }));
+    const gaps = [[]]; // what stands before each word, and after the last
+    const plain = (text, to) => {
+      if (!text) return;
+      const node = el("span", { class: "cv-plain", text });
+      gaps.at(-1).push(node);
+      to.append(node);
+    };
     const between = (end) => {
       const [, closing, space, opening] = /^(\S*)(\s*)([^]*)$/.exec(slice(at, end));
       plain(closing, unit || line);
@@ -61,55 +69,80 @@
       if (word.unknown) chip.setAttribute("aria-description", UNKNOWN);
       if (!word.truncated) {
         // Touch has no hover: a tap holds.
-        chip.addEventListener("pointerenter", (event) => event.pointerType !== "touch" && act.show(index));
-        chip.addEventListener("click", () => act.hold(index));
+        chip.addEventListener("pointerenter", (event) => event.pointerType !== "touch" && taking.enter(index) && act.show(index));
+        chip.addEventListener("click", (event) => taking.click(index, event));
       }
       chip.addEventListener("focus", () => {
         chips.forEach((other) => other.setAttribute("tabindex", other === chip ? "0" : "-1"));
-        if (chip.matches(":focus-visible") && !word.truncated) act.show(index);
+        if (chip.matches(":focus-visible") && !word.truncated) act.show(taking.focus(index));
       });
       chips.push(chip);
       unit.append(chip);
+      gaps.push([]);
     });
     between();
     if (chips.length) chips[0].setAttribute("tabindex", "0");
 
+    const taking = CV.runs(line, chips, (index) => !caption.words[index].truncated, act);
+    line.addEventListener("focusout", (event) => line.contains(event.relatedTarget) || taking.end());
     line.addEventListener("keydown", (event) => {
       const here = chips.indexOf(document.activeElement);
       if (here < 0) return;
       const rtl = getComputedStyle(line).direction === "rtl";
       const step = { ArrowRight: rtl ? -1 : 1, ArrowLeft: rtl ? 1 : -1, ArrowDown: 1, ArrowUp: -1 }[event.key];
       let next = null;
-      if (step) next = (here + step + chips.length) % chips.length;
+      if (step && event.shiftKey) next = taking.walk(here, step);
+      else if (step) next = (here + step + chips.length) % chips.length;
       else if (event.key === "Home") next = 0;
       else if (event.key === "End") next = chips.length - 1;
-      else if (event.key === "Escape") act.clear();
+      else if (event.key === "Escape") {
+        taking.end();
+        act.clear();
+      }
       else return;
       event.preventDefault();
+      if (step && !event.shiftKey) taking.end();
       if (next !== null) chips[next].focus({ focusVisible: true });
     });
 
     /**
-     * @param state {nulls: per word or null, shown: Set, held: Map word -> hue, looks: per word 0..1 or null}
+     * @param state {nulls: per word or null, shown: [what], held: Map what -> hue, looks: per word 0..1 or null,
+     *   stays: whether they stay so until something is done}
      */
-    function paint({ nulls, shown, held, looks }) {
+    function paint({ nulls, shown, held, looks, stays }) {
       line.classList.toggle("cv-looking", Boolean(looks));
+      line.classList.toggle("cv-looking-on", Boolean(looks && stays));
+      const shownWords = new Set(shown.flatMap(CV.membersOf));
+      const hues = new Map([...held].flatMap(([what, hue]) => CV.membersOf(what).map((word) => [word, hue])));
       caption.words.forEach((word, index) => {
         if (word.truncated) return;
         const chip = chips[index];
         const nullMass = nulls ? nulls[index] : null;
         chip.classList.toggle("cv-absent", nullMass !== null && nullMass > ABSENT);
         chip.classList.toggle("cv-no-level", nullMass === null);
-        chip.classList.toggle("cv-shown", shown.has(index));
-        chip.setAttribute("aria-pressed", String(held.has(index)));
+        chip.classList.toggle("cv-shown", shownWords.has(index));
+        chip.setAttribute("aria-pressed", String(hues.has(index)));
         chip.style.setProperty("--cv-found", nullMass === null ? "0%" : `${100 * (1 - nullMass)}%`);
-        if (held.size > 1 && held.has(index)) chip.dataset.hue = held.get(index) + 1;
+        if (held.size > 1 && hues.has(index)) chip.dataset.hue = hues.get(index) + 1;
         else delete chip.dataset.hue;
         chip.style.setProperty("--cv-look", looks ? String(looks[index]) : "0");
         if (hidden.includes(index)) chip.title = "Hidden from the model";
         else if (word.unknown) chip.title = UNKNOWN;
         else chip.title = nullMass === null ? "" : `found ${percent(1 - nullMass)}, null ${percent(nullMass)}`;
       });
+      gaps.flat().forEach((node) => {
+        node.classList.remove("cv-joined", "cv-joined-held");
+        delete node.dataset.hue;
+      });
+      for (const what of [...held.keys(), ...shown]) {
+        for (const index of CV.membersOf(what).slice(1)) {
+          for (const node of gaps[index]) {
+            node.classList.add("cv-joined");
+            node.classList.toggle("cv-joined-held", held.has(what));
+            if (held.size > 1 && held.has(what)) node.dataset.hue = held.get(what) + 1;
+          }
+        }
+      }
     }
     return { node: line, paint };
   }

@@ -11,7 +11,8 @@
 
   const DEFINE = {
     found: "Every word may look at the patches of the picture or at one extra key that stands for “nothing in this picture” (the null key). Found is the share that went to the picture.",
-    half: "The smallest region of the picture that holds half of the word's attention. The thin line in the picture runs around it.",
+    half: "The smallest region of the picture that holds this much of the attention on it.",
+    line: " The thin line in the picture runs around it.",
     peak: "The most looked-at patch, in multiples of chance: 1 × is what each patch would get if the word looked everywhere alike.",
     share: "The sum of the word's shares over all patches: how much of the similarity between caption and photo comes from here.",
     top: "The patch with the largest share.",
@@ -19,6 +20,9 @@
 
   const row = (term, about, ...value) =>
     el("div", { class: "cv-row" }, el("dt", {}, el("span", { text: term }), hint(term, about)), el("dd", {}, ...value));
+
+  /** "half" or "80 %". */
+  const held = (share) => (share === 0.5 ? "half" : percent(share));
 
   /** What one word found, as sentences and figures. */
   function sentences(field, nullMass, stats) {
@@ -33,13 +37,13 @@
     return { absent, nothing: nullMass !== null && nullMass >= NOTHING, found, headline, half, below, peak: amount(stats.peak, field) };
   }
 
-  /** One sentence for the live region. */
-  function spoken(word, field, nullMass, stats) {
+  /** One sentence for the live region. `share`: of the mass, that the region in `stats` holds. */
+  function spoken(word, field, nullMass, stats, share = 0.5) {
     const said = sentences(field, nullMass, stats);
     const parts = [`${word}:`];
     if (said.headline) parts.push(`${said.headline}.`);
     if (!field.reads) parts.push("The same map as for every other word.");
-    if (!said.nothing && said.half) parts.push(`Half of its attention lies in ${said.half} of the picture.`);
+    if (!said.nothing && said.half) parts.push(`${share === 0.5 ? "Half" : held(share)} of its attention lies in ${said.half} of the picture.`);
     if (said.below) parts.push("Below chance everywhere.");
     else parts.push(field.isProbability ? `Peak ${said.peak} chance.` : `Largest share ${said.peak}.`);
     return parts.join(" ");
@@ -50,20 +54,21 @@
     const title = el("h2", { class: "cv-title" }, name);
     const headline = el("p", { class: "cv-headline" });
     const level = el("span");
-    const share = el("b", { class: "cv-figure" });
+    const foundText = el("b", { class: "cv-figure" });
     const gauge = el(
       "div",
       { class: "cv-found" },
       el("div", { class: "cv-gauge", "aria-hidden": "true" }, level),
-      share,
+      foundText,
       hint("found", DEFINE.found),
     );
     const list = el("dl", { class: "cv-rows" });
-    const node = el("section", { class: "cv-readout", "aria-label": "What the word found" }, title, headline, gauge, list);
+    const which = el("p", { class: "cv-note cv-through" });
+    const node = el("section", { class: "cv-readout", "aria-label": "What the word found" }, title, which, headline, gauge, list);
 
     function none(field, similarity) {
       name.textContent = "The plain photo";
-      headline.textContent = "Point at a word to see where it looks. Click to hold it; several add up.";
+      headline.textContent = "Point at a word to see where it looks. Click to hold it; several add up. Drag over words for a phrase.";
       gauge.hidden = true;
       list.replaceChildren(
         ...(similarity === null
@@ -72,7 +77,8 @@
       );
     }
 
-    function one(text, field, nullMass, stats) {
+    /** @param how {share: of the mass, that the region in `stats` holds; line: whether it is outlined} */
+    function one(text, field, nullMass, stats, { share = 0.5, line = true } = {}) {
       const said = sentences(field, nullMass, stats);
       name.textContent = text;
       headline.textContent = said.headline || (!field.reads ? "the same map as for every other word" : field.looked ? "what looks at it" : "where it looks");
@@ -80,12 +86,12 @@
       if (said.found !== null) {
         gauge.firstChild.classList.toggle("cv-absent", said.absent);
         level.style.inlineSize = `${100 * (1 - nullMass)}%`;
-        share.textContent = said.found;
+        foundText.textContent = said.found;
       }
       const figure = (value, after) => [el("b", { class: "cv-figure", text: value }), el("span", { text: ` ${after}` })];
       list.replaceChildren(
         ...[
-          !said.nothing && said.half && row("half of it lies in", DEFINE.half, ...figure(said.half, "of the picture")),
+          !said.nothing && said.half && row(`${held(share)} of it lies in`, DEFINE.half + (line ? DEFINE.line : ""), ...figure(said.half, "of the picture")),
           field.isProbability
             ? row("peak", DEFINE.peak, ...(said.below ? ["below chance everywhere"] : figure(said.peak, "chance")))
             : row("largest share", DEFINE.top, ...figure(said.peak, "")),
@@ -95,7 +101,7 @@
     }
 
     function many(items, field) {
-      name.textContent = `${items.length} words`;
+      name.textContent = `${items.length} ${items.some(({ phrase }) => phrase) ? "words and phrases" : "words"}`;
       headline.textContent = "Each has its own colour; where they overlap the light adds up.";
       gauge.hidden = true;
       list.replaceChildren(
@@ -115,11 +121,19 @@
         }),
       );
     }
-    return { node, none, one, many };
+    /** Says which layers and heads the maps are of; without any there is no such line. */
+    function of(text) {
+      which.hidden = !text;
+      which.textContent = text;
+    }
+    return { node, none, one, many, of };
   }
 
-  /** The ranked list of the words that look at one patch. Its rows are always there, so that nothing jumps. */
-  function patchList() {
+  /**
+   * The ranked list of the words that look at one patch, or into the reader's box. Its rows are always there, so that
+   * nothing jumps. `controls` stand below.
+   */
+  function patchList(controls) {
     const title = el("h2", { class: "cv-label" });
     const rows = Array.from({ length: RANKED }, () => {
       const bar = el("i", { class: "cv-rank-bar" });
@@ -129,7 +143,7 @@
     });
     const note = el("p", { class: "cv-note" });
     const list = el("ol", { class: "cv-ranks" }, ...rows.map((r) => r.node));
-    const node = el("section", { class: "cv-patch", "aria-label": "Words that look at a patch" }, title, list, note);
+    const node = el("section", { class: "cv-patch", "aria-label": "Words that look at a patch" }, title, el("div", { class: "cv-patch-list" }, list, note), controls);
 
     function none() {
       title.textContent = "At a patch";
@@ -138,16 +152,16 @@
       note.hidden = false;
     }
 
-    /** @param ranked [{text, value, t}] best first; only words that look there more than by chance. */
-    function show(place, ranked, field) {
+    /** @param ranked [{text, said, t}] best first; only words that look there more than by chance. `none`: said of none. */
+    function show(place, ranked, none = "No word looks here more than by chance.") {
       title.textContent = place;
       note.hidden = ranked.length > 0;
-      note.textContent = "No word looks here more than by chance.";
+      note.textContent = none;
       rows.forEach((r, i) => {
         r.node.hidden = i >= ranked.length;
         if (i >= ranked.length) return;
         r.name.textContent = ranked[i].text;
-        r.value.textContent = amount(ranked[i].value, field);
+        r.value.textContent = ranked[i].said;
         r.bar.style.inlineSize = `${100 * ranked[i].t}%`;
       });
     }

@@ -1,4 +1,5 @@
-// What the checks lay over the photo: a box that the reader draws, and a shade on patches that are not beyond chance.
+// What is laid over the photo: a box that the reader draws, by pointer or keys, and a shade on patches that are not beyond
+// chance.
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
@@ -8,30 +9,39 @@
   const LEAST = 0.01; // of the photo's side: a smaller box is a slip of the hand
   const LEVEL = 0.05; // below this p-value a patch is beyond chance, as crossviz/trust/calibration.py
 
+  const MARK = {
+    draw: "Mark the thing",
+    remove: "Remove the box",
+    idle: "A box for the word that is shown; it stays for the next ones.",
+    about: "",
+    className: "cv-box",
+  };
+
   /**
    * @param stage what `CV.stage` returned
    * @param onBox called with [x0, y0, x1, y1] in pixels of the photo, or null when the box is taken away; null where
    *   the box is only shown
+   * @param {typeof MARK} texts what the controls say; `about` begins what the box is called
    * @returns {node: its controls or null, box(): pixels or null, put(box)}
    */
-  function boxOn(payload, stage, onBox) {
+  function boxOn(payload, stage, onBox, texts = MARK) {
     const { width, height } = payload.photo;
     let share = null; // [x0, y0, x1, y1] as shares of the photo
     const live = onBox ? { tabindex: "0", role: "application", "aria-roledescription": "box", on: { keydown: byKey } } : { role: "img" };
-    const node = el("div", { class: "cv-box", hidden: true, ...live });
+    const node = el("div", { class: texts.className, hidden: true, ...live });
     // Lies over the photo only while a box is being drawn, and takes the pointer.
-    const sheet = el("div", { class: "cv-box-sheet", hidden: true, on: { pointerdown: start, pointermove: drag, pointerup: end, pointercancel: end } });
+    const sheet = el("div", { class: `${texts.className}-sheet`, hidden: true, on: { pointerdown: start, pointermove: drag, pointerup: end, pointercancel: end } });
     stage.frame.append(node, sheet);
     for (const event of ["pointermove", "pointerdown", "keydown"]) {
       for (const own of [node, sheet]) own.addEventListener(event, (e) => e.stopPropagation());
     }
 
-    const draw = el("button", { type: "button", class: "cv-button", "aria-pressed": "false", text: "Mark the thing", on: { click: () => drawing(sheet.hidden) } });
-    const remove = el("button", { type: "button", class: "cv-button", hidden: true, text: "Remove the box", on: { click: clear } });
+    const draw = el("button", { type: "button", class: "cv-button", "aria-pressed": "false", text: texts.draw, on: { click: () => drawing(sheet.hidden) } });
+    const remove = el("button", { type: "button", class: "cv-button", hidden: true, text: texts.remove, on: { click: clear } });
     const how = el("p", { class: "cv-note" });
     const controls = el("div", { class: "cv-marking" }, el("div", { class: "cv-marking-row" }, draw, remove), how);
-    const IDLE = "A box for the word that is shown; it stays for the next ones.";
-    how.textContent = IDLE;
+    how.textContent = texts.idle;
+    const ended = () => drawing(false, true); // another box is being drawn
 
     const clamp = (v) => Math.min(1, Math.max(0, v));
     const pixels = () => share && [share[0] * width, share[1] * height, share[2] * width, share[3] * height];
@@ -43,15 +53,16 @@
       const [x0, y0, x1, y1] = share;
       Object.entries({ left: x0, top: y0, width: x1 - x0, height: y1 - y0 }).forEach(([side, v]) => (node.style[side] = `${100 * v}%`));
       const say = (v) => Math.round(100 * v);
-      const where = `Box from ${say(x0)} % left, ${say(y0)} % down, to ${say(x1)} % and ${say(y1)} %.`;
+      const where = `${texts.about ? `${texts.about} ` : ""}Box from ${say(x0)} % left, ${say(y0)} % down, to ${say(x1)} % and ${say(y1)} %.`;
       node.setAttribute("aria-label", onBox ? `${where} Arrow keys move it, with Shift they resize it, Delete removes it.` : where);
     }
 
     /** Turn drawing on or off; on by keyboard puts a box in the middle and the focus on it. */
     function drawing(on, byHand = false) {
       sheet.hidden = !on;
+      if (on) stage.claim(ended);
       draw.setAttribute("aria-pressed", String(on));
-      how.textContent = on ? "Drag over the photo, or move the box with the arrow keys; with Shift they resize it." : IDLE;
+      how.textContent = on ? "Drag over the photo, or move the box with the arrow keys; with Shift they resize it." : texts.idle;
       if (!on || byHand) return;
       if (!draw.matches(":focus-visible")) return;
       if (!share) set([0.375, 0.375, 0.625, 0.625]);

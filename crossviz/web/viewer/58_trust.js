@@ -8,11 +8,11 @@
   const HIDDEN = "Maps are checked with every word in its place: show the hidden word again to check one.";
 
   /**
-   * The span that is shown: of one word, or of words that stand side by side and so are a phrase; else null.
-   * @param active [{word}]
+   * The span that is shown: of one word or phrase, or of words that stand side by side and so are one; else null.
+   * @param active [{word}]: words or phrases (CV.runOf)
    */
   function shownSpan(words, active) {
-    const shown = active.map(({ word }) => word).sort((a, b) => a - b);
+    const shown = active.flatMap(({ word }) => CV.membersOf(word)).sort((a, b) => a - b);
     if (!shown.length || shown.at(-1) - shown[0] !== shown.length - 1) return null;
     return { start: words[shown[0]].start, end: words[shown.at(-1)].end };
   }

@@ -16,6 +16,7 @@
       halo: get("contour-halo"),
       unseen: get("unseen"),
       hatch: get("unseen-hatch"),
+      grid: get("grid"),
       stripe: get("stripe"),
       stripeInk: get("stripe-ink"),
       ground: CV.parseHex(get("bar-ground")),
@@ -42,13 +43,14 @@
     return CV.heatMany(payload, field, layers, options);
   }
 
-  /** Hatching, outlines, stripe and cursor, in display pixels. */
+  /** Hatching, what the model saw, outlines, stripe and cursor, in display pixels. */
   function inkOn(ctx, payload, field, state, words, colours, { width, height, cursor, thin }) {
     const to = CV.gridToDisplay(payload, width, height);
     CV.hatchUnseen(ctx, payload, width, height, colours);
-    for (const { word, hue } of words) {
+    if (state.saw) CV.strokeSeen(ctx, payload, colours, { width, height, thin });
+    for (const { word, hue } of state.contour === 0 ? [] : words) {
       const line = words.length > 1 ? colours.hues[hue] : colours.line;
-      const segments = field.outline(word, state.layer, state.head, state.smooth);
+      const segments = field.outline(word, state.layer, state.head, state.smooth, state.contour);
       CV.strokeOutline(ctx, segments, to, { line, halo: colours.halo }, thin);
     }
     if (cursor) CV.strokePatch(ctx, cursor.row, cursor.col, to, colours, thin);
@@ -57,7 +59,8 @@
 
   /**
    * @param act {patch(row, col) on pointing, leave(), clear()}
-   * @returns {node, frame, paint(state, words, cursor), photo, heat(): canvas, size}
+   * @returns {node, frame, paint(state, words, cursor), photo, heat(): canvas, size, claim(end)}: a box that is being
+   *   drawn claims the pointer, and what was being drawn before is told to `end`
    */
   function stage(payload, field, act) {
     const aspect = payload.photo.width / payload.photo.height;
@@ -169,7 +172,12 @@
       drawInk();
     });
     observer.observe(frame);
-    return { node, frame, paint, colours, photo, size, heat: () => heats[front], stop: () => observer.disconnect() };
+    let release = null;
+    const claim = (end) => {
+      if (release && release !== end) release();
+      release = end;
+    };
+    return { node, frame, paint, colours, photo, size, claim, heat: () => heats[front], stop: () => observer.disconnect() };
   }
 
   Object.assign(CV, { stage, heatFor, inkOn });

@@ -41,7 +41,7 @@
     let at = 0;
     caption.words.forEach((word, index) => {
       if (word.start > at) runs.push({ text: slice(at, word.start) });
-      const shown = words.find((w) => w.word === index);
+      const shown = words.find((w) => CV.membersOf(w.word).includes(index));
       runs.push({
         text: slice(word.start, word.end),
         mark: shown ? (words.length > 1 ? hues[shown.hue] : "shown") : null,
@@ -147,7 +147,7 @@
 
   /** Hands the picture to the browser's download, under a name that says which words it shows. */
   function download(view) {
-    const texts = view.words.map(({ word }) => view.payload.caption.words[word].text);
+    const texts = view.words.map(({ word }) => view.field.text(word));
     const canvas = compose(view);
     return new Promise((done) =>
       canvas.toBlob((blob) => {

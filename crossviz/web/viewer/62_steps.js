@@ -10,28 +10,38 @@
 
   /** The first step's rows: how a word's attention is spread over the queries. */
   class Asked {
-    constructor({ words, layers, heads, count }, total) {
+    constructor({ words, layers, heads, count }, field) {
       this.count = count;
       this.layers = layers.length;
       this.heads = heads;
-      this.total = total;
+      this.field = field;
       this._block = { ...words, bytes: Uint8Array.from(atob(words.data), (c) => c.charCodeAt(0)) };
     }
 
-    /** Probabilities over the queries: of one layer or head, or the mean where it is null or there is no such one. */
-    row(word, layer = null, head = null) {
+    /** The single heads of this step that a choice takes; all where it is of a layer or head that this step lacks. */
+    _parts(layer, head) {
+      const has = (l, h) => l < this.layers && h < this.heads;
+      if (Array.isArray(head)) {
+        const own = head.filter(([l, h]) => has(l, h));
+        return own.length ? own : this._parts(null, null);
+      }
       const pick = (chosen, n) => (chosen === null || chosen >= n ? [...Array(n).keys()] : [chosen]);
+      return pick(layer, this.layers).flatMap((l) => pick(head, this.heads).map((h) => [l, h]));
+    }
+
+    /** Probabilities over the queries, of a word or phrase: the mean over the heads that are chosen, as in `Field`. */
+    row(what, layer = null, head = null) {
       const out = new Float64Array(this.count);
-      let n = 0;
-      for (const l of pick(layer, this.layers)) {
-        for (const h of pick(head, this.heads)) {
-          const index = (l * this.heads + h) * this.total + word;
+      const parts = this._parts(layer, head);
+      for (const [word, weight] of this.field.weights(what)) {
+        for (const [l, h] of parts) {
+          const index = (l * this.heads + h) * this.field.words + word;
           const step = this._block.scale[index] / 255;
-          for (let q = 0; q < this.count; q++) out[q] += this._block.offset[index] + step * this._block.bytes[index * this.count + q];
-          n += 1;
+          for (let q = 0; q < this.count; q++) {
+            out[q] += (weight / parts.length) * (this._block.offset[index] + step * this._block.bytes[index * this.count + q]);
+          }
         }
       }
-      for (let q = 0; q < this.count; q++) out[q] /= n;
       return out;
     }
   }
@@ -45,8 +55,7 @@
     const { steps } = payload;
     if (!steps) return { node: null, field: null, paint() {} };
     const { words } = payload.caption;
-    const asked = new Asked(steps, words.length);
-    const field = new CV.Field({
+        const field = new CV.Field({
       ...payload,
       method: { ...payload.method, unit: "probability", signed: false, reduce: "mean", text_dependent: true },
       maps: null,
@@ -56,6 +65,7 @@
       means: steps.queries,
       vmax: steps.vmax,
     });
+    const asked = new Asked(steps, field);
     const top = words.reduce((most, word, i) => (word.truncated ? most : Math.max(most, ...asked.row(i))), 0);
     const scale = { vmin: 1, vmax: Math.max(FLOOR, top * steps.count), signed: false };
     const idle = "Point at a query, or move with the arrow keys, to see the patches that it looks at.";
@@ -124,14 +134,14 @@
       const share = row[query];
       const times = share * steps.count;
       const said = times < 0.1 ? "far below chance" : `${figure(times)} × chance`;
-      return `${name(query)} has ${percent(share)} of “${words[last[0]].text}” (${said})`;
+      return `${name(query)} has ${percent(share)} of “${field.text(last[0])}” (${said})`;
     }
 
-    /** @param word index or null; `state` chooses the layer and head of the first step */
+    /** @param word a word or phrase, or null; `state` chooses the layer and head of the first step */
     function paint(word, state) {
       last = [word, state];
       row = word === null ? null : asked.row(word, state.layer, state.head);
-      title.textContent = word === null ? "Every query" : `How much “${words[word].text}” asks each query`;
+      title.textContent = word === null ? "Every query" : `How much “${field.text(word)}” asks each query`;
       if (!node.open) return;
       const table = CV.rgbTable(CV.SEQUENTIAL.includes(state.cmap) ? state.cmap : CV.SEQUENTIAL[0]);
       const alpha = CV.alphaTable(1, false);

@@ -1,82 +1,29 @@
-// The viewer: one explanation, drawn and explored in the browser from one payload (crossviz/render/payload.py).
-// CrossvizViewer.mount(element, payload, options)
-//   -> {update(payload, how), busy(text), stale(text), trust(message), view(), destroy()}
+// One explanation, drawn and explored in the browser from one payload (crossviz/render/payload.py): what is shown, and
+// what each thing that is done changes in it.
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
-  const { el, figure } = CV;
+  const { el } = CV;
 
   const MOST_HELD = 6; // as many as there are hues that people with any colour vision tell apart
-
-  function barLabel(field, { own, layer, head }, words) {
-    if (own && words > 1) return "each word scaled to itself";
-    let unit = field.isProbability ? "× chance" : field.unit;
-    if (field.groups(layer, head)) unit += layer === null || head === null ? ", of one part of the sum" : ", of single heads";
-    return own ? `${unit}, scaled to this word alone` : unit;
-  }
-
-  /** The colour bar with its ticks; always there, so that nothing jumps. */
-  function colourBar() {
-    const canvas = el("canvas", { class: "cv-bar", width: 256, height: 1, "aria-hidden": "true" });
-    const ticks = el("div", { class: "cv-ticks", "aria-hidden": "true" });
-    const label = el("p", { class: "cv-label" });
-    const node = el("div", { class: "cv-colourbar", role: "img" }, label, canvas, ticks);
-    function paint(field, scale, state, words, ground) {
-      const text = barLabel(field, state, words);
-      label.textContent = field.isProbability && !state.own ? `${text} (1 = looks everywhere alike)` : text;
-      CV.paintBar(canvas, {
-        cmap: state.cmap,
-        opacity: state.opacity,
-        signed: field.signed,
-        rgb: words > 1 ? [255, 255, 255] : null,
-        ground,
-      });
-      const ownMany = state.own && words > 1;
-      const values = ownMany ? [] : CV.barTicks(scale);
-      ticks.replaceChildren(
-        ...values.map((value) => {
-          const t = CV.position(value, scale);
-          const tick = el("span", { class: "cv-tick", text: figure(value).replace("-", "\u2212") });
-          tick.style.insetInlineStart = `${100 * (field.signed ? (t + 1) / 2 : t)}%`;
-          return tick;
-        }),
-      );
-      node.setAttribute("aria-label", `Colour scale, ${text}: ${values.map(figure).join(", ")}`);
-    }
-    return { node, paint };
-  }
-
-  /** What to show first: the word that found most and looks most at one place. */
-  function mostTelling(payload, field) {
-    let best = null;
-    let most = -Infinity;
-    payload.caption.words.forEach((word, index) => {
-      if (word.truncated || !/\p{L}\p{L}\p{L}|[^\u0000-\u024f]/u.test(word.text)) return;
-      const { peak } = field.stats(index, null, null, true);
-      const found = field.nulls ? 1 - field.nullMass(index) : 1;
-      const score = peak * found;
-      if (score > most) [best, most] = [index, score];
-    });
-    return best;
-  }
 
   function build(root, payload, options, prefs, live, how) {
     const field = new CV.Field(payload);
     const maps = field.signed ? CV.DIVERGING : CV.SEQUENTIAL;
     const state = {
-      shown: null, // word, or null: the last one pointed at
-      held: new Map(), // word -> hue, in the order they were clicked
+      shown: null, // word or phrase (CV.runOf), or null: the last one pointed at
+      held: new Map(), // word or phrase -> hue, in the order they were clicked; no two share a word
       layer: null, // null: all
-      head: null,
+      head: null, // null: all; a list of [layer, head] where several are pinned
       peek: null, // [layer, head] under the pointer in the head strip
       patch: null,
       query: null, // of attention in two steps: the query whose own map is shown
       ...prefs,
       cmap: maps.includes(prefs.cmap) ? prefs.cmap : maps[0],
     };
-    const text = (word) => payload.caption.words[word].text;
+    const text = (what) => field.text(what);
     const choice = () => (state.peek ? { ...state, layer: state.peek[0], head: state.peek[1] } : state);
-    let hovering = null; // a word under the pointer or the keyboard, shown instead of the held ones
+    let hovering = null; // a word or phrase under the pointer or the keyboard, shown instead of the held ones
     let chosen = false; // whether the reader has chosen what is shown, or the page has
 
     const words = () => {
@@ -85,17 +32,21 @@
       return state.shown === null ? [] : [{ word: state.shown, hue: 0 }];
     };
 
-    const chips = CV.words(payload.caption, { show, hold, clear }, payload.hidden ? payload.hidden.words : []);
+    const view = () => ({ payload, field, state: choice(), words: words(), stage });
+
+    const chips = CV.words(payload.caption, { show, hold, drop: unhover, clear }, payload.hidden ? payload.hidden.words : []);
     const stage = CV.stage(payload, field, { patch, leave, clear });
     const readout = CV.readout();
-    const patches = CV.patchList();
-    const bar = colourBar();
-    const strip = CV.strip(payload, field, { preview, leave: unpreview, pin });
-    const controls = buildControls();
+    const ask = CV.askBox(payload, field, stage, prefs, { changed: () => paint({ sayPatch: true }) });
+    const patches = CV.patchList(ask.node);
+    const bar = CV.colourBar();
+    const strip = CV.strip(payload, field, prefs, { preview, leave: unpreview, pin, unpin: () => keep([]) });
+    const play = CV.layerPlay(field, { at: () => state.layer, go: playLayer, say: live });
+    const controls = CV.controls(field, state, maps, play.node, { pick: choose, set }, CV.saving(options, payload.id, view));
     const hiding = CV.hiding(payload, options, how.guesses, (word) => (prefs.again = { text: payload.caption.text, word }));
     const steps = CV.twoSteps(payload, stage, prefs, { look });
     const trust = CV.trust(payload, field, stage, options, prefs, live);
-    const notes = buildNotes(payload, field);
+    const notes = CV.notes(payload, field);
     root.replaceChildren(
       el("div", { class: "cv-head-row" }, chips.node, field.reads ? null : el("p", { class: "cv-plainly", text: CV.EVERY_WORD })),
       el(
@@ -121,14 +72,22 @@
       hovering = null;
       paint({ heat: state.held.size > 0 });
     }
-    function hold(word) {
+    function hold(what) {
       chosen = true;
-      if (state.held.has(word)) state.held.delete(word);
-      else if (state.held.size < MOST_HELD) {
+      const words = CV.membersOf(what);
+      // A phrase takes the place of what is held of its words; a word of a held phrase lets that go.
+      const same = [...state.held.keys()].filter((other) => CV.membersOf(other).some((word) => words.includes(word)));
+      const lets = state.held.has(what) || (words.length === 1 && same.length > 0);
+      if (!lets && state.held.size - same.length >= MOST_HELD) {
+        return live(`${MOST_HELD} words are held already: let one go first.`);
+      }
+      const hue = state.held.get(same[0]);
+      same.forEach((other) => state.held.delete(other));
+      if (!lets) {
         const used = new Set(state.held.values());
-        state.held.set(word, [0, 1, 2, 3, 4, 5].find((hue) => !used.has(hue)));
-      } else return live(`${MOST_HELD} words are held already: let one go first.`);
-      state.shown = word;
+        state.held.set(what, hue ?? [0, 1, 2, 3, 4, 5].find((free) => !used.has(free)));
+      }
+      state.shown = what;
       hovering = null;
       paint({ heat: true, say: true });
     }
@@ -162,102 +121,79 @@
       state.peek = null;
       paint({ heat: true });
     }
+    /** The heads that are chosen one by one. */
+    function pinned() {
+      const { layer, head } = state;
+      if (Array.isArray(head)) return head;
+      return head === null || (layer === null && field.layers.length > 1) ? [] : [[layer ?? 0, head]];
+    }
     function pin(layer, head) {
-      const same = state.layer === layer && state.head === head;
-      state.layer = same ? null : layer;
-      state.head = same ? null : head;
+      const others = pinned().filter(([l, h]) => l !== layer || h !== head);
+      keep(others.length < pinned().length ? others : [...others, [layer, head]]);
+    }
+    function keep(pins) {
+      [state.layer, state.head] = pins.length === 1 ? pins[0] : [null, pins.length ? pins : null];
       state.peek = null;
-      controls.sync();
+      controls.sync(state.layer, state.head);
       paint({ heat: true, say: true });
     }
-
-    /** What to show before anyone has chosen: the word that was hidden or is again to be seen, or that came last. */
-    function first() {
-      const { again } = prefs;
-      prefs.again = null;
-      if (again && again.text === payload.caption.text) return again.word;
-      if (payload.hidden) return payload.hidden.words[0];
-      const last = payload.caption.words.findLastIndex((word) => !word.truncated);
-      return how.newest && last >= 0 ? last : mostTelling(payload, field);
+    function playLayer(layer) {
+      [state.layer, state.head, state.peek] = [layer, null, null];
+      controls.sync(layer, null);
+      paint({ heat: true });
     }
 
-    function buildControls() {
-      const all = field.sum ? "all, summed" : "all, averaged";
-      const pick = (key) => (value) => {
-        state[key] = value === "all" ? null : Number(value);
-        paint({ heat: true, say: true });
-      };
-      const layer = CV.select("Layer", [["all", all], ...field.layers.map((name, i) => [String(i), name])], "all", pick("layer"));
-      const heads = Array.from({ length: field.heads }, (_, i) => [String(i), `head ${i + 1}`]);
-      const head = CV.select("Head", [["all", all], ...heads], "all", pick("head"));
-      const set = (key, parse) => (value) => {
-        state[key] = prefs[key] = parse(value);
-        paint({ heat: true });
-      };
-      const node = el(
-        "div",
-        { class: "cv-controls" },
-        field.hasHeads && field.layers.length > 1 ? layer.node : null,
-        field.hasHeads && field.heads > 1 ? head.node : null,
-        CV.segmented("View", [["smooth", "Smooth"], ["patches", "Patches"]], state.smooth ? "smooth" : "patches", set("smooth", (v) => v === "smooth")),
-        CV.segmented("Scale", [["shared", "Shared"], ["own", "This word"]], state.own ? "own" : "shared", set("own", (v) => v === "own")),
-        CV.slider("Opacity", state.opacity, set("opacity", Number)),
-        CV.select("Colours", maps.map((name) => [name, name]), state.cmap, set("cmap", String)).node,
-        ...saving(),
-      );
-      return {
-        node,
-        sync() {
-          layer.control.value = state.layer === null ? "all" : String(state.layer);
-          head.control.value = state.head === null ? "all" : String(state.head);
-        },
-      };
+    /** A layer or head from the list: pinned heads are let go. */
+    function choose(key, index) {
+      if (Array.isArray(state.head)) state.head = null;
+      state[key] = index;
+      controls.sync(state.layer, state.head);
+      paint({ heat: true, say: true });
     }
-
-    /** "Save": the view as PNG, made here; with a server behind the page also what it can write. */
-    function saving() {
-      const view = () => CV.download({ payload, field, state: choice(), words: words(), stage });
-      const button = (text, click) => el("button", { type: "button", class: "cv-button", text, on: { click } });
-      if (!options.onSave) return [button("Save as PNG", view)];
-      const format = CV.select("Save", [["view", "this view, PNG"], ...options.formats], "view", () => undefined, "cv-save");
-      const save = button("Save", () => (format.control.value === "view" ? view() : options.onSave(format.control.value, payload.id)));
-      return [el("div", { class: "cv-saving" }, format.node, save)];
+    function set(key, value) {
+      state[key] = prefs[key] = value;
+      paint({ heat: true });
+      if (key === "saw" && value) live(CV.seenInWords(payload));
     }
 
     function paint({ heat = false, say = false, sayPatch = false }) {
       const now = choice();
       const active = words();
       const nulls = field.nulls ? payload.caption.words.map((w, i) => (w.truncated ? null : field.nullMass(i, now.layer, now.head))) : null;
-      const ranked = state.patch ? rank(now) : null;
+      const ranked = state.patch ? CV.rankAt(payload, field, now, state.patch) : ask.rank(now);
       chips.paint({
         nulls,
-        shown: new Set(active.map(({ word }) => word)),
+        shown: active.map(({ word }) => word),
         held: state.held,
         looks: ranked ? ranked.looks : null,
+        stays: !state.patch,
       });
       const word = active.length ? active[0].word : null;
       if (heat) steps.paint(word, now);
       if (state.query !== null) return paintQuery(now);
       stage.paint(now, active, state.patch, heat);
-      const statsOf = (word) => field.stats(word, now.layer, now.head, now.smooth);
+      const share = now.contour || 0.5;
+      const statsOf = (word) => field.stats(word, now.layer, now.head, now.smooth, share);
       const nullOf = (word) => field.nullMass(word, now.layer, now.head);
       if (heat) {
         const first = active.length ? field.values(active[0].word, now.layer, now.head) : null;
         bar.paint(field, field.scaleFor(first || [], { ...now, own: now.own && first !== null }), now, active.length, stage.colours().ground);
-        if (!active.length) readout.none(field, similarity(payload));
-        else if (active.length === 1) readout.one(text(active[0].word), field, nullOf(active[0].word), statsOf(active[0].word));
-        else readout.many(active.map(({ word, hue }) => ({ text: text(word), hue, nullMass: nullOf(word), stats: statsOf(word) })), field);
+        readout.of(CV.through(field, now.layer, now.head));
+        if (!active.length) readout.none(field, CV.similarity(payload));
+        else if (active.length === 1) readout.one(text(active[0].word), field, nullOf(active[0].word), statsOf(active[0].word), { share, line: now.contour > 0 });
+        else readout.many(active.map(({ word, hue }) => ({ text: text(word), phrase: typeof word === "string", hue, nullMass: nullOf(word), stats: statsOf(word) })), field);
       }
       if (heat) hiding.paint(active);
       if (heat) trust.paint(active, now, chosen);
-      if (ranked) patches.show(ranked.place, ranked.list, field);
+      if (ranked) patches.show(ranked.place, ranked.list, ranked.none);
       else patches.none();
       if (heat) {
-        const wanted = { word, text: word === null ? "" : text(word), layer: state.layer, head: state.head, preview: state.peek, own: state.own, cmap: state.cmap, opacity: state.opacity };
+        const wanted = { word, text: word === null ? "" : text(word), pins: pinned(), preview: state.peek, own: state.own, cmap: state.cmap, opacity: state.opacity };
         requestAnimationFrame(() => strip.paint(wanted));
       }
-      if (say && active.length) live(active.map(({ word }) => CV.spoken(text(word), field, nullOf(word), statsOf(word))).join(" "));
-      if (sayPatch) live(`${ranked.place}: ${ranked.list.map((r) => `${r.text} ${CV.amount(r.value, field)}`).join(", ") || "no word looks here"}`);
+      if (say && active.length) live(active.map(({ word }) => CV.spoken(text(word), field, nullOf(word), statsOf(word), share)).join(" "));
+      if (sayPatch && !ranked) live("The box is gone.");
+      else if (sayPatch) live(`${ranked.place}: ${ranked.list.map((r) => `${r.text} ${r.said}`).join(", ") || "no word looks here"}`);
     }
 
     /** One query's own map in the place of the word's. */
@@ -266,34 +202,18 @@
       const { field: queries } = steps;
       stage.paint(one, [{ word: state.query, hue: 0 }], state.patch, true, queries);
       bar.paint(queries, queries.scaleFor(queries.values(state.query), one), one, 1, stage.colours().ground);
-      readout.one(steps.name(state.query), queries, null, queries.stats(state.query, null, null, now.smooth));
+      readout.of("the second step alone");
+      readout.one(steps.name(state.query), queries, null, queries.stats(state.query, null, null, now.smooth, now.contour || 0.5), { share: now.contour || 0.5, line: now.contour > 0 });
     }
 
-    /** The words that look at the patch under the cursor, best first. */
-    function rank(now) {
-      const { row, col } = state.patch;
-      const looks = payload.caption.words.map(() => 0);
-      const list = [];
-      payload.caption.words.forEach((word, index) => {
-        if (word.truncated) return;
-        const values = field.values(index, now.layer, now.head);
-        const value = values[row * field.gw + col] * field.factor;
-        const t = CV.position(value, field.scaleFor(values, now));
-        looks[index] = Math.max(0, t);
-        if (t > 0) list.push({ text: word.text, value, t });
-      });
-      list.sort((a, b) => b.value - a.value);
-      return { looks, list: list.slice(0, CV.RANKED), place: `Row ${row + 1}, column ${col + 1}` };
-    }
-
-    state.shown = options.plain ? null : first();
+    state.shown = options.plain ? null : CV.firstShown(payload, field, prefs, how);
     paint({ heat: true });
     // What hovering needs is worked out while nothing happens, so that every word switches at once.
     const waiting = payload.caption.words.map((w, i) => i).filter((i) => !payload.caption.words[i].truncated);
     const idle = window.requestIdleCallback || ((fn) => setTimeout(() => fn({ timeRemaining: () => 5 }), 50));
     let stopped = false;
     idle(function prepare(deadline) {
-      while (!stopped && waiting.length && deadline.timeRemaining() > 3) field.outline(waiting.shift(), null, null, true);
+      while (!stopped && waiting.length && deadline.timeRemaining() > 3) field.outline(waiting.shift(), null, null, state.smooth, state.contour || 0.5);
       if (!stopped && waiting.length) idle(prepare);
     });
     const ready = stage.photo.decode ? stage.photo.decode().catch(() => undefined) : Promise.resolve();
@@ -303,92 +223,12 @@
         stopped = true;
         stage.stop();
         trust.end();
+        play.stop();
       },
       trust,
-      view: () => ({ payload, field, state: choice(), words: words(), stage }),
+      view,
     };
   }
 
-  /** Of photo and caption, or null where the model has no such figure. */
-  const similarity = ({ similarity: value }) => (value === null ? null : figure(value).replace("-", "\u2212"));
-
-  /** What made this picture: model, method, direction, and every note on it. */
-  function buildNotes(payload, field) {
-    const { model, method } = payload;
-    const items = [
-      ["Model", `${model.title}. ${model.sentence}`],
-      ["Attention", model.attention_sentence],
-      ["Method", `${method.title}, ${method.direction}, in ${field.isProbability ? "probabilities, shown as multiples of chance" : method.unit}.`],
-      ["Similarity", similarity(payload) && `${similarity(payload)} between photo and caption (cosine, -1 to 1)`],
-      ...(method.notes || []).map((note) => ["Note", note]),
-    ];
-    if (payload.caption.cut_at !== null && payload.caption.cut_at !== undefined) {
-      items.push(["Note", "The caption is longer than the model reads: the struck words were cut off."]);
-    }
-    const list = el("dl", { class: "cv-about" });
-    let last = null;
-    for (const [term, value] of items.filter(([, text]) => text)) {
-      list.append(el("div", {}, el("dt", { text: term === last ? "" : term }), el("dd", { text: value })));
-      last = term;
-    }
-    return el("section", { class: "cv-notes", "aria-label": "How this picture was made" }, list);
-  }
-
-  function mount(element, payload, options = {}) {
-    const said = el("div", { class: "cv-live", role: "status", "aria-live": "polite" });
-    const busyText = el("span", { class: "cv-busy-text" });
-    const cancel = el("button", { type: "button", class: "cv-link", text: "Cancel", on: { click: () => options.onCancel?.() } });
-    const busyLine = el("p", { class: "cv-pill", hidden: true, role: "status" }, busyText, options.onCancel ? cancel : null);
-    const staleNote = el("p", { class: "cv-pill cv-stale", role: "status", hidden: true });
-    // Over the picture's lower edge: nothing moves when they come and go.
-    const overlay = el("div", { class: "cv-over" }, el("i", { class: "cv-thin" }), busyLine, staleNote);
-    const body = el("div", { class: "cv-body" });
-    const root = el("div", { class: "cv-viewer" }, said, body);
-    element.replaceChildren(root);
-    let current = null;
-    // What the reader chose to see stays chosen when the next explanation comes.
-    const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null, check: "calibration", dim: false, box: null, steps: false, again: null };
-    const live = (text) => (said.textContent = text);
-
-    /** @param how {guesses: whether the model guesses hidden words, newest: show the last word first} */
-    function update(next, how = {}) {
-      if (current) current.stop();
-      root.removeAttribute("data-ready");
-      body.hidden = !next;
-      const hiding = Boolean(document.activeElement?.closest(".cv-hiding"));
-      current = next ? build(body, next, options, prefs, live, how) : null;
-      if (hiding) root.querySelector(".cv-hiding .cv-button")?.focus();
-      (current ? current.view().stage.node : root).append(overlay);
-      busy(null);
-      stale(null);
-      const id = next ? next.id : "empty";
-      Promise.resolve(current && current.ready).then(() => (root.dataset.ready = id));
-    }
-    function busy(text) {
-      busyLine.hidden = !text;
-      busyText.textContent = text || "";
-      if (text) stale(null);
-      if (text && current) current.trust.pause(); // what is asked now goes first
-      root.toggleAttribute("data-busy", Boolean(text));
-    }
-    function stale(text) {
-      staleNote.hidden = !text;
-      staleNote.textContent = text || "";
-      root.toggleAttribute("data-stale", Boolean(text));
-    }
-    update(payload, options.opening);
-    return {
-      update,
-      busy,
-      stale,
-      trust: (message) => current && current.trust.receive(message),
-      view: () => (current ? current.view() : null),
-      destroy() {
-        if (current) current.stop();
-        element.replaceChildren();
-      },
-    };
-  }
-
-  Object.assign(CV, { mount, barLabel });
+  Object.assign(CV, { build });
 })();

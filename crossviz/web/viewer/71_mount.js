@@ -1,0 +1,71 @@
+// The viewer in a page: one explanation after another, what is being done meanwhile, and what outlives them.
+// CrossvizViewer.mount(element, payload, options)
+//   -> {update(payload, how), busy(text), stale(text), trust(message), view(), destroy()}
+(() => {
+  "use strict";
+  const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
+  const { el } = CV;
+
+  /**
+   * @param {HTMLElement} element gets the viewer
+   * @param {object|null} payload an explanation (crossviz/render/payload.py), or nothing yet
+   * @param options what the page behind it can do; nothing in a page that stands alone
+   */
+  function mount(element, payload, options = {}) {
+    const said = el("div", { class: "cv-live", role: "status", "aria-live": "polite" });
+    const busyText = el("span", { class: "cv-busy-text" });
+    const cancel = el("button", { type: "button", class: "cv-link", text: "Cancel", on: { click: () => options.onCancel?.() } });
+    const busyLine = el("p", { class: "cv-pill", hidden: true, role: "status" }, busyText, options.onCancel ? cancel : null);
+    const staleNote = el("p", { class: "cv-pill cv-stale", role: "status", hidden: true });
+    // Over the picture's lower edge: nothing moves when they come and go.
+    const overlay = el("div", { class: "cv-over" }, el("i", { class: "cv-thin" }), busyLine, staleNote);
+    const body = el("div", { class: "cv-body" });
+    const root = el("div", { class: "cv-viewer" }, said, body);
+    element.replaceChildren(root);
+    let current = null;
+    // What the reader chose to see stays chosen when the next explanation comes.
+    const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null, check: "calibration", dim: false, box: null, steps: false, again: null, contour: 0.5, saw: false, sort: "layer", ask: null };
+    const live = (text) => (said.textContent = text);
+
+    /** @param how {guesses: whether the model guesses hidden words, newest: show the last word first} */
+    function update(next, how = {}) {
+      if (current) current.stop();
+      root.removeAttribute("data-ready");
+      body.hidden = !next;
+      const hiding = Boolean(document.activeElement?.closest(".cv-hiding"));
+      current = next ? CV.build(body, next, options, prefs, live, how) : null;
+      if (hiding) root.querySelector(".cv-hiding .cv-button")?.focus();
+      (current ? current.view().stage.node : root).append(overlay);
+      busy(null);
+      stale(null);
+      const id = next ? next.id : "empty";
+      Promise.resolve(current && current.ready).then(() => (root.dataset.ready = id));
+    }
+    function busy(text) {
+      busyLine.hidden = !text;
+      busyText.textContent = text || "";
+      if (text) stale(null);
+      if (text && current) current.trust.pause(); // what is asked now goes first
+      root.toggleAttribute("data-busy", Boolean(text));
+    }
+    function stale(text) {
+      staleNote.hidden = !text;
+      staleNote.textContent = text || "";
+      root.toggleAttribute("data-stale", Boolean(text));
+    }
+    update(payload, options.opening);
+    return {
+      update,
+      busy,
+      stale,
+      trust: (message) => current && current.trust.receive(message),
+      view: () => (current ? current.view() : null),
+      destroy() {
+        if (current) current.stop();
+        element.replaceChildren();
+      },
+    };
+  }
+
+  Object.assign(CV, { mount });
+})();

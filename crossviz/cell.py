@@ -113,7 +113,7 @@ class Cell(FrozenResult):
         try:
             for name, found, expected in self._relations():
                 _compare(name, found, expected)
-        except RuntimeError as error:
+        except (RuntimeError, IndexError) as error:
             raise ResultError(f"The parts of a cell don't fit together in their sizes: {error}") from error
 
     @property
@@ -159,7 +159,7 @@ class Cell(FrozenResult):
             raise ResultError("The mask of a cell hides other keys than the model does.")
         seen = torch.isfinite(row)
         yield "the scores", wide["scores"][seen], row[seen]
-        yield "the softmax", wide["probs"][seen], torch.softmax(wide["scores"][seen], -1)
+        yield "the softmax", wide["probs"], torch.softmax(wide["scores"], -1)
         if self.values is None:
             return
         if self.key_input is not None:

@@ -58,12 +58,12 @@ def together(row: Tensor, through: Tensor, prob: float, query: str, key: str, fi
     best = int(parts.argmax())
     return Step(
         "together", COMPOSED, "From word to patch", "together",
-        f"{_begin(query)} looks at {key} through all {len(row)} queries: each one's share of the word, times its own "
+        f"{_begin(query)} looks at {key} through all {len(row)} queries: each one’s share of the word, times its own "
         f"share of the patch (the mean of its heads), adds up to {figure(prob)}. The most comes through query "
         f"{best + 1}: {figure(float(row[best]))} × {figure(float(through[best]))} = {figure(float(parts[best]))}.",
         (
-            Strip("the word's share of each query", row, mark=best, signed=False),
-            Strip("each query's share of the patch", through, mark=best, signed=False),
+            Strip("the word’s share of each query", row, mark=best, signed=False),
+            Strip("each query’s share of the patch", through, mark=best, signed=False),
             Strip("products", parts, mark=best, signed=False),
         ),
         (first, second),
@@ -76,7 +76,7 @@ def _matching(cell: Cell, named: Named) -> list[Step]:
     source = f" {named.queries_from}" if named.queries_from else ""
     made = [
         Step(
-            "word", MATCH, "The query's token", "word",
+            "word", MATCH, "The word’s vector" if named.asks == "the word" else "The query’s vector", "word",
             f"{_begin(named.query)} comes to this layer as {dim} numbers{source}: its vector x.",
             (Strip("x", cell.stream),),
         )
@@ -110,7 +110,7 @@ def _matching(cell: Cell, named: Named) -> list[Step]:
     holds = worked_out(cell.key_input, cell.key_weight, cell.key_bias, cell.key_vector, best, "W_K", cell.unit)
     made += [
         Step(
-            "patch", MATCH, f"The key’s token: the {named.key_kind}", "patch",
+            "patch", MATCH, f"The {named.key_kind}’s vector", "patch",
             f"{_begin(named.key)} comes as {len(cell.key_input)} numbers{source}: its vector y.",
             (Strip("y", cell.key_input),),
         ),

@@ -27,6 +27,7 @@ from crossviz.web.components import viewer as make_viewer
 from crossviz.web.engine import Engine
 from crossviz.web.examples import examples, keep_photo, thumbnail
 from crossviz.web.hide_events import connect as connect_hiding
+from crossviz.web.inside_events import connect as connect_inside
 from crossviz.web.limits import Limits
 from crossviz.web.photo_input import PhotoInput
 from crossviz.web.theme import theme
@@ -173,6 +174,7 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
         choice.connect(page, write)
         comparison.connect(page, asked_last)
         connect_trust(engine, viewer, asked_last)
+        connect_inside(engine, viewer, asked_last)
     page.queue(default_concurrency_limit=4, max_size=64)
     return page
 

@@ -7,13 +7,16 @@ import factories
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from planted_cells import planted_trace
 
 from crossviz.explanation import Explanation
 from crossviz.geometry import ImageView, PatchGrid
+from crossviz.inside import Inside
+from crossviz.look_inside import look_inside
 from crossviz.photo import Photo
 from crossviz.results import AttentionRecord, Guess, RelevanceMap
 
-__all__ = ["composed", "guessed", "meadow", "shares"]
+__all__ = ["composed", "guessed", "inside", "meadow", "shares"]
 
 Spot = tuple[float, float, float, float, float]
 """Where a word looks: centre and width as shares of the photo (x, y, sx, sy), and its null mass."""
@@ -166,3 +169,10 @@ def guessed(text: str = "A black dog catches a red frisbee") -> Explanation:
     dog = next(word for word in base.words if word.text == "dog")
     choices = (("dog", 0.61), ("cat", 0.2), ("puppy", 0.07), ("horse", 0.04), ("ball", 0.01), ("sea", 0.001))
     return dataclasses.replace(base, hidden=(dog.index,), guesses=(Guess(dog.tokens[0], choices),), similarity=None)
+
+
+def inside(explanation: Explanation, word: str = "frisbee", **options) -> Inside:
+    """One cell of an attention made of formulas, for the words of a meadow."""
+    places = {"dog": DOG[:2], "frisbee": FRISBEE[:2], "sky": SKY[:2]}
+    trace = planted_trace(explanation.caption.text, places, explanation.grid)
+    return look_inside(trace, trace.caption.phrase(word), **options)

@@ -78,6 +78,7 @@ ARROWS: dict[str, set[str]] = {
     "web": {
         "explainer",
         "explanation",
+        "results",
         "trust",
         "bundle",
         "models",

@@ -1,6 +1,6 @@
 // The viewer: one explanation, drawn and explored in the browser from one payload (crossviz/render/payload.py).
 // CrossvizViewer.mount(element, payload, options)
-//   -> {update(payload, how), busy(text), stale(text), trust(message), view(), destroy()}
+//   -> {update(payload, how), busy(text), stale(text), trust(message), inside(message), view(), destroy()}
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
@@ -86,7 +86,7 @@
     };
 
     const chips = CV.words(payload.caption, { show, hold, clear }, payload.hidden ? payload.hidden.words : []);
-    const stage = CV.stage(payload, field, { patch, leave, clear });
+    const stage = CV.stage(payload, field, { patch, leave, clear, pick: (row, col) => inside.pick(row, col) });
     const readout = CV.readout();
     const patches = CV.patchList();
     const bar = colourBar();
@@ -95,6 +95,7 @@
     const hiding = CV.hiding(payload, options, how.guesses, (word) => (prefs.again = { text: payload.caption.text, word }));
     const steps = CV.twoSteps(payload, stage, prefs, { look });
     const trust = CV.trust(payload, field, stage, options, prefs, live);
+    const inside = CV.inside(payload, stage, options, prefs, live, { moved: () => paint({}) });
     const notes = buildNotes(payload, field);
     root.replaceChildren(
       el("div", { class: "cv-head-row" }, chips.node, field.reads ? null : el("p", { class: "cv-plainly", text: CV.EVERY_WORD })),
@@ -104,7 +105,7 @@
         el("div", { class: "cv-left" }, stage.node, bar.node),
         el("div", { class: "cv-side" }, ...[readout.node, hiding.node, patches.node].filter(Boolean)),
       ),
-      ...[steps.node, controls.node, trust.node, strip.node, notes].filter(Boolean),
+      ...[steps.node, controls.node, trust.node, strip.node, inside.node, notes].filter(Boolean),
     );
     chips.node.addEventListener("pointerleave", unhover);
     chips.node.addEventListener("focusout", (event) => chips.node.contains(event.relatedTarget) || unhover());
@@ -238,7 +239,7 @@
       const word = active.length ? active[0].word : null;
       if (heat) steps.paint(word, now);
       if (state.query !== null) return paintQuery(now);
-      stage.paint(now, active, state.patch, heat);
+      stage.paint(now, active, state.patch || inside.cursor(), heat);
       const statsOf = (word) => field.stats(word, now.layer, now.head, now.smooth);
       const nullOf = (word) => field.nullMass(word, now.layer, now.head);
       if (heat) {
@@ -250,6 +251,7 @@
       }
       if (heat) hiding.paint(active);
       if (heat) trust.paint(active, now, chosen);
+      if (heat) inside.paint(active, state); // the head that is pinned, not every one that is passed over
       if (ranked) patches.show(ranked.place, ranked.list, field);
       else patches.none();
       if (heat) {
@@ -303,8 +305,10 @@
         stopped = true;
         stage.stop();
         trust.end();
+        inside.end();
       },
       trust,
+      inside,
       view: () => ({ payload, field, state: choice(), words: words(), stage }),
     };
   }
@@ -347,7 +351,7 @@
     element.replaceChildren(root);
     let current = null;
     // What the reader chose to see stays chosen when the next explanation comes.
-    const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null, check: "calibration", dim: false, box: null, steps: false, again: null };
+    const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null, check: "calibration", dim: false, box: null, steps: false, inside: false, cell: null, again: null };
     const live = (text) => (said.textContent = text);
 
     /** @param how {guesses: whether the model guesses hidden words, newest: show the last word first} */
@@ -382,6 +386,7 @@
       busy,
       stale,
       trust: (message) => current && current.trust.receive(message),
+      inside: (message) => current && current.inside.receive(message),
       view: () => (current ? current.view() : null),
       destroy() {
         if (current) current.stop();

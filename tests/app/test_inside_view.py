@@ -119,7 +119,8 @@ def test_the_walk_by_keyboard(opened):
 def test_the_inputs_of_a_step_are_lit(opened):
     page = opened()
     ids = [step["id"] for step in CELL["steps"]]
-    lit = "(kind) => [...document.querySelectorAll('.cv-line')].flatMap((line, i) => line.classList.contains(kind) ? [i] : [])"
+    lit = """(kind) => [...document.querySelectorAll(".cv-line")].flatMap(
+      (line, i) => line.classList.contains(kind) ? [i] : [])"""
     for place, step in enumerate(CELL["steps"]):
         page.locator(".cv-line-said").nth(place).hover()
         assert [ids[i] for i in page.evaluate(lit, "cv-lit")] == [name for name in ids if name in step["inputs"]]

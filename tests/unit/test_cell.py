@@ -1,4 +1,4 @@
-"""Inside, held against a plain loop in float64, and the type that refuses numbers that don't follow from one another."""
+"""A cell against a plain loop in float64; numbers that don't follow from one another are refused."""
 
 import dataclasses
 import math
@@ -42,8 +42,8 @@ def by_hand(cell):
     probs = [e / sum(exps) for e in exps]
     context = [sum(p * row[i] for p, row in zip(probs, cell.values.tolist(), strict=True)) for i in range(len(q))]
     joined = [x for head in cell.contexts.tolist() for x in head]
-    summed = [a + b for a, b in zip(cell.stream.tolist(), times(cell.out_weight.tolist(), cell.out_bias.tolist(), joined),
-                                    strict=True)]  # fmt: skip
+    out = times(cell.out_weight.tolist(), cell.out_bias.tolist(), joined)
+    summed = [a + b for a, b in zip(cell.stream.tolist(), out, strict=True)]
     mean = sum(summed) / len(summed)
     spread = math.sqrt(sum((x - mean) ** 2 for x in summed) / len(summed) + cell.norm_eps)
     output = [(x - mean) / spread * w + b for x, w, b in

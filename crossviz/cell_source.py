@@ -95,7 +95,7 @@ def cut(source: CellSource, query: int, head: int, key: int) -> Cell:
         ResultError: the numbers, computed again, are not the model's own.
     """
     weights, num_heads = source.weights, source.weights.num_heads
-    probs = source.probs[:, query].double().cpu()  # head key
+    probs = source.probs[:, query].cpu().double()  # head key
     if torch.isneginf(source.scores[head, query, key]):
         raise SelectionError("The model does not look at that patch: it left it out, or hid it. Choose another one.")
     stream, queries, keys = (_wide(x) for x in (source.stream[query], source.queries[query], source.keys))
@@ -110,7 +110,7 @@ def cut(source: CellSource, query: int, head: int, key: int) -> Cell:
     vectors = unit_length(linear(keys, key_weight, key_bias), source.unit)  # key head_dim
     mask = torch.zeros(()) if source.mask is None else source.mask
     count = len(keys)
-    offsets = mask.double().cpu().expand(num_heads, len(source.queries), count)[head, query]
+    offsets = mask.cpu().double().expand(num_heads, len(source.queries), count)[head, query]
     null = source.null
     if null is not None:
         vectors = torch.cat([vectors, _wide(null.key[head])[None]])
@@ -144,4 +144,4 @@ def cut(source: CellSource, query: int, head: int, key: int) -> Cell:
 
 
 def _wide(x: Tensor | None) -> Tensor | None:
-    return None if x is None else x.detach().double().cpu()
+    return None if x is None else x.detach().cpu().double()

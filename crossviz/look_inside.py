@@ -62,7 +62,7 @@ def look_inside(
         raise SelectionError(f"'{phrase.text:.60}' has the tokens {', '.join(map(str, tokens))}, not {token!r:.20}.")
     layers = list(range(len(cross.layers))) if layer is None else [layer_index(cross.layers, layer)]
     heads = list(range(cross.probs.shape[1])) if head is None else [head_index(cross.probs.shape[1], head)]
-    wanted = cross.probs.detach().double().cpu()[layers][:, heads]  # layer head query key
+    wanted = cross.probs.detach().cpu().double()[layers][:, heads]  # layer head query key
     patches = wanted[..., : grid.num_patches]
     picked = []
     if patch is None:
@@ -91,7 +91,7 @@ def look_inside(
     if sources.pooler is None:
         cells, through = (cut(source, token, head_at, place),), None
         if not torch.allclose(
-            cells[0].probs.double(), cross.probs[layer_at, head_at, token].double().cpu(), 0, TOLERANCE
+            cells[0].probs.double(), cross.probs[layer_at, head_at, token].cpu().double(), 0, TOLERANCE
         ):
             raise ResultError(
                 "This layer, opened, has other probabilities than the attention that the maps are made of."
@@ -99,8 +99,8 @@ def look_inside(
         named: tuple[Named, ...] = (_of_patches(source, grid, word, where),)
     else:
         pooler = sources.pooler()
-        through = pooler.probs[:, :, place].detach().double().mean(0).cpu()  # query
-        by = int((source.probs[head_at, token].double().cpu() * through).argmax())
+        through = pooler.probs[:, :, place].detach().cpu().double().mean(0)  # query
+        by = int((source.probs[head_at, token].cpu().double() * through).argmax())
         pool_head = int(pooler.probs[:, by, place].argmax())
         cells = (cut(source, token, head_at, by), cut(pooler, by, pool_head, place))
         query = f"query {by + 1} of the pooler"
@@ -159,7 +159,7 @@ def _agree(explanation: Explanation, cross: CrossAttention, layer: int, head: in
     if label not in record.layers:
         return [f"The map on the photo leaves {label} out, which looks here most."]
     own = record.probs[record.layers.index(label), head, token].double()
-    found = cross.probs[layer, head, token].detach().double().cpu()
+    found = cross.probs[layer, head, token].detach().cpu().double()
     if own.shape != found.shape or float((own - found).abs().max()) > TOLERANCE:
         raise ModelError("This explanation holds another attention than this model has now: explain the caption again.")
     return []

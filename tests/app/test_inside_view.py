@@ -6,6 +6,9 @@ import pytest
 from scenes import inside, meadow
 from watched import AXE
 
+from crossviz import Explainer
+from crossviz.web.examples import examples
+
 OPEN = ".cv-inside > summary"
 SHEET = meadow()
 CELL = inside(SHEET).as_dict()
@@ -90,6 +93,7 @@ def test_the_numbers_on_the_page_are_pythons(opened):
 def test_pointing_at_a_strip_shows_its_number(opened):
     page = opened()
     strip = page.locator(".cv-line").nth(1).locator(".cv-numbers").last
+    strip.scroll_into_view_if_needed()
     box = strip.locator("canvas").bounding_box()
     values = CELL["steps"][1]["strips"][-1]["values"]
     page.mouse.move(box["x"] + 2.5 / len(values) * box["width"], box["y"] + 5)
@@ -132,8 +136,9 @@ def test_the_inputs_of_a_step_are_lit(opened):
 
 def test_another_patch_by_click_by_keyboard_and_by_number(opened):
     page = opened()
-    box = page.locator(".cv-frame").bounding_box()
-    grid = SHEET.grid
+    grid, frame = SHEET.grid, page.locator(".cv-frame")
+    frame.scroll_into_view_if_needed()
+    box = frame.bounding_box()
     page.mouse.click(box["x"] + 3.5 / grid.width * box["width"], box["y"] + 5.5 / grid.height * box["height"])
     page.clock.run_for(400)
     assert [questions(page)[-1][name] for name in ("row", "col")] == [5, 3]
@@ -212,3 +217,25 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(opened, width, s
     found = page.evaluate("axe.run('#crossviz-viewer')")["violations"]
     assert [(v["id"], [node["html"][:200] for node in v["nodes"]][:3]) for v in found] == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_running_app_shows_what_python_computes(app, visit):
+    watched = visit(app)
+    page = watched.page
+    page.click(OPEN)
+    page.wait_for_selector(".cv-sheet", timeout=120_000)
+    first, word = examples()[0], page.inner_text(".cv-title")
+    explainer = Explainer()
+    found = explainer.inside(str(first.photo), first.caption, word).as_dict()
+    assert page.locator(".cv-line-said").all_inner_texts() == [step["sentence"] for step in found["steps"]]
+    shown = page.locator(".cv-single .cv-number").all_inner_texts()
+    single = [strip["values"][0] for step in found["steps"] for strip in step["strips"] if len(strip["values"]) == 1]
+    assert [number(text) for text in shown] == pytest.approx(single, rel=1e-5)
+    row, col = found["patch"]
+    page.get_by_label("Column", exact=True).fill(str(1 if col else 2))
+    page.keyboard.press("Enter")
+    page.wait_for_function("text => !document.querySelector('.cv-cell-which').textContent.includes(text)",
+                           arg=f"row {row + 1}, column {col + 1},", timeout=120_000)  # fmt: skip
+    other = explainer.inside(str(first.photo), first.caption, word, patch=(row, 0 if col else 1))
+    assert page.locator(".cv-line-said").all_inner_texts() == [step.sentence for step in other.steps]
+    watched.assert_quiet()

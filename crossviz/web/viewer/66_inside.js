@@ -44,8 +44,9 @@
     };
     const typed = () => {
       const [r, c] = [row, col].map(({ input }) => Math.round(Number(input.value)));
-      if (!(r >= 1 && r <= height && c >= 1 && c <= width)) return tell(`Rows go from 1 to ${height}, columns from 1 to ${width}.`);
-      pick(r - 1, c - 1);
+      problem.hidden = r >= 1 && r <= height && c >= 1 && c <= width;
+      if (problem.hidden) return pick(r - 1, c - 1);
+      problem.textContent = `Rows go from 1 to ${height}, columns from 1 to ${width}.`; // the sheet stays
     };
     const row = field("Row", height, typed);
     const col = field("Column", width, typed);
@@ -123,13 +124,13 @@
       again.hidden = !retry;
     }
     function draw(message) {
-      if (shown === message) return place.removeAttribute("aria-busy");
       if (message.error) return tell(message.error, true);
-      const focused = node.contains(document.activeElement) && place.contains(document.activeElement);
+      problem.hidden = again.hidden = true;
+      place.removeAttribute("aria-busy");
+      if (shown === message) return;
+      const focused = place.contains(document.activeElement);
       const { inside: sheet } = message;
       shown = message;
-      place.removeAttribute("aria-busy");
-      problem.hidden = again.hidden = true;
       const [r, c] = sheet.patch;
       row.input.value = r + 1;
       col.input.value = c + 1;
@@ -160,7 +161,7 @@
     }
     /** The patch that is open, to be framed in the photo. */
     function cursor() {
-      if (!node.open || !shown) return node.open ? patch : null;
+      if (!node.open || patch || !shown) return node.open ? patch : null;
       return { row: shown.inside.patch[0], col: shown.inside.patch[1] };
     }
     return { node, paint, pick, cursor, receive, end: () => Object.values(timers).forEach(clearTimeout) };

@@ -140,6 +140,7 @@ def test_another_patch_by_click_by_keyboard_and_by_number(opened):
     frame.scroll_into_view_if_needed()
     box = frame.bounding_box()
     page.mouse.click(box["x"] + 3.5 / grid.width * box["width"], box["y"] + 5.5 / grid.height * box["height"])
+    page.mouse.move(0, 0)
     page.clock.run_for(400)
     assert [questions(page)[-1][name] for name in ("row", "col")] == [5, 3]
     page.get_by_label("Column", exact=True).fill("20")

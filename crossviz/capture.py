@@ -22,7 +22,9 @@ from crossviz.sites import TOLERANCES, recompute, refusal, sites, uncovered
 
 __all__ = ["TOLERANCES", "Captured", "SiteCapture", "capture", "sites", "uncovered"]
 
-_KEPT = ("queries", "keys", "values", "scores", "probs", "single", "context", "output")
+_KEPT = (
+    "queries", "keys", "values", "scores", "probs", "single", "context", "output", "query_tokens", "key_tokens",
+)  # fmt: skip
 
 _open: ContextVar[frozenset["Captured"]] = ContextVar("crossviz_open_captures", default=frozenset())
 
@@ -38,6 +40,16 @@ class SiteCapture:
         self.deviation = deviation
         """Largest difference from the module's own output, relative to that output's largest value."""
         self._tensors = dict(tensors)
+
+    @property
+    def query_tokens(self) -> Tensor:
+        """What the site was given to make queries of: `batch query query_dim`."""
+        return self._kept("query_tokens")
+
+    @property
+    def key_tokens(self) -> Tensor:
+        """What the site was given to make keys of: `batch key key_dim`."""
+        return self._kept("key_tokens")
 
     @property
     def queries(self) -> Tensor:
@@ -147,8 +159,9 @@ def capture(
 
     Args:
         modules: the sites by name, as `sites(model)` gives them, or some of those.
-        keep: what to keep of every call: any of queries, keys, values, scores, probs, single, context, output. The
-            rest is freed at once. Without autograd (torch.no_grad) no graph is kept either.
+        keep: what to keep of every call: any of queries, keys, values, scores, probs, single, context, output,
+            query_tokens, key_tokens. The rest is freed at once. Without autograd (torch.no_grad) no graph is kept
+            either.
         substitute: the model goes on with the recomputed output in the place of the module's own. It is equal to
             within `TOLERANCES`, and what comes after has a gradient with respect to the captured tensors. Of
             captures of one site nested in one another, it is the innermost whose tensors the model goes on with.

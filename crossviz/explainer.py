@@ -10,6 +10,8 @@ from PIL import Image
 
 from crossviz.errors import MethodError, ModelError, UnsupportedMethodError
 from crossviz.explanation import Explanation
+from crossviz.inside import Inside
+from crossviz.look_inside import look_inside
 from crossviz.methods import Layers, Method, MethodInfo, get_method, methods
 from crossviz.models import DEFAULT_MODEL, Model, ModelInfo, load_model
 from crossviz.models.cascade import Cascades
@@ -156,6 +158,53 @@ class Explainer:
             guesses=trace.guesses() if trace.hidden else (),
         )
 
+    def inside(
+        self,
+        image: EncodedImage | PhotoSource,
+        explanation: Explanation | str,
+        text: str | None = None,
+        *,
+        span: tuple[int, int] | None = None,
+        word: int | None = None,
+        token: int | None = None,
+        layer: int | str | None = None,
+        head: int | None = None,
+        patch: tuple[int, int] | None = None,
+    ) -> Inside:
+        """Every number of one cell of the model's cross-attention: one word, layer, head and patch, step by step.
+
+        What is not given is chosen, and the answer says so in `picked`.
+
+        Args:
+            image: the photo of the explanation, or what `encode` returned for it.
+            explanation: made by this model; or a caption.
+            text, span, word: the word or phrase, by one of the three.
+            token: index of one of its tokens, where it has several.
+            layer: index or label of a layer of the cross-attention.
+            head: index.
+            patch: row and column, counted from 0.
+
+        Raises:
+            UnsupportedMethodError: the model has no cross-attention that can be taken apart; the message says why.
+            SelectionError: there is no such word, token, layer, head or patch, or the model did not read it.
+            ModelError: the explanation, or the encoded photo, is of another model or another photo.
+            CaptureError, ResultError: the numbers, computed again, are not the model's own.
+        """
+        shown = explanation if isinstance(explanation, Explanation) else None
+        if shown is not None:
+            self._check_own(shown)
+        encoded = image if isinstance(image, EncodedImage) else self.encode(image)
+        if shown is not None and encoded.photo != shown.photo:
+            raise ModelError("This explanation is of another photo: give the photo that it was made of.")
+        with torch.no_grad():
+            caption = explanation if shown is None else shown.caption.text
+            trace = self._model.trace(encoded, caption, () if shown is None else shown.hidden)
+            phrase = trace.caption.phrase(text, span=span, word=word)
+            return look_inside(
+                trace, phrase, token=token, layer=layer, head=head, patch=patch, explanation=shown,
+                trained=self.info.trained,
+            )  # fmt: skip
+
     @property
     def guesses(self) -> bool:
         """Whether the model guesses hidden words; see `explain`."""
@@ -248,9 +297,7 @@ class Explainer:
         choose(checks, box, fill)
         if explanation.hidden:
             raise MethodError("Maps are checked with every word in its place: explain the caption without hiding one.")
-        origin, own = explanation.provenance, self._model
-        if (origin.model, origin.weights_sha256) != (own.info.name, own.weights_sha256):
-            raise ModelError(f"This explanation was made by {origin.model}, not by these weights of {own.info.name}.")
+        self._check_own(explanation)
         chosen = self._method(explanation.map.method if method is None else method)
         return self._trust(image, explanation, phrase, chosen, checks, seed, box, fill)
 
@@ -290,6 +337,11 @@ class Explainer:
                 "settings. Give the method object that made it as `method`."
             )
         return (yield from check(subject, checks, seed=seed, box=box, fill=fill))
+
+    def _check_own(self, explanation: Explanation) -> None:
+        origin, own = explanation.provenance, self._model
+        if (origin.model, origin.weights_sha256) != (own.info.name, own.weights_sha256):
+            raise ModelError(f"This explanation was made by {origin.model}, not by these weights of {own.info.name}.")
 
     def _method(self, method: str | Method | None) -> Method:
         if method is None:

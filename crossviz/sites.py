@@ -49,6 +49,8 @@ A few units of rounding (torch.finfo(dtype).eps) for the half precisions, whose 
 class Recomputed(NamedTuple):
     """One call of a site, computed again from its real inputs and found to give its own output."""
 
+    query_tokens: Tensor  # batch query query_dim; what the query projection was given
+    key_tokens: Tensor  # batch key key_dim; what the key projection was given
     queries: Tensor  # batch head query head_dim, as they meet the keys
     keys: Tensor  # batch head key head_dim
     values: Tensor  # batch head key head_dim
@@ -157,7 +159,9 @@ def recompute(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
     own = kind.own(module, result)
     deviation = _deviation(output, own)
     replacement = partial(kind.replacement, module, given, result, output, probs)
-    return Recomputed(q, k, v, scores, probs, single, context, output, own, deviation, replacement)
+    return Recomputed(
+        inputs.query, inputs.key, q, k, v, scores, probs, single, context, output, own, deviation, replacement
+    )
 
 
 def _kind(module: nn.Module) -> tuple[Kind | None, type]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from crossviz.cell_source import CellSources
 from crossviz.errors import UnsupportedMethodError
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.photo import Photo
@@ -45,6 +46,7 @@ CAPABILITIES: Mapping[str, str] = {
     "image_to_text": "image patches that query text tokens",
     "attention_graph": "cross-modal attention of its own layers with a gradient",
     "guesses": "a head that guesses hidden words",
+    "cells": "a cross-attention that can be taken apart to its single numbers",
 }
 """What a method may require of a model, with a line each. `image_attention`, `image_row` and `patch_texts` are
 properties of the `ImageTower` that `image_tower` gives (it has blocks; blocks or a pooler; `to_text`), and
@@ -353,6 +355,14 @@ class Trace:
             UnsupportedMethodError: the model guesses no words.
         """
         return self._get("guesses")(count)
+
+    def cells(self) -> CellSources:
+        """The layers of its cross-attention, to be opened down to single numbers.
+
+        Raises:
+            UnsupportedMethodError: the model has none, or not all of its numbers can be had.
+        """
+        return self._get("cells")
 
     @property
     def pixels(self) -> Tensor:

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from crossviz.capture import capture, sites
+from crossviz.cell_source import CellSources
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.models.base import EncodedText, Model
+from crossviz.models.blip_cells import cells
 from crossviz.models.blip_load import Loaded
 from crossviz.models.blip_stages import stages
 from crossviz.models.blip_text import text_pass
@@ -99,6 +101,7 @@ class BlipModel(Model):
         return {
             "cross_attention": lambda: self.cross_attention(tokenized, states),
             "attention_graph": lambda: self._attention_graph(tokenized, states),
+            "cells": lambda: self._cells(tokenized, states),
             "match": lambda: Match(
                 unit=self.unit,
                 sentence=self.match_sentence,
@@ -147,6 +150,10 @@ class BlipModel(Model):
             notes=self.attention_notes,
             key_kind=KEY_KIND,
         )
+
+    def _cells(self, tokenized: Tokenized, states: Tensor) -> CellSources:
+        ids = tokenized.ids.to(self.device)
+        return cells(self.text_model, self._layers, lambda: self.read(ids, states))
 
     def _attention_graph(self, tokenized: Tokenized, states: Tensor) -> AttentionGraph:
         passed = text_pass(self.text_model, tokenized.ids.to(self.device), states, causal=self.writes)

@@ -16,6 +16,7 @@ from crossviz.geometry import ImageView
 from crossviz.models.base import EncodedText, Model, ModelInfo
 from crossviz.models.clip_tokens import Tokenized, tokenize
 from crossviz.models.coca_attention import attention_graph, composed, written
+from crossviz.models.coca_cells import cells
 from crossviz.models.coca_load import MINI, coca_identity, coca_infos, coca_source, is_mini, load_coca
 from crossviz.models.coca_parts import PooledImage, coca_parts, pooled_image
 from crossviz.models.coca_stages import stages
@@ -149,6 +150,7 @@ class CocaModel(Model):
             "written_attention": lambda: written(composed(module, parts, pooled, states)),
             "match": lambda: caption_match(module, states, caption),
             "attention_graph": lambda: attention_graph(module, parts, pooled, states, caption, SENTENCE),
+            "cells": lambda: cells(module, parts, image, pooled, states),
         }
 
     def captions(self, image: EncodedImage, longest: int) -> Iterator[str]:

@@ -17,7 +17,7 @@ from crossviz.results import AttentionRecord
 from crossviz.trace import AttentionGraph, CrossAttention
 from crossviz.words import Caption, Phrase
 
-__all__ = ["CROSS_PART", "POOLER_PART", "UNIT", "attention_graph", "composed", "labels", "written"]
+__all__ = ["CROSS_PART", "POOLER_PART", "UNIT", "attention_graph", "composed", "cross_sites", "labels", "written"]
 
 CROSS_PART = "decoder: text tokens to pooler queries"
 POOLER_PART = "pooler: queries to image patches"
@@ -43,7 +43,7 @@ def composed(module: nn.Module, parts: CocaParts, image: PooledImage, states: Te
         CaptureError: an attention, recomputed, does not give the decoder's own output.
     """
     names = labels(module)
-    with capture(_cross_sites(module)) as captured:
+    with capture(cross_sites(module)) as captured:
         module.text_decoder(image.tokens[None], states[None])
     scores = torch.cat([captured[name].scores for name in names])  # layer head token query
     probs = torch.cat([captured[name].probs for name in names])
@@ -106,7 +106,7 @@ def attention_graph(
         caption: the caption.
         sentence: what the score is.
     """
-    names, cross, own = labels(module), _cross_sites(module), _self_sites(module)
+    names, cross, own = labels(module), cross_sites(module), _self_sites(module)
     with torch.enable_grad():
         start = states.detach().clone().requires_grad_(True)
         with capture({**own, **cross}, keep=("single",), substitute=True) as captured:
@@ -138,7 +138,8 @@ def attention_graph(
     )
 
 
-def _cross_sites(module: nn.Module) -> dict[str, nn.Module]:
+def cross_sites(module: nn.Module) -> dict[str, nn.Module]:
+    """The decoder's cross-attention by layer, bottom to top."""
     return dict(zip(labels(module), (block.attn for block in module.text_decoder.cross_attn), strict=True))
 
 

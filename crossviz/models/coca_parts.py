@@ -15,7 +15,7 @@ from crossviz.capture import SiteCapture, capture
 from crossviz.errors import CaptureError, UnsupportedMethodError
 from crossviz.geometry import PatchGrid
 
-__all__ = ["CocaParts", "PooledImage", "coca_parts", "pooled_image"]
+__all__ = ["CocaParts", "PooledImage", "coca_parts", "patches_first", "pooled_image", "pooler_site"]
 
 _CONTRASTIVE = "attn_pool_contrastive"
 """The pooler that open_clip's two-pooler variants have for the embedding alone."""
@@ -107,16 +107,27 @@ def pooled_image(module: nn.Module, parts: CocaParts, pixels: Tensor) -> PooledI
     return PooledImage(
         embedding=latent.flatten(),
         tokens=tokens[0],
-        scores=_patches_first(site.scores[0, :, parts.num_skipped :], parts),
-        probs=_patches_first(site.probs[0, :, parts.num_skipped :], parts),
+        scores=patches_first(site.scores[0, :, parts.num_skipped :], parts),
+        probs=patches_first(site.probs[0, :, parts.num_skipped :], parts),
     )
 
 
+def pooler_site(module: nn.Module, parts: CocaParts, pixels: Tensor) -> SiteCapture:
+    """The pooler's attention on one photo `1 3 height width`, with what it is given and what it gives.
+
+    Raises:
+        CaptureError: the pooler's attention, recomputed, does not give the pooler's own output.
+    """
+    return _run(module, parts.pooler, pixels, ("output", "query_tokens", "key_tokens"))[2]
+
+
 @torch.no_grad()
-def _run(module: nn.Module, pooler: str, pixels: Tensor) -> tuple[Tensor, Tensor, SiteCapture]:
+def _run(
+    module: nn.Module, pooler: str, pixels: Tensor, keep: tuple[str, ...] = ("scores", "probs")
+) -> tuple[Tensor, Tensor, SiteCapture]:
     attention = module.visual.get_submodule(pooler).attn
     try:
-        with capture({"image pooler": attention}) as captured:
+        with capture({"image pooler": attention}, keep=keep) as captured:
             latent, tokens = module._encode_image(pixels, normalize=True)
         return latent, tokens, captured["image pooler"]
     except CaptureError:
@@ -127,7 +138,7 @@ def _run(module: nn.Module, pooler: str, pixels: Tensor) -> tuple[Tensor, Tensor
         raise UnsupportedMethodError(f"its image tower fails on {height} x {width} pixels ({reason})") from error
 
 
-def _patches_first(rows: Tensor, parts: CocaParts) -> Tensor:
+def patches_first(rows: Tensor, parts: CocaParts) -> Tensor:
     """`... key` with the prefix tokens moved behind the patches."""
     return rows.roll(-parts.num_prefix_tokens, -1)
 

@@ -21,6 +21,7 @@ from crossviz.geometry import ImageView, PatchGrid
 from crossviz.models.about import check_files, one_line, read_about
 from crossviz.models.base import EncodedText, Model, ModelInfo, folder_state
 from crossviz.models.clip_tokens import Tokenized, tokenize
+from crossviz.models.mini_cells import cells
 from crossviz.models.pixels import Preprocess
 from crossviz.paths import assets_dir
 from crossviz.photo import Photo
@@ -151,6 +152,7 @@ class _Mini(Model):
             "image_attention": lambda: True,
             "image_row": lambda: True,
             "cross_pass": lambda: parts.cross_pass(tower, attention, LAYER, tokenized.caption, ids, text.tokens),
+            "cells": lambda: cells(attention, LAYER, text.tokens, image.features["patches"]),
         }
         return {name: offer for name, offer in offered.items() if name not in self.lacks()}
 

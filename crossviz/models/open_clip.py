@@ -18,6 +18,7 @@ from crossviz.capture import sites
 from crossviz.errors import ModelUnavailableError
 from crossviz.geometry import ImageView
 from crossviz.models.base import EncodedText, Model, ModelInfo
+from crossviz.models.clip_cells import clip_cells, text_projection
 from crossviz.models.clip_match import clip_match
 from crossviz.models.clip_tokens import Tokenized, tokenize
 from crossviz.models.open_clip_load import NOWHERE, WITHIN, Source, identity, infos, load, source_of
@@ -163,9 +164,9 @@ class OpenClipModel(Model):
         missing = dict.fromkeys(("cross_pass", "image_to_text", "attention_graph"), apart)
         missing |= {"written_attention": "it writes nothing", "guesses": "it was not trained to guess hidden words"}
         if tower.vit is None:
-            missing |= {"residual_stream": tower.why_no_vit, "cross_attention": tower.why_no_vit}
+            missing |= dict.fromkeys(("residual_stream", "cross_attention", "cells"), tower.why_no_vit)
         elif self._why_no_queries is not None:
-            missing["cross_attention"] = self._why_no_queries
+            missing |= dict.fromkeys(("cross_attention", "cells"), self._why_no_queries)
         if tower.image is None:
             missing |= dict.fromkeys(_OF_TOWER, tower.why_no_image)
         elif not tower.image.blocks:
@@ -191,13 +192,21 @@ class OpenClipModel(Model):
             "image_attention": lambda: True,
             "image_row": lambda: True,
             "patch_texts": lambda: True,
+            "cells": lambda: clip_cells(
+                LAYER,
+                self.module,
+                tower.vit,
+                text.tokens,
+                image.features["last_input"],
+                self._cross_attention(image, text),
+            ),
         }
         return {name: compute for name, compute in offered.items() if name not in self.lacks()}
 
     def _cross_attention(self, image: EncodedImage, text: EncodedText) -> CrossAttention:
         tower = self._tower.vit
         dense = _keep(image, "dense", lambda: F.normalize(tower.dense(image.features["last_input"]), dim=-1))
-        queries = F.normalize(_text_projection(self.module)(text.tokens), dim=-1)  # token embed
+        queries = F.normalize(text_projection(self.module)(text.tokens), dim=-1)  # token embed
         temperature = self.module.logit_scale.exp()
         scores = temperature * (queries @ dense.T)  # token patch
         return CrossAttention(
@@ -236,12 +245,3 @@ def _why_no_queries(module: nn.Module) -> str | None:
     if not hasattr(text, "forward_intermediates") or not hasattr(text, "text_projection"):
         return f"its text tower is a {type(text).__qualname__}, whose token states are not in the space of the images"
     return None
-
-
-def _text_projection(module: nn.Module) -> Callable[[Tensor], Tensor]:
-    projection = getattr(module, "text", module).text_projection
-    if projection is None:
-        return lambda states: states
-    if isinstance(projection, nn.Module):
-        return projection
-    return lambda states: states @ projection

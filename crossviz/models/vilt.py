@@ -26,6 +26,7 @@ from crossviz.models.vilt_attention import (
     reading,
     text_to_image,
 )
+from crossviz.models.vilt_cells import cells
 from crossviz.models.vilt_heads import guesses, match_by_matching, match_by_words
 from crossviz.models.vilt_load import FAMILY, Loaded, identity, infos, load
 from crossviz.models.vilt_mini import MINI
@@ -150,6 +151,7 @@ class ViltModel(Model):
             "match": match,
             "attention_graph": lambda: attention_graph(module, ids, features["patches"], kept, patches, rows),
             "guesses": lambda: guesses(module, pieces, tokenized, read().out.text[0]),
+            "cells": lambda: cells(module, ids, features["patches"], kept, patches, [t.text for t in caption.tokens]),
         }
         return {name: offer for name, offer in offered.items() if name not in lacks}
 

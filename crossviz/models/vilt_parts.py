@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Joint", "Patches", "ViltModule", "ViltPhoto", "joint", "stages"]
+__all__ = ["Joint", "Patches", "ViltModule", "ViltPhoto", "joint", "layer_inputs", "stages"]
 
 SEED = 0
 _drawing = threading.Lock()
@@ -88,15 +88,25 @@ def joint(model: ViltModule, ids: Tensor, patches: Tensor) -> Joint:
         ids: token ids `batch token`, without padding; or `1 token` for all photos.
         patches: `Patches.states`, `batch 1+kept dim`.
     """
+    out = _run(model, ids, patches)
+    return Joint(out.last_hidden_state[:, : ids.shape[1]], out.pooler_output)
+
+
+def layer_inputs(model: ViltModule, ids: Tensor, patches: Tensor) -> tuple[Tensor, ...]:
+    """What enters each layer, `batch token+1+kept dim`, and what leaves the last one; arguments as `joint`."""
+    return _run(model, ids, patches, output_hidden_states=True).hidden_states
+
+
+def _run(model: ViltModule, ids: Tensor, patches: Tensor, **more: bool) -> Any:
     ids = ids.expand(len(patches), -1)
-    out = model.vilt(
+    return model.vilt(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         image_embeds=patches,
         pixel_mask=torch.ones(patches.shape[:2], dtype=torch.long, device=patches.device),
         return_dict=True,
+        **more,
     )
-    return Joint(out.last_hidden_state[:, : ids.shape[1]], out.pooler_output)
 
 
 def stages(model: ViltModule) -> list[tuple[str, list[nn.Module | nn.Parameter]]]:

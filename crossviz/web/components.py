@@ -64,6 +64,7 @@ const viewer = window.CrossvizViewer.mount(host, first.payload || null, {
   onTrustStop: (asked) => trigger("rest", asked),
   onBox: (asked) => trigger("box", asked),
   onHide: (asked) => trigger("hide", asked),
+  onInside: (asked) => trigger("inside", asked),
   formats: [
     [".png", "figure, PNG"],
     [".svg", "figure, SVG"],
@@ -85,6 +86,7 @@ host.addEventListener("cv-chosen", ({ detail: { model, method } }) => {
   if (!said || said === OLD_MODEL || said === OLD_METHOD) viewer.stale(other || null);
 });
 host.addEventListener("cv-trust", (event) => viewer.trust(event.detail));
+host.addEventListener("cv-inside", (event) => viewer.inside(event.detail));
 // Typed into the field, as it were: all that a cancelled question still says is dropped at one place.
 const write = (text) => {
   const field = document.querySelector("#cv-caption textarea");
@@ -115,9 +117,11 @@ class Viewer(Scripted):
     and the payload's `id`. `trust` asks for the checks of a span: `run` (a number that the answers carry), `id`,
     `start` and `end`; `rest` ends those up to `run`; `box` carries the same as `trust` and `box`, in pixels. `hide`
     asks for the same explanation without some words: `id`, `start` and `end`, both null where all are to be read.
+    `inside` asks for the arithmetic of one cell: `run`, `id`, `start`, `end`, and, null where the server is to choose,
+    `token`, `layer`, `head`, `row` and `col`.
     """
 
-    signals = ("cancel", "save", "trust", "rest", "box", "hide")
+    signals = ("cancel", "save", "trust", "rest", "box", "hide", "inside")
 
 
 def viewer(value: str, elem_id: str) -> Viewer:
@@ -134,7 +138,7 @@ def viewer(value: str, elem_id: str) -> Viewer:
 _FEED = """
 watch("value", () => {
   const viewer = document.querySelector("#cv-viewer .cv-host");
-  if (viewer && props.value) viewer.dispatchEvent(new CustomEvent("cv-trust", { detail: JSON.parse(props.value) }));
+  if (viewer && props.value) viewer.dispatchEvent(new CustomEvent(EVENT, { detail: JSON.parse(props.value) }));
 });
 """
 
@@ -147,9 +151,14 @@ class Feed(Scripted):
     """
 
 
-def feed(elem_id: str) -> Feed:
-    """A feed, which shows nothing itself."""
-    return Feed(html_template="<i></i>", js_on_load=_FEED, apply_default_css=False, elem_id=elem_id, visible="hidden")
+def feed(elem_id: str, event: str = "cv-trust") -> Feed:
+    """A feed, which shows nothing itself.
+
+    Args:
+        event: the name by which the viewer's element hears of what comes.
+    """
+    script = f"const EVENT = {json.dumps(event)};{_FEED}"
+    return Feed(html_template="<i></i>", js_on_load=script, apply_default_css=False, elem_id=elem_id, visible="hidden")
 
 
 _MESSAGE = """

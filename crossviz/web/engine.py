@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
@@ -14,15 +14,18 @@ from crossviz.explanation import Explanation
 from crossviz.methods import MethodInfo
 from crossviz.models import ModelInfo, families, models
 from crossviz.photo import Photo, load_photo
+from crossviz.results import layer_index
 from crossviz.trace import EncodedImage
 from crossviz.web.examples import examples
 from crossviz.words import check_caption
 
 if TYPE_CHECKING:
+    from crossviz.inside import Inside
     from crossviz.trust import TrustReport
 
 __all__ = ["Engine"]
 
+R = TypeVar("R")
 MAX_IMAGES = 32
 MAX_IMAGE_BYTES = 512 << 20
 
@@ -177,16 +180,39 @@ class Engine:
         self._keep((explanation.photo.sha256, explainer.info.name), image)  # with what the checks left on it
         return report
 
+    def inside(
+        self,
+        explanation: Explanation,
+        model: str,
+        span: tuple[int, int],
+        layer: int | None,
+        head: int | None,
+        **where: Any,
+    ) -> "Inside":
+        """The arithmetic of one cell of an explanation's model.
+
+        Args:
+            model: the name that the explanation's model has here.
+            span: start and end of the words in the caption, in characters.
+            layer, head: indices in the map that is shown; None for all. Of a map that is not the cross-attention's they
+                name other layers and heads than those that are opened, and count for nothing.
+            where: `token` and `patch`, as `Explainer.inside`.
+
+        Raises:
+            CrossvizError: the model is not there, is another one or can't be opened, or there is no such cell.
+        """
+        explainer, image = _last(self.read_steps(explanation.photo, model))
+        self._same(explainer, explanation)
+        chart = explanation.map
+        of_map = chart.method == "cross_attention" and chart.per_head is not None
+        label = chart.layers[layer_index(chart.layers, layer)] if of_map and layer is not None else None
+        return explainer.inside(image, explanation, span=span, layer=label, head=head if of_map else None, **where)
+
     def explain(
         self, photo: PhotoSource | None, caption: str, model: str = "", method: str | None = None
     ) -> Explanation:
         """`steps` in one go."""
-        steps = self.steps(photo, caption, model, method)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                return done.value
+        return _last(self.steps(photo, caption, model, method))
 
     def warm(self) -> None:
         """Load the first model and explain the first example with it, so that no visitor waits for what is done once.
@@ -231,6 +257,15 @@ class Engine:
     @staticmethod
     def _listed() -> set[str]:
         return {info.name for info in models(everything=True)}
+
+
+def _last(steps: Generator[Any, None, R]) -> R:
+    """What a generator returns, once all its steps are done."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value
 
 
 def _tensors(whole: Any) -> Iterator[Tensor]:

@@ -28,6 +28,7 @@ from crossviz.web.engine import Engine
 from crossviz.web.examples import examples, keep_photo, thumbnail
 from crossviz.web.file_names import file_name
 from crossviz.web.hide_events import connect as connect_hiding
+from crossviz.web.inside_events import connect as connect_inside
 from crossviz.web.limits import Limits
 from crossviz.web.link import connect as connect_link
 from crossviz.web.photo_input import PhotoInput
@@ -177,6 +178,7 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
         for event in (choice.connect(page, write), asked, picked):
             comparison.follow(event)
         connect_trust(engine, viewer, asked_last)
+        connect_inside(engine, viewer, asked_last)
         connect_api(page, engine)
     page.queue(default_concurrency_limit=4, max_size=64)
     return page

@@ -38,7 +38,8 @@ _SERVE = """() => {
   const { payload } = crossvizView.view();
   const home = document.getElementById("crossviz-viewer");
   crossvizView.destroy();
-  const options = { onTrust: log("trust"), onTrustStop: log("stop"), onBox: log("box"), onSave() {}, formats: [] };
+  const options = { onTrust: log("trust"), onTrustStop: log("stop"), onBox: log("box"),
+    onInside: log("inside"), onSave() {}, formats: [] };
   window.crossvizView = CrossvizViewer.mount(home, payload, options);
 }"""
 

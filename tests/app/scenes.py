@@ -7,13 +7,16 @@ import factories
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from planted_cells import planted_trace
 
 from crossviz.explanation import Explanation
 from crossviz.geometry import ImageView, PatchGrid
+from crossviz.inside import Inside
+from crossviz.look_inside import look_inside
 from crossviz.photo import Photo
 from crossviz.results import AttentionRecord, Guess, RelevanceMap
 
-__all__ = ["composed", "guessed", "meadow", "shares", "uneven"]
+__all__ = ["composed", "guessed", "inside", "meadow", "shares", "uneven"]
 
 Spot = tuple[float, float, float, float, float]
 """Where a word looks: centre and width as shares of the photo (x, y, sx, sy), and its null mass."""
@@ -183,3 +186,10 @@ def uneven(layers: int = 3, heads: int = 4) -> Explanation:
     null = null.expand(layers, heads, len(base.words))
     found = dataclasses.replace(chart, values=maps.mean((0, 1)), per_head=maps, null_mass=null)
     return dataclasses.replace(base, maps={base.method: found}, record=None)
+
+
+def inside(explanation: Explanation, word: str = "frisbee", **options) -> Inside:
+    """One cell of an attention made of formulas, for the words of a meadow."""
+    places = {"dog": DOG[:2], "frisbee": FRISBEE[:2], "sky": SKY[:2]}
+    trace = planted_trace(explanation.caption.text, places, explanation.grid)
+    return look_inside(trace, trace.caption.phrase(word), **options)

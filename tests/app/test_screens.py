@@ -5,7 +5,7 @@ After a change that is meant: look at tests/app/report/index.html, then record w
 
 import pytest
 from reports import checked
-from scenes import DOG, FRISBEE, SKY, composed, guessed, meadow, shares, uneven
+from scenes import DOG, FRISBEE, SKY, composed, guessed, inside, meadow, shares, uneven
 from watched import free_port, ready
 
 from crossviz.web.app import build
@@ -170,6 +170,25 @@ def test_trust_with_a_server(serve, album, state):
     page.mouse.move(0, 0)
     page.clock.run_for(100)
     album.check(page, f"trust-{state}")
+
+
+@pytest.mark.parametrize("state", ["sheet-1280-light", "sheet-390-dark", "failed-768-dark"])
+def test_inside(serve, album, state):
+    name, width, scheme = state.split("-")
+    explanation = meadow()
+    page = serve(explanation, width=int(width), color_scheme=scheme).page
+    hold(page, "frisbee")
+    page.click(".cv-inside > summary")
+    page.mouse.move(0, 0)
+    page.clock.run_for(400)
+    run = page.evaluate("asked.find(({ name }) => name === 'inside').run")
+    cell = inside(explanation).as_dict()
+    said = {"sheet": {"inside": cell}, "failed": {"error": "This model does not offer a cross-attention: it has none."}}
+    page.evaluate("(message) => crossvizView.inside(message)", {"run": run, **said[name]})
+    if name == "sheet":
+        page.locator(".cv-line-name").nth(4).focus()
+    page.clock.run_for(100)
+    album.check(page, f"inside-{state}")
 
 
 @pytest.fixture(scope="module")

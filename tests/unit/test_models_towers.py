@@ -419,7 +419,7 @@ def test_every_model_encodes_and_offers_what_its_tower_has(case, photo):
         assert torch.allclose(run_tower(tower, pixels).state[0], own, atol=1e-5)
         assert (tower.to_text is not None) == ("patch_texts" in offered)
     if pooling == "token":
-        offered |= {"cross_attention", "residual_stream"}
+        offered |= {"cross_attention", "cells", "residual_stream"}
     assert set(trace.provides) == offered
     assert set(model.lacks()) == set(CAPABILITIES) - offered
     for capability in ("image_tower", "cross_attention", "residual_stream"):

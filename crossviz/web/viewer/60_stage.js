@@ -58,7 +58,7 @@
   }
 
   /**
-   * @param act {patch(row, col) on pointing, leave(), clear()}
+   * @param act {patch(row, col) on pointing, leave(), clear(), pick(row, col) on a click or Enter}
    * @returns {node, frame, paint(state, words, cursor), photo, heat(): canvas, size, claim(end)}: a box that is being
    *   drawn claims the pointer, and what was being drawn before is told to `end`
    */
@@ -151,6 +151,10 @@
       if (patch || at) go(patch, false);
     });
     frame.addEventListener("pointerdown", (event) => event.pointerType === "touch" && go(patchAt(event), false));
+    frame.addEventListener("click", (event) => {
+      const patch = event.target.closest(".cv-box-sheet") ? null : patchAt(event);
+      if (patch) act.pick(patch.row, patch.col);
+    });
     frame.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && at && go(null));
     frame.addEventListener("focus", () => {
       if (!frame.matches(":focus-visible")) return;
@@ -160,6 +164,7 @@
     frame.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
       if (event.key === "Escape") return at ? go(null) : act.clear();
+      if (event.key === "Enter" && at) return act.pick(at.row, at.col);
       if (!step) return;
       event.preventDefault();
       const from = at || { row: Math.floor(field.gh / 2), col: Math.floor(field.gw / 2) };

@@ -35,7 +35,7 @@
     const view = () => ({ payload, field, state: choice(), words: words(), stage });
 
     const chips = CV.words(payload.caption, { show, hold, drop: unhover, clear }, payload.hidden ? payload.hidden.words : []);
-    const stage = CV.stage(payload, field, { patch, leave, clear });
+    const stage = CV.stage(payload, field, { patch, leave, clear, pick: (row, col) => inside.pick(row, col) });
     const readout = CV.readout();
     const ask = CV.askBox(payload, field, stage, prefs, { changed: () => paint({ sayPatch: true }) });
     const patches = CV.patchList(ask.node);
@@ -46,6 +46,7 @@
     const hiding = CV.hiding(payload, options, how.guesses, (word) => (prefs.again = { text: payload.caption.text, word }));
     const steps = CV.twoSteps(payload, stage, prefs, { look });
     const trust = CV.trust(payload, field, stage, options, prefs, live);
+    const inside = CV.inside(payload, stage, options, prefs, live, { moved: () => paint({}) });
     const notes = CV.notes(payload, field);
     root.replaceChildren(
       el("div", { class: "cv-head-row" }, chips.node, field.reads ? null : el("p", { class: "cv-plainly", text: CV.EVERY_WORD })),
@@ -55,7 +56,7 @@
         el("div", { class: "cv-left" }, stage.node, bar.node),
         el("div", { class: "cv-side" }, ...[readout.node, hiding.node, patches.node].filter(Boolean)),
       ),
-      ...[steps.node, controls.node, trust.node, strip.node, notes].filter(Boolean),
+      ...[steps.node, controls.node, trust.node, strip.node, inside.node, notes].filter(Boolean),
     );
     chips.node.addEventListener("pointerleave", unhover);
     chips.node.addEventListener("focusout", (event) => chips.node.contains(event.relatedTarget) || unhover());
@@ -171,7 +172,7 @@
       const word = active.length ? active[0].word : null;
       if (heat) steps.paint(word, now);
       if (state.query !== null) return paintQuery(now);
-      stage.paint(now, active, state.patch, heat);
+      stage.paint(now, active, state.patch || inside.cursor(), heat);
       const share = now.contour || 0.5;
       const statsOf = (word) => field.stats(word, now.layer, now.head, now.smooth, share);
       const nullOf = (word) => field.nullMass(word, now.layer, now.head);
@@ -185,6 +186,7 @@
       }
       if (heat) hiding.paint(active);
       if (heat) trust.paint(active, now, chosen);
+      if (heat) inside.paint(active, state); // the head that is pinned, not every one that is passed over
       if (ranked) patches.show(ranked.place, ranked.list, ranked.none);
       else patches.none();
       if (heat) {
@@ -224,8 +226,10 @@
         stage.stop();
         trust.end();
         play.stop();
+        inside.end();
       },
       trust,
+      inside,
       view,
     };
   }

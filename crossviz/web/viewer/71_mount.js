@@ -1,6 +1,6 @@
 // The viewer in a page: one explanation after another, what is being done meanwhile, and what outlives them.
 // CrossvizViewer.mount(element, payload, options)
-//   -> {update(payload, how), busy(text), stale(text), trust(message), view(), destroy()}
+//   -> {update(payload, how), busy(text), stale(text), trust(message), inside(message), view(), destroy()}
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
@@ -24,7 +24,7 @@
     element.replaceChildren(root);
     let current = null;
     // What the reader chose to see stays chosen when the next explanation comes.
-    const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null, check: "calibration", dim: false, box: null, steps: false, again: null, contour: 0.5, saw: false, sort: "layer", ask: null };
+    const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null, check: "calibration", dim: false, box: null, steps: false, inside: false, cell: null, again: null, contour: 0.5, saw: false, sort: "layer", ask: null };
     const live = (text) => (said.textContent = text);
 
     /** @param how {guesses: whether the model guesses hidden words, newest: show the last word first} */
@@ -59,6 +59,7 @@
       busy,
       stale,
       trust: (message) => current && current.trust.receive(message),
+      inside: (message) => current && current.inside.receive(message),
       view: () => (current ? current.view() : null),
       destroy() {
         if (current) current.stop();

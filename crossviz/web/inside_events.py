@@ -1,0 +1,65 @@
+"""What the server answers when the viewer asks for the arithmetic of one cell."""
+
+import logging
+from typing import Any
+
+import gradio as gr
+
+from crossviz.errors import CrossvizError
+from crossviz.web.checks import Kept
+from crossviz.web.components import Viewer, envelope, feed
+from crossviz.web.engine import Engine
+
+__all__ = ["connect"]
+
+log = logging.getLogger(__name__)
+
+UNEXPECTED = "This cell could not be opened: something went wrong that should not have, and it has been logged."
+
+
+def connect(engine: Engine, viewer: Viewer, asked_last: gr.State) -> None:
+    """Answer the viewer's event `inside`; to be called inside the page's `gr.Blocks`.
+
+    Args:
+        asked_last: holds the visitor's `Kept`.
+    """
+    opened = feed("cv-opened", "cv-inside")
+
+    def inside(asked: gr.EventData, kept: Kept) -> str:
+        run = asked.run
+        try:
+            explanation, where = kept.of(asked.id), _question(asked)
+            found = engine.inside(explanation, kept.model, **where)
+            return envelope(run=run, inside=found.as_dict())
+        except CrossvizError as error:
+            return envelope(run=run, error=str(error))
+        except Exception:
+            log.exception("A cell failed in a way that crossviz does not know.")
+            return envelope(run=run, error=UNEXPECTED)
+
+    viewer.inside(
+        inside,
+        inputs=asked_last,
+        outputs=opened,
+        concurrency_limit=2,
+        concurrency_id="inside",
+        show_progress="hidden",
+        api_visibility="private",
+        trigger_mode="multiple",
+    )
+
+
+def _question(asked: gr.EventData) -> dict[str, Any]:
+    """What is asked for, as `Engine.inside` takes it.
+
+    Raises:
+        CrossvizError: the page did not send whole numbers.
+    """
+    given: dict[str, Any] = {name: getattr(asked, name) for name in ("token", "layer", "head", "row", "col")}
+    span = (asked.start, asked.end)
+    if not all(type(number) is int for number in span) or not all(
+        number is None or type(number) is int for number in given.values()
+    ):
+        raise CrossvizError("A cell is named by whole numbers: a span, and a token, layer, head, row and column.")
+    row, col = given.pop("row"), given.pop("col")
+    return {"span": span, "patch": None if row is None or col is None else (row, col), **given}

@@ -1,0 +1,173 @@
+// Inside: which cell is opened (word, layer, head, patch), asking the server for its numbers, and the sheet they stand on.
+(() => {
+  "use strict";
+  const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
+  const { el, uid } = CV;
+
+  const SETTLE = 250; // ms that a choice stands before it is asked about
+  const PATIENCE = 60_000; // ms without an answer
+  const KEPT = 40; // answers
+  const TITLE = "Inside: the arithmetic of one cell";
+  const ABOUT = "How one word comes to look at one patch, in one head, with the numbers that the model itself computes: step by step, as in the textbook. Click a patch in the photo, or type its row and column, to open another one.";
+  const ALONE = "The numbers are the model’s own, and a saved page has no model: open the photo and caption in crossviz to see them.";
+  const NO_WORD = "Hold one word, or words that stand side by side, to open a cell.";
+  const SILENT = "The server has not answered: try again.";
+
+  let runs = 0; // of this page: numbers that never come twice
+
+  /**
+   * @param options {onInside({run, id, start, end, token, layer, head, row, col})}; without it there is no server
+   * @param act {moved()}: the chosen patch is another
+   * @returns {node, paint(active, state), pick(row, col, byKey), cursor(), receive(message), end()}
+   */
+  function inside(payload, stage, options, prefs, live, act) {
+    const intro = el("p", { class: "cv-note", text: options.onInside ? ABOUT : ALONE });
+    const summary = el("summary", { text: TITLE });
+    const node = el("details", { class: "cv-inside", open: Boolean(prefs.inside) }, summary, intro);
+    if (!options.onInside) return { node, paint() {}, pick() {}, cursor: () => null, receive() {}, end() {} };
+
+    const { height, width } = payload.grid;
+    const answers = new Map(); // key of a question -> message
+    const timers = {};
+    const kept = prefs.cell && prefs.cell.photo === payload.photo.src ? prefs.cell : null;
+    let patch = kept && kept.row < height && kept.col < width ? { row: kept.row, col: kept.col } : null;
+    let token = null; // of words of several tokens; null: the server chooses
+    let last = { span: null, layer: null, head: null };
+    let asked = null; // {run, key}
+    let shown = null; // the message that the sheet is drawn from
+
+    const field = (label, max, change) => {
+      const id = uid("cell");
+      const input = el("input", { id, class: "cv-cell-input", type: "number", min: 1, max, step: 1, inputmode: "numeric" });
+      input.addEventListener("change", change);
+      return { input, node: el("div", { class: "cv-field" }, el("label", { for: id, class: "cv-label", text: label }), input) };
+    };
+    const typed = () => {
+      const [r, c] = [row, col].map(({ input }) => Math.round(Number(input.value)));
+      problem.hidden = r >= 1 && r <= height && c >= 1 && c <= width;
+      if (problem.hidden) return pick(r - 1, c - 1);
+      problem.textContent = `Rows go from 1 to ${height}, columns from 1 to ${width}.`; // the sheet stays
+    };
+    const row = field("Row", height, typed);
+    const col = field("Column", width, typed);
+    const peak = el("button", { type: "button", class: "cv-button", text: "Most looked-at patch", on: { click: () => pick(null) } });
+    const pieces = CV.select("Token", [], "", (value) => ((token = Number(value)), ask()));
+    const which = el("p", { class: "cv-cell-which" });
+    const picked = el("p", { class: "cv-note cv-cell-picked" });
+    const problem = el("p", { class: "cv-cell-problem", role: "alert", hidden: true });
+    const again = el("button", { type: "button", class: "cv-link", text: "Try again", hidden: true, on: { click: () => { answers.delete(keyNow()); ask(); } } });
+    const place = el("div", { class: "cv-cell" });
+    node.append(el("div", { class: "cv-cell-choice" }, row.node, col.node, peak, pieces.node), which, picked, problem, again, place);
+    pieces.node.hidden = true;
+    node.addEventListener("toggle", () => {
+      prefs.inside = node.open;
+      act.moved();
+      if (node.open) ask();
+    });
+
+    const question = () => ({ ...last.span, token, layer: last.layer, head: last.head, row: patch && patch.row, col: patch && patch.col });
+    const keyNow = () => JSON.stringify(question());
+    const after = (name, ms, call) => {
+      clearTimeout(timers[name]);
+      timers[name] = setTimeout(call, ms);
+    };
+
+    /** @param active [{word}]: what is shown; `state`: the layer and head that are chosen, null for all */
+    function paint(active, state) {
+      const span = CV.shownSpan(payload.caption.words, active);
+      const same = span && last.span && span.start === last.span.start && span.end === last.span.end;
+      if (!same) token = null;
+      // Of several pinned heads none is the one: the strongest of all is opened, as where none is pinned.
+      const several = Array.isArray(state.head);
+      last = { span, layer: several ? null : state.layer, head: several ? null : state.head };
+      ask();
+    }
+    function ask() {
+      clearTimeout(timers.settle);
+      if (!node.open) return;
+      if (!last.span) {
+        asked = null;
+        return tell(NO_WORD);
+      }
+      const key = keyNow();
+      if (answers.has(key)) {
+        asked = null;
+        return draw(answers.get(key));
+      }
+      if (asked && asked.key === key) return;
+      asked = null;
+      place.setAttribute("aria-busy", "true");
+      after("settle", SETTLE, () => {
+        asked = { run: ++runs, key };
+        after("patience", PATIENCE, () => asked && receive({ run: asked.run, error: SILENT }));
+        options.onInside({ run: asked.run, id: payload.id, ...question() });
+      });
+    }
+    /** What the server says: {run, inside} or {run, error}. Of a cell that is no longer asked for it is dropped. */
+    function receive(message) {
+      if (!asked || message.run !== asked.run) return;
+      clearTimeout(timers.patience);
+      if (message.inside) {
+        if (answers.size >= KEPT) answers.delete(answers.keys().next().value);
+        answers.set(asked.key, message);
+      }
+      asked = null;
+      draw(message);
+    }
+
+    /** A sentence in the place of the sheet. */
+    function tell(text, retry = false) {
+      shown = null;
+      place.removeAttribute("aria-busy");
+      place.replaceChildren();
+      which.textContent = picked.textContent = "";
+      problem.textContent = text;
+      problem.hidden = false;
+      again.hidden = !retry;
+    }
+    function draw(message) {
+      if (message.error) return tell(message.error, true);
+      problem.hidden = again.hidden = true;
+      place.removeAttribute("aria-busy");
+      if (shown === message) return;
+      const focused = place.contains(document.activeElement);
+      const { inside: sheet } = message;
+      shown = message;
+      const [r, c] = sheet.patch;
+      row.input.value = r + 1;
+      col.input.value = c + 1;
+      const head = sheet.heads > 1 ? `, head ${sheet.head + 1} of ${sheet.heads}` : "";
+      which.replaceChildren("\u201c", el("bdi", { text: sheet.text }), `\u201d at row ${r + 1}, column ${c + 1}, in ${sheet.layer}${head}: ${CV.exact(sheet.prob)} of its attention.`);
+      picked.textContent = [...(sheet.trained ? [] : ["The weights of this model were not trained: its numbers mean nothing."]), ...sheet.picked].join(" ");
+      pieces.node.hidden = sheet.tokens.length < 2;
+      pieces.control.replaceChildren(...sheet.tokens.map(([index, text]) => el("option", { value: String(index), text })));
+      pieces.control.value = String(sheet.token);
+      const made = CV.sheetOf(sheet, payload, stage, { said: live });
+      place.replaceChildren(made.node);
+      if (focused) made.focus();
+      act.moved();
+    }
+
+    /** Another patch is opened; row null: the one that is looked at most. */
+    function pick(r, c) {
+      if (!node.open) return;
+      patch = r === null ? null : { row: r, col: c };
+      prefs.cell = patch && { photo: payload.photo.src, ...patch };
+      if (r !== null) {
+        row.input.value = r + 1;
+        col.input.value = c + 1;
+        live(`Row ${r + 1}, column ${c + 1} is opened inside.`);
+      }
+      act.moved();
+      ask();
+    }
+    /** The patch that is open, to be framed in the photo. */
+    function cursor() {
+      if (!node.open || patch || !shown) return node.open ? patch : null;
+      return { row: shown.inside.patch[0], col: shown.inside.patch[1] };
+    }
+    return { node, paint, pick, cursor, receive, end: () => Object.values(timers).forEach(clearTimeout) };
+  }
+
+  Object.assign(CV, { inside });
+})();

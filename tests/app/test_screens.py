@@ -176,7 +176,7 @@ def test_trust_with_a_server(serve, album, state):
 def test_inside(serve, album, state):
     name, width, scheme = state.split("-")
     explanation = meadow()
-    page = serve(explanation, width=int(width), color_scheme=scheme).page
+    page = serve(explanation, width=int(width), height=1400, color_scheme=scheme).page
     hold(page, "frisbee")
     page.click(".cv-inside > summary")
     page.mouse.move(0, 0)
@@ -187,8 +187,9 @@ def test_inside(serve, album, state):
     page.evaluate("(message) => crossvizView.inside(message)", {"run": run, **said[name]})
     if name == "sheet":
         page.locator(".cv-line-name").nth(4).focus()
+    page.evaluate("document.querySelector('.cv-inside').scrollIntoView()")  # what is above has screens of its own
     page.clock.run_for(100)
-    album.check(page, f"inside-{state}")
+    album.check(page, f"inside-{state}", full_page=False)
 
 
 @pytest.fixture(scope="module")

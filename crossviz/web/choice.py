@@ -131,10 +131,10 @@ class Choice:
                     log.error("A model could not be loaded for a reason that crossviz does not know.", exc_info=error)
                     yield {self.model_error: UNEXPECTED}
 
-        def fill(model: str, method: str | None) -> dict[Any, Any]:
+        def fill(method: str | None) -> dict[Any, Any]:
             engine.explainer(engine.model)
             more = {self.model: gr.update(choices=model_choices(engine)), self.model_error: ""}
-            return {**self.follow(model, method, writer), **more}
+            return {**self.follow(engine.model, method, writer), **more}
 
         inputs = [self.model, self.method]
         # Said by the page itself: at once, and never after the next answer.
@@ -143,5 +143,5 @@ class Choice:
         event = self.model.change(chosen, inputs=inputs, outputs=outputs, trigger_mode="always_last", **QUIET)
         self.method.input(about_method, inputs=self.method, outputs=self.method_about, queue=False, **QUIET)
         if not self.ready:
-            page.load(fill, inputs=inputs, outputs=[self.model, *outputs], **QUIET)
+            page.load(fill, inputs=self.method, outputs=[self.model, *outputs], **QUIET)
         return event

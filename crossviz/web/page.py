@@ -30,7 +30,6 @@ from crossviz.web.file_names import file_name
 from crossviz.web.hide_events import connect as connect_hiding
 from crossviz.web.inside_events import connect as connect_inside
 from crossviz.web.limits import Limits
-from crossviz.web.link import connect as connect_link
 from crossviz.web.photo_input import PhotoInput
 from crossviz.web.theme import theme
 from crossviz.web.trust_events import connect as connect_trust
@@ -173,7 +172,6 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
         photo.upload(fn=None, js=_NOTE_NEW_PHOTO)
         photo.upload(new_photo, inputs=photo, outputs=photo_error, **QUIET)
         photo.clear(lambda: "", outputs=photo_error, queue=False, **QUIET)
-        connect_link(page, caption, choice)
         comparison.connect(page, asked_last)
         for event in (choice.connect(page, write), asked, picked):
             comparison.follow(event)

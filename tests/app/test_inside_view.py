@@ -156,9 +156,12 @@ def test_another_patch_by_click_by_keyboard_and_by_number(opened):
     page.clock.run_for(400)
     asked = [questions(page)[-1][name] for name in ("row", "col")]
     assert asked == [grid.height // 2, grid.width // 2 + 1]
+    count = len(questions(page))
     page.click(".cv-cell-choice .cv-button")
     page.clock.run_for(400)
-    assert questions(page)[-1]["row"] is None
+    assert len(questions(page)) == count, "it was answered when the sheet was opened"
+    assert f"row {CELL['patch'][0] + 1}, column {CELL['patch'][1] + 1}" in page.inner_text(".cv-cell-which")
+    assert page.locator(".cv-cell-problem:visible").count() == 0
 
 
 def test_the_head_that_is_chosen_is_asked_for(opened):

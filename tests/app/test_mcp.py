@@ -1,17 +1,16 @@
-"""The API as tools of an MCP client, where the package `mcp` is installed (requirements-mcp.txt)."""
+"""The API as tools of an MCP client."""
 
 import asyncio
 import base64
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from watched import free_port
 
 from crossviz.web.examples import examples
-
-pytest.importorskip("mcp")
 
 PHOTO = Path(examples()[0].photo)
 DATA = "data:image/jpeg;base64," + base64.b64encode(PHOTO.read_bytes()).decode()
@@ -38,7 +37,8 @@ def call(address: str, *calls: tuple[str, dict]):
             tools = (await session.list_tools()).tools
             return tools, [await session.call_tool(name, given) for name, given in calls]
 
-    return asyncio.run(run())
+    with ThreadPoolExecutor(1) as apart:  # Playwright's loop may be running in this thread
+        return apart.submit(lambda: asyncio.run(run())).result()
 
 
 def test_the_tools_say_what_they_take(address):

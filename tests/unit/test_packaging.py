@@ -38,7 +38,9 @@ def pins(file: str) -> dict[str, str]:
     return dict(line.split("==") for line in lines)
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-test.txt", "requirements-transformers.txt"])
+@pytest.mark.parametrize(
+    "file", ["requirements.txt", "requirements-test.txt", "requirements-transformers.txt", "requirements-mcp.txt"]
+)
 def test_pinned_versions_are_the_ones_tested_with(file):
     for name, version in pins(file).items():
         assert metadata.version(name).partition("+")[0] == version, name

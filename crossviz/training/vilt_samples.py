@@ -77,9 +77,10 @@ def collate(rows: Sequence[Row]) -> Batch:
 
 
 def hide(coded: Coded, share: float, phrase: Part | None, rng: random.Random) -> tuple[Coded, tuple[int, ...]]:
-    """Hide whole words (at least one), and all of `phrase`; the text with masks, and the labels."""
+    """Hide whole words (at least one), and all words of `phrase`; the text with masks, and the labels."""
     words = sorted({w for w in coded.words if w >= 0})
-    chosen = {w for w in words if rng.random() < share} | {coded.words[t] for t in (phrase.tokens if phrase else ())}
+    chosen = {w for w in words if rng.random() < share}
+    chosen |= {coded.words[t] for t in (phrase.tokens if phrase else ())} - {-1}
     chosen = chosen or {rng.choice(words)}
     hidden = [w in chosen for w in coded.words]
     ids = tuple(MASK if h else t for t, h in zip(coded.ids, hidden, strict=True))

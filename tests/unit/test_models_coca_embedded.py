@@ -63,7 +63,7 @@ def test_its_folder_is_refused_by_the_family_of_its_classes():
 def test_it_is_loaded_again_when_the_files_of_its_tower_change(tmp_path, monkeypatch, model):
     for name in ("coca-mini", "crossviz-mini"):
         shutil.copytree(assets_dir() / "models" / name, tmp_path / "models" / name)
-    for module in ("coca_load", "coca_mini", "crossviz_mini"):
+    for module in ("coca_load", "shared_tower", "crossviz_mini"):
         monkeypatch.setattr(f"crossviz.models.{module}.assets_dir", lambda: tmp_path)
     first = models.load_model("coca-mini", "cpu")
     assert models.load_model("coca-mini", "cpu") is first is not model

@@ -66,7 +66,9 @@ def test_tools_answer_and_say_what_is_wrong_as_a_sentence(address):
     assert far.isError and "fetches nothing" in far.content[0].text
 
 
-@pytest.mark.parametrize("photo", [str(PHOTO), {"path": str(PHOTO), "meta": {"_type": "gradio.FileData"}}])
+@pytest.mark.parametrize(
+    "photo", [str(PHOTO), {"path": str(PHOTO), "meta": {"_type": "gradio.FileData"}}], ids=["path", "file data"]
+)
 def test_files_of_the_server_stay_there(address, photo):
     _, (answer,) = call(address, ("explain", {"photo": photo, "caption": "a man"}))
     assert answer.isError and "man" not in json.dumps(answer.content[0].text).replace(str(PHOTO), "")

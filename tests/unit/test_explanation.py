@@ -29,7 +29,7 @@ from crossviz.explanation import SUFFIXES, Explanation, load
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.photo import Photo, load_photo
 
-LOADABLE = [suffix for suffix in SUFFIXES if suffix != ".pdf"]
+LOADABLE = [suffix for suffix in SUFFIXES if suffix not in (".pdf", ".csv")]
 
 
 def test_heatmaps_are_unnormalised_and_in_the_photos_pixels():
@@ -242,6 +242,8 @@ def test_the_kinds_of_files_are_what_they_say(tmp_path):
         ".pdf": b"%PDF",
         ".html": b"<!doctype",
         ".json": b"{",
+        ".gif": b"GIF89a",
+        ".csv": b"#",
     }
     assert set(starts) == set(SUFFIXES)
     for suffix, start in starts.items():

@@ -406,7 +406,7 @@ def test_every_site_recomputes_its_own_output(model, photo):
 
 def test_what_it_does_not_offer_has_a_reason(one, photo):
     trace = traced(one, photo)
-    assert set(trace.provides) == {"cross_attention", "written_attention", "match", "attention_graph"}
+    assert set(trace.provides) == {"cross_attention", "written_attention", "match", "attention_graph", "cells"}
     with pytest.raises(UnsupportedMethodError, match=r"when the same weights are loaded by the family open_clip\."):
         trace.image_tower()
     with pytest.raises(UnsupportedMethodError, match="no patch looks at a word"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scenes import meadow, shares, uneven
 from test_pixels import READ, part_scale, rgba, sent
+from watched import painted
 
 from crossviz.explanation import Explanation
 from crossviz.render.overlay import display_rgba
@@ -74,10 +75,12 @@ def test_heads_are_sorted_by_a_figure(show, key, figure, sign):
     page = show(explanation).page
     chip(page, "dog").click()
     page.mouse.move(0, 0)
+    painted(page)
     cells = page.locator(".cv-head")
     inner = [f"layer {layer + 1}, head {head + 1}" for layer in range(3) for head in range(4)]
     assert cells.evaluate_all(NAMES) == inner
     page.get_by_label("Sort by").select_option(key)
+    painted(page)
     values = figures(explanation, index_of(explanation, "dog"))[figure].ravel()
     order = np.argsort(sign * values, kind="stable")
     assert cells.evaluate_all(NAMES) == [inner[i] for i in order]
@@ -93,6 +96,7 @@ def test_heads_are_sorted_by_a_figure(show, key, figure, sign):
     values = figures(explanation, index_of(explanation, "frisbee"))[figure].ravel()
     assert cells.evaluate_all(NAMES) == [inner[i] for i in np.argsort(sign * values, kind="stable")]
     page.get_by_label("Sort by").select_option("layer")
+    painted(page)
     assert cells.evaluate_all(NAMES) == inner
     assert page.locator(".cv-heads-layer").all_inner_texts() == ["layer 1", "layer 2", "layer 3"]
 
@@ -123,6 +127,7 @@ def test_pinned_heads_are_blended_by_their_mean(show, explanation):
         assert page.inner_text(".cv-found .cv-figure") == f"{100 * (1 - null):.0f}\u202f%"
     # It says which.
     assert page.inner_text(".cv-through") == "blend of 3 heads: layer 1, head 2; layer 3, head 1; 1 more"
+    painted(page)
     said = page.inner_text(".cv-heads-said")
     assert said == "Pinned: blend of 3 heads: layer 1, head 2; layer 3, head 1; layer 3, head 4."
     assert page.locator('.cv-head[aria-pressed="true"]').count() == 3
@@ -136,6 +141,7 @@ def test_pinned_heads_are_blended_by_their_mean(show, explanation):
     cells.nth(3).click()
     page.get_by_label("Layer", exact=True).select_option("2")  # a choice from the list takes the place of the pins
     assert page.evaluate(STATE) == [2, None]
+    painted(page)
     assert page.locator('.cv-head[aria-pressed="true"]').count() == 0
     assert head.input_value() == "all"
 
@@ -144,19 +150,24 @@ def test_heads_by_keyboard(show):
     page = show(uneven()).page
     chip(page, "dog").click()
     page.get_by_label("Sort by").select_option("focused")
+    painted(page)
     cells = page.locator(".cv-head")
     page.locator('.cv-head[tabindex="0"]').focus()
     page.keyboard.press("Home")
+    painted(page)
     names = cells.evaluate_all(NAMES)
     page.keyboard.press("ArrowRight")
+    painted(page)
     assert page.inner_text(".cv-heads-said").startswith(names[1] + ":")
     assert "bits" in page.inner_text(".cv-heads-said") and "null" in page.inner_text(".cv-heads-said")
     page.keyboard.press("Enter")
     page.keyboard.press("End")
     page.keyboard.press("Enter")
+    painted(page)
     assert page.locator('.cv-head[aria-pressed="true"]').evaluate_all(NAMES) == [names[1], names[-1]]
     assert "Unpin all" in page.locator(".cv-strip-head button:visible").all_inner_texts()
     page.keyboard.press("Escape")
+    painted(page)
     assert page.evaluate(STATE) == [None, None]
     assert page.locator('.cv-head[aria-pressed="true"]').count() == 0
     assert page.inner_text(".cv-through") == "mean of 3 layers × 4 heads"

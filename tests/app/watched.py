@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import axe_core_python
 from playwright.sync_api import Page
 
-__all__ = ["AXE", "PATIENCE", "Watched", "arrived", "free_port", "ready", "until"]
+__all__ = ["AXE", "PATIENCE", "Watched", "arrived", "free_port", "painted", "ready", "until"]
 
 PATIENCE = 120_000
 """Milliseconds that a test waits for anything, at most: what takes seconds on two idle cores takes far longer on busy
@@ -82,6 +82,11 @@ def until(page: Page, true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < end, "It never came true."
         page.wait_for_timeout(50)
+
+
+def painted(page: Page) -> None:
+    """Until what was to be drawn in the next frame is drawn: the grid of heads follows the picture by one."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))")
 
 
 def free_port() -> int:

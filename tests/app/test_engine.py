@@ -1,6 +1,5 @@
 """What the page keeps between questions: photos' features, bounded, and nothing that belongs to another model."""
 
-
 import numpy as np
 import pytest
 import torch

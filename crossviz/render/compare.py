@@ -74,7 +74,8 @@ def compare(
         spans = main_words(caption)
     else:
         whole = whole_caption(caption.text)  # a word that one model cut off is still a row: others may have read it
-        spans = [_span(whole, word) for word in ([words] if isinstance(words, str) else words)]
+        phrases = [whole.select(word) for word in ([words] if isinstance(words, str) else words)]
+        spans = [(phrase.start, phrase.end) for phrase in phrases]
     scales = _scales(made)
     common = next((scale for scale in scales if on_common(scale)), None)
     sheet = Sheet(photo, caption.text, [caption.text[start:end] for start, end in spans], explanations, made)
@@ -106,19 +107,6 @@ def _check(made: "Sequence[Explanation]", count: int) -> None:
                 f"{first.provenance.model} and {other.provenance.model} explain different photos or captions: compare "
                 "explanations of one photo and one caption."
             )
-
-
-def _span(caption: "Caption", word: int | str | Span) -> Span:
-    """Start and end of a word or phrase of a caption that counts as read.
-
-    Raises:
-        SelectionError: there is none.
-    """
-    if isinstance(word, str):
-        phrase = caption.phrase(word)
-    else:
-        phrase = caption.phrase(word=word) if isinstance(word, int) else caption.phrase(span=tuple(word))
-    return phrase.start, phrase.end
 
 
 def _scales(made: "Sequence[Explanation]") -> list[Scale]:

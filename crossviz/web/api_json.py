@@ -37,10 +37,13 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
         "provenance": provenance,
     }
     if ex.hidden:
-        tokens = ex.caption.tokens
+        tokens, written = ex.caption.tokens, ex.caption.text
         answer["hidden"] = list(ex.hidden)
         answer["guesses"] = [
-            {"token": tokens[guess.token].text, "choices": [[text, share] for text, share in guess.choices]}
+            {
+                "token": written[tokens[guess.token].start : tokens[guess.token].end],
+                "choices": [[text, share] for text, share in guess.choices],
+            }
             for guess in ex.guesses
         ]
     return answer

@@ -76,11 +76,10 @@ class Engine:
     def models(self) -> list[ModelInfo]:
         """The models to choose from, that of the start first; where folders may be named, those that are loaded too."""
         infos = {info.name: info for info in models()}
-        loaded = {info.name: info for info in (explainer.info for explainer in [*self._explainers.values()])}
         if self.model in self._explainers:
             infos = {self.model: self._explainers[self.model].info, **infos}
         if self.folders:
-            infos |= loaded
+            infos |= {explainer.info.name: explainer.info for explainer in [*self._explainers.values()]}
         return sorted(infos.values(), key=lambda info: info.name != self.model)
 
     def methods(self, model: str) -> list[MethodInfo]:

@@ -439,3 +439,16 @@ def test_the_readout_says_who_looks_at_whom(show):
         page = show(dataclasses.replace(one, maps={one.method: chart})).page
         page.locator(".cv-chip", has_text="dog").click()
         assert page.inner_text(".cv-headline") == told
+
+
+def test_a_word_that_the_model_does_not_know_says_so(show):
+    known = meadow()
+    [zebra] = [word for word in known.words if word.text == "zebra"]
+    tokens = [
+        dataclasses.replace(token, text="[UNK]" if token.index in zebra.tokens else token.text)
+        for token in known.caption.tokens
+    ]
+    page = show(dataclasses.replace(known, caption=dataclasses.replace(known.caption, tokens=tokens))).page
+    told = "The model does not know this word: it read [UNK] in its place."
+    assert page.locator(f'.cv-chip[title="{told}"]').all_inner_texts() == ["zebra"]
+    assert page.locator(f'.cv-chip[aria-description="{told}"]').all_inner_texts() == ["zebra"]

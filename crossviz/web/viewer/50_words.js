@@ -52,7 +52,7 @@
         "button",
         {
           type: "button",
-          class: `cv-chip${word.truncated ? " cv-cut" : ""}${word.unknown ? " cv-unknown" : ""}`,
+          class: word.truncated ? "cv-chip cv-cut" : "cv-chip",
           tabindex: "-1",
           "data-word": index,
           "aria-disabled": word.truncated ? "true" : null,

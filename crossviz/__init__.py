@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         UnknownModelError,
         UnsupportedMethodError,
     )
+    from crossviz.difference import Difference, difference
     from crossviz.explainer import Explainer, explain
     from crossviz.explanation import Explanation, load
     from crossviz.geometry import ImageView, PatchGrid
@@ -69,6 +70,7 @@ _HOMES = {
         "UnknownModelError",
         "UnsupportedMethodError",
     ),
+    "difference": ("Difference", "difference"),
     "explainer": ("Explainer", "explain"),
     "explanation": ("Explanation", "load"),
     "geometry": ("ImageView", "PatchGrid"),
@@ -92,6 +94,7 @@ __all__ = [
     "CrossvizError",
     "DatasetError",
     "DeviceError",
+    "Difference",
     "EncodedImage",
     "Explainer",
     "Explanation",
@@ -115,6 +118,7 @@ __all__ = [
     "Word",
     "__version__",
     "compare",
+    "difference",
     "explain",
     "load",
     "methods",

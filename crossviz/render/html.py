@@ -8,6 +8,7 @@ import base64
 import hashlib
 import html
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from crossviz.web import viewer_css, viewer_js
@@ -20,8 +21,10 @@ const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark", dark.matches);
 follow();
 dark.addEventListener("change", follow);
-const payload = JSON.parse(document.getElementById("crossviz-payload").textContent);
-window.crossvizView = window.CrossvizViewer.mount(document.getElementById("crossviz-viewer"), payload, {});
+const read = (id) => JSON.parse(document.getElementById(id).textContent);
+const home = document.getElementById("crossviz-viewer");
+const options = { earlier: read("crossviz-earlier") };
+window.crossvizView = window.CrossvizViewer.mount(home, read("crossviz-payload"), options);
 document.documentElement.dataset.ready = "true";
 """
 
@@ -50,6 +53,7 @@ _PAGE = """\
 <main id="crossviz-viewer"></main>
 <noscript><p>This page draws the maps with JavaScript, which is switched off.</p></noscript>
 <script type="application/json" id="crossviz-payload">{payload}</script>
+<script type="application/json" id="crossviz-earlier">{earlier}</script>
 <script>{viewer}</script>
 <script>{boot}</script>
 </body>
@@ -57,11 +61,12 @@ _PAGE = """\
 """
 
 
-def standalone_page(payload: dict[str, Any]) -> bytes:
+def standalone_page(payload: dict[str, Any], earlier: Sequence[dict[str, Any]] = ()) -> bytes:
     """The page, UTF-8.
 
     Args:
         payload: what `payload.viewer_payload` returns.
+        earlier: of other explanations, oldest first, to compare it with; the page opens with the comparison.
     """
     style = viewer_css() + _PAGE_CSS
     viewer = viewer_js()
@@ -79,6 +84,7 @@ def standalone_page(payload: dict[str, Any]) -> bytes:
         title=html.escape(" ".join(payload["caption"]["text"].split())) + " · crossviz",
         style=style,
         payload=script_json(payload),
+        earlier=script_json(list(earlier)),
         viewer=viewer,
         boot=_BOOT,
     )

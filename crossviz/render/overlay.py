@@ -53,10 +53,13 @@ __all__ = [
     "dim_photo",
     "display_rgba",
     "draw_overlay",
+    "hatch_unseen",
     "mark_unseen",
     "outlines_to_display",
+    "sample",
     "sized",
     "stamp_untrained",
+    "table_index",
     "unseen_boxes",
 ]
 
@@ -110,7 +113,7 @@ def display_rgba(
     pixels = out.view(np.uint32)[..., 0]
     table = np.ascontiguousarray(table).view(np.uint32)[:, 0]
     if not smooth:
-        index = _table_index(values, scale)
+        index = table_index(values, scale)
         row, column = (np.minimum(np.floor(g).astype(np.intp), n - 1) for g, n in ((gy[seen_y], gh), (gx, gw)))
         pixels[seen_y, seen_x] = table[index[:, column]][row]
         return out
@@ -124,7 +127,29 @@ def display_rgba(
         mixed = rows[top[band]]
         mixed *= 1 - w
         mixed += rows[bottom[band]] * w
-        pixels[band, seen_x] = np.take(table, _table_index(mixed, scale))
+        pixels[band, seen_x] = np.take(table, table_index(mixed, scale))
+    return out
+
+
+def sample(values: np.ndarray, size_wh: tuple[int, int], view: ImageView, *, smooth: bool = True) -> np.ndarray:
+    """The value at every display pixel (steps 1 to 4), float64 `H W`; NaN where the model did not look.
+
+    Args:
+        values: `gh gw`.
+        size_wh, view, smooth: as for `display_rgba`.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    gh, gw = values.shape
+    gx, gy, seen_x, seen_y = _axes(size_wh, (gh, gw), view)
+    out = np.full(size_wh[::-1], np.nan)
+    if not smooth:
+        row, column = (np.clip(np.floor(g), 0, n - 1).astype(np.intp) for g, n in ((gy[seen_y], gh), (gx[seen_x], gw)))
+        out[seen_y, seen_x] = values[row[:, None], column]
+        return out
+    left, right, across = sample_axis(gx[seen_x], gw)
+    rows = values[:, left] * (1 - across) + values[:, right] * across  # gh W
+    top, bottom, down = (part[seen_y] for part in sample_axis(gy, gh))
+    out[seen_y, seen_x] = rows[top] * (1 - down[:, None]) + rows[bottom] * down[:, None]
     return out
 
 
@@ -140,7 +165,7 @@ def _axes(
     return (sx - x0) / (x1 - x0) * grid_hw[1], (sy - y0) / (y1 - y0) * grid_hw[0], *seen
 
 
-def _table_index(values: np.ndarray, scale: Scale) -> np.ndarray:
+def table_index(values: np.ndarray, scale: Scale) -> np.ndarray:
     """Raw values -> entries of the colour table (steps 5 and 6), uint8 of the same shape."""
     t = scale.position(values)
     t *= 127.0 if scale.signed else 255.0
@@ -205,7 +230,7 @@ def draw_overlay(
         display_rgba(values, scale, size_wh, view=view, smooth=smooth, opacity=opacity, cmap=cmap), "RGBA"
     )
     picture.paste(heat, (0, 0), heat)
-    _hatch_unseen(picture, unseen_boxes(view, size_wh))
+    hatch_unseen(picture, unseen_boxes(view, size_wh))
     if share and contour_is_shown(values, scale, smooth=smooth, share=share):
         _draw_outlines(picture, half_mass_outlines(values, smooth=smooth, share=share), values.shape, view)
     if not trained:
@@ -232,7 +257,7 @@ def sized(source_wh: tuple[int, int], width: int | None) -> tuple[int, int]:
 def mark_unseen(photo: Image.Image, view: ImageView, *, dim: bool = False) -> Image.Image:
     """A copy of the photo without heat, grey if `dim`, with what the model did not see darkened and hatched."""
     picture = dim_photo(photo) if dim else photo.convert("RGB").copy()
-    _hatch_unseen(picture, unseen_boxes(view, picture.size))
+    hatch_unseen(picture, unseen_boxes(view, picture.size))
     return picture
 
 
@@ -276,8 +301,8 @@ def _draw_outlines(picture: Image.Image, outlines: list[np.ndarray], grid_hw: tu
     picture.paste(drawn, (0, 0), drawn)
 
 
-def _hatch_unseen(picture: Image.Image, boxes: list[tuple[int, int, int, int]]) -> None:
-    """Darken and hatch boxes, in place."""
+def hatch_unseen(picture: Image.Image, boxes: list[tuple[int, int, int, int]]) -> None:
+    """Darken and hatch boxes (left, top, right, bottom), in place."""
     if not boxes:
         return
     period = max(6, round(min(picture.size) / 28))

@@ -14,6 +14,7 @@ import gradio as gr
 
 from crossviz.errors import CrossvizError
 from crossviz.web.api_asking import Asking
+from crossviz.web.api_closer import Closer
 from crossviz.web.api_making import Making
 from crossviz.web.engine import Engine
 from crossviz.web.own_files import own_file
@@ -27,12 +28,13 @@ UNEXPECTED = "Something went wrong that should not have, and it has been logged.
 
 def connect(page: gr.Blocks, engine: Engine) -> None:
     """Offer the endpoints; to be called inside the page's `gr.Blocks`."""
-    ask, make = Asking(engine), Making(engine)
+    ask, closer, make = Asking(engine), Closer(engine), Making(engine)
     # One map is checked, and one comparison drawn, at a time, whoever asks: these groups are the page's own, too.
     groups: dict[tuple[str, int], list[Callable[..., Any]]] = {
         ("api", 4): [ask.explain, ask.heatmap, ask.models, ask.methods, make.write, make.hide, make.export],
         ("trust", 1): [ask.trust],
-        ("compare", 1): [make.compare],
+        ("inside", 2): [closer.inside],
+        ("compare", 1): [make.compare, closer.difference],
     }
     for fn, group, limit in [(fn, *key) for key, fns in groups.items() for fn in fns]:
         added = gr.api(_one_sentence(fn), api_name=fn.__name__, concurrency_id=group, concurrency_limit=limit)

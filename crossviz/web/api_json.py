@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 
+from crossviz.difference import Difference
 from crossviz.explainer import Explainer
 from crossviz.explanation import Explanation
 from crossviz.methods import MethodInfo
 from crossviz.models import ModelInfo
 from crossviz.words import Phrase
 
-__all__ = ["explanation_json", "heatmap_json", "method_json", "model_json"]
+__all__ = ["difference_json", "explanation_json", "heatmap_json", "method_json", "model_json"]
 
 
 def explanation_json(explanation: Explanation) -> dict[str, Any]:
@@ -72,6 +73,36 @@ def heatmap_json(explanation: Explanation, phrase: Phrase, layer: int | str | No
         "figure_caption": ex.figure_caption(span=(phrase.start, phrase.end), layer=layer, head=head),
         "provenance": ex.provenance.to_arrays()[1],
     }
+
+
+def difference_json(found: Difference) -> dict[str, Any]:
+    """What differs between two maps: their figures, how much moved, and where the difference is largest."""
+    values = found.values()
+    sides = {"first": (found.first, found.word), "second": (found.second, found.other)}
+    return {
+        **{
+            name: {
+                "caption": ex.caption.text,
+                "model": ex.provenance.model,
+                "method": ex.method,
+                "text": phrase.text,
+                "start": phrase.start,
+                "end": phrase.end,
+                "null_mass": None if ex.map.null_mass is None else ex.map.select_null(phrase.words),
+            }
+            for name, (ex, phrase) in sides.items()
+        },
+        "moved": found.moved,
+        "unit": found.unit,
+        "scale_end": found.scale.vmax,
+        "largest": _extreme(values, values.argmax()),
+        "smallest": _extreme(values, values.argmin()),
+    }
+
+
+def _extreme(values: np.ndarray, at: int) -> dict[str, Any]:
+    y, x = divmod(int(at), values.shape[1])
+    return {"value": _exact(values[y, x]), "xy": [x, y]}
 
 
 def model_json(info: ModelInfo, explainer: Explainer | None) -> dict[str, Any]:

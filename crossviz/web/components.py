@@ -65,6 +65,10 @@ const viewer = window.CrossvizViewer.mount(host, first.payload || null, {
   onBox: (asked) => trigger("box", asked),
   onHide: (asked) => trigger("hide", asked),
   onInside: (asked) => trigger("inside", asked),
+  onAgain(asked) {
+    host.cvAgain = asked;
+    trigger("again");
+  },
   formats: [
     [".png", "figure, PNG"],
     [".svg", "figure, SVG"],
@@ -86,6 +90,7 @@ host.addEventListener("cv-chosen", ({ detail: { model, method } }) => {
   if (!said || said === OLD_MODEL || said === OLD_METHOD) viewer.stale(other || null);
 });
 host.addEventListener("cv-trust", (event) => viewer.trust(event.detail));
+host.addEventListener("cv-asked", (event) => viewer.asked(event.detail));
 host.addEventListener("cv-inside", (event) => viewer.inside(event.detail));
 // Typed into the field, as it were: all that a cancelled question still says is dropped at one place.
 const write = (text) => {
@@ -118,10 +123,11 @@ class Viewer(Scripted):
     `start` and `end`; `rest` ends those up to `run`; `box` carries the same as `trust` and `box`, in pixels. `hide`
     asks for the same explanation without some words: `id`, `start` and `end`, both null where all are to be read.
     `inside` asks for the arithmetic of one cell: `run`, `id`, `start`, `end`, and, null where the server is to choose,
-    `token`, `layer`, `head`, `row` and `col`.
+    `token`, `layer`, `head`, `row` and `col`. `again` says that an earlier answer of the visit is shown: what the fields
+    held when it was asked for is at the element, as `cvAgain`.
     """
 
-    signals = ("cancel", "save", "trust", "rest", "box", "hide", "inside")
+    signals = ("cancel", "save", "trust", "rest", "box", "hide", "inside", "again")
 
 
 def viewer(value: str, elem_id: str) -> Viewer:

@@ -1,6 +1,7 @@
 """The page: photo, caption and model on one side, the viewer on the other."""
 
 import json
+import logging
 from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
@@ -37,7 +38,19 @@ from crossviz.web.write_events import connect as connect_writing
 
 __all__ = ["build", "launch"]
 
+log = logging.getLogger(__name__)
+
 NEW_PHOTO = "This is still the answer for the photo before: press Explain."
+_FIELDS = """(photo, caption, model, method) => {
+  const detail = { photo, caption, model, method };
+  document.querySelector("#cv-viewer .cv-host").dispatchEvent(new CustomEvent("cv-asked", { detail }));
+  return [photo, caption, model, method];
+}"""
+"""Tells the viewer what the fields hold, so that it can fill them again when an earlier answer is shown."""
+_AGAIN = """() => {
+  const { photo, caption, model, method } = document.querySelector("#cv-viewer .cv-host").cvAgain;
+  return [photo, caption, model, method];
+}"""
 MAX_SESSIONS = 200
 """Visitors whose last explanation is kept for saving; those who came longest ago are forgotten first."""
 _NOTE_NEW_PHOTO = f"""() => {{
@@ -143,6 +156,15 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
             name = file_name(explanation.caption.text) + str(wanted.format)
             return {file: save_bytes_to_cache(data, name, file.GRADIO_CACHE), **screen.said()}
 
+        def again(photo_value: Any, text: str, model_name: str, method_name: str | None) -> dict[Any, Any]:
+            """What the server has to hold of an answer that the page shows again, so that it is saved and checked."""
+            try:
+                explanation = engine.explain(photo_value, text, model_name, method_name)
+            except CrossvizError as error:  # the photo is gone, say: what the page shows is none the worse for it
+                log.info("An earlier answer was not made again: %s", error)
+                return {asked_last: gr.skip()}
+            return {asked_last: Kept(viewer_payload(explanation)["id"], explanation, model_name)}
+
         follows = [choice.model_about, choice.method, choice.method_about, write]
         outputs = [*screen.outputs, *follows]
         wrote = connect_writing(screen, write, photo, choice)
@@ -155,6 +177,7 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
             outputs=outputs,
             trigger_mode="always_last",
             cancels=[wrote],
+            js=_FIELDS,
             **QUIET,
         )
         picked = gallery.pick(
@@ -166,6 +189,12 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
             **QUIET,
         )
         viewer.cancel(fn=None, cancels=[asked, picked, wrote, hid], **QUIET)  # the viewer says it by itself
+        fields = [photo, caption, *chosen]
+        for filled in (page.load, picked.then, wrote.then):  # where the fields are known only now
+            filled(fn=None, inputs=fields, js=_FIELDS, **QUIET)
+        viewer.again(fn=None, outputs=fields, js=_AGAIN, **QUIET).then(
+            again, inputs=fields, outputs=asked_last, **QUIET
+        )
         viewer.save(save, inputs=asked_last, outputs=[file, *screen.messages.values()], **QUIET).success(
             fn=None, js="() => document.getElementById('cv-file').click()"
         )

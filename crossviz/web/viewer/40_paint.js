@@ -260,6 +260,8 @@
   }
 
   Object.assign(CV, {
+    displayAxes,
+    eachPixel,
     heatOne,
     heatMany,
     gridToDisplay,

@@ -59,10 +59,12 @@
 
   /**
    * @param act {patch(row, col) on pointing, leave(), clear(), pick(row, col) on a click or Enter}
+   * @param draw {heat(state, words, size) -> ImageData, ink(ctx, colours, size) over all else}: what another than the
+   *   words' own maps is drawn with
    * @returns {node, frame, paint(state, words, cursor), photo, heat(): canvas, size, claim(end)}: a box that is being
    *   drawn claims the pointer, and what was being drawn before is told to `end`
    */
-  function stage(payload, field, act) {
+  function stage(payload, field, act, draw = {}) {
     const aspect = payload.photo.width / payload.photo.height;
     const held = Math.min(STAGE_ASPECT[1], Math.max(STAGE_ASPECT[0], aspect));
     const size =
@@ -112,6 +114,7 @@
         cursor: last.cursor,
         thin: 1.25 * ratio,
       });
+      draw.ink?.(ctx, colours(), { width: w, height: h });
     }
 
     /** @param words [{word, hue}]: none leaves the plain photo. `of`: the field that they are of. */
@@ -123,7 +126,8 @@
         const canvas = heats[front];
         const ctx = canvas.getContext("2d");
         ctx.clearRect(0, 0, size.width, size.height);
-        if (words.length) ctx.putImageData(heatFor(payload, of, state, words, colours().hues, size), 0, 0);
+        const heat = () => (draw.heat ? draw.heat(state, words, size) : heatFor(payload, of, state, words, colours().hues, size));
+        if (words.length) ctx.putImageData(heat(), 0, 0);
         heats[front].classList.add("cv-front");
         heats[1 - front].classList.remove("cv-front");
       }

@@ -27,5 +27,5 @@
     return how.newest && last >= 0 ? last : mostTelling(payload, field);
   }
 
-  Object.assign(CV, { firstShown });
+  Object.assign(CV, { firstShown, mostTelling });
 })();

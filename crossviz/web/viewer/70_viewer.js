@@ -7,7 +7,7 @@
 
   const MOST_HELD = 6; // as many as there are hues that people with any colour vision tell apart
 
-  function build(root, payload, options, prefs, live, how) {
+  function build(root, payload, options, prefs, live, how, visit) {
     const field = new CV.Field(payload);
     const maps = field.signed ? CV.DIVERGING : CV.SEQUENTIAL;
     const state = {
@@ -47,6 +47,8 @@
     const steps = CV.twoSteps(payload, stage, prefs, { look });
     const trust = CV.trust(payload, field, stage, options, prefs, live);
     const inside = CV.inside(payload, stage, options, prefs, live, { moved: () => paint({}) });
+    const comparing = () => CV.compare(payload, visit.others(payload.id), prefs, live, Boolean(options.onSave));
+    let compare = comparing();
     const notes = CV.notes(payload, field);
     root.replaceChildren(
       el("div", { class: "cv-head-row" }, chips.node, field.reads ? null : el("p", { class: "cv-plainly", text: CV.EVERY_WORD })),
@@ -56,7 +58,7 @@
         el("div", { class: "cv-left" }, stage.node, bar.node),
         el("div", { class: "cv-side" }, ...[readout.node, hiding.node, patches.node].filter(Boolean)),
       ),
-      ...[steps.node, controls.node, trust.node, strip.node, inside.node, notes].filter(Boolean),
+      ...[steps.node, controls.node, trust.node, strip.node, inside.node, compare.node, notes].filter(Boolean),
     );
     chips.node.addEventListener("pointerleave", unhover);
     chips.node.addEventListener("focusout", (event) => chips.node.contains(event.relatedTarget) || unhover());
@@ -186,6 +188,7 @@
       }
       if (heat) hiding.paint(active);
       if (heat) trust.paint(active, now, chosen);
+      if (heat) compare.paint(state);
       if (heat) inside.paint(active, state); // the head that is pinned, not every one that is passed over
       if (ranked) patches.show(ranked.place, ranked.list, ranked.none);
       else patches.none();
@@ -227,6 +230,15 @@
         trust.end();
         play.stop();
         inside.end();
+        compare.stop();
+      },
+      /** Other answers of this visit are gone. */
+      forgot() {
+        compare.stop();
+        const next = comparing();
+        if (next.node) compare.node?.replaceWith(next.node);
+        else compare.node?.remove();
+        compare = next;
       },
       trust,
       inside,

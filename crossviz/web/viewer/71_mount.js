@@ -1,6 +1,6 @@
 // The viewer in a page: one explanation after another, what is being done meanwhile, and what outlives them.
 // CrossvizViewer.mount(element, payload, options)
-//   -> {update(payload, how), busy(text), stale(text), trust(message), inside(message), view(), destroy()}
+//   -> {update(payload, how), busy(text), stale(text), trust(message), inside(message), asked(fields), view(), destroy()}
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
@@ -20,11 +20,12 @@
     // Over the picture's lower edge: nothing moves when they come and go.
     const overlay = el("div", { class: "cv-over" }, el("i", { class: "cv-thin" }), busyLine, staleNote);
     const body = el("div", { class: "cv-body" });
-    const root = el("div", { class: "cv-viewer" }, said, body);
+    const visit = CV.visit({ show: again, forgot });
+    const root = el("div", { class: "cv-viewer" }, said, body, visit.node);
     element.replaceChildren(root);
     let current = null;
     // What the reader chose to see stays chosen when the next explanation comes.
-    const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null, check: "calibration", dim: false, box: null, steps: false, inside: false, cell: null, again: null, contour: 0.5, saw: false, sort: "layer", ask: null };
+    const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null, check: "calibration", dim: false, box: null, steps: false, inside: false, compare: Boolean(options.earlier?.length), cell: null, again: null, contour: 0.5, saw: false, sort: "layer", ask: null };
     const live = (text) => (said.textContent = text);
 
     /** @param how {guesses: whether the model guesses hidden words, newest: show the last word first} */
@@ -33,7 +34,8 @@
       root.removeAttribute("data-ready");
       body.hidden = !next;
       const hiding = Boolean(document.activeElement?.closest(".cv-hiding"));
-      current = next ? CV.build(body, next, options, prefs, live, how) : null;
+      if (next) visit.add(next, how);
+      current = next ? CV.build(body, next, options, prefs, live, how, visit) : null;
       if (hiding) root.querySelector(".cv-hiding .cv-button")?.focus();
       (current ? current.view().stage.node : root).append(overlay);
       busy(null);
@@ -53,6 +55,17 @@
       staleNote.textContent = text || "";
       root.toggleAttribute("data-stale", Boolean(text));
     }
+    /** An earlier answer, as it was; the page behind it hears of it. */
+    function again(entry) {
+      update(entry.payload, entry.how);
+      live(`Shown again: ${entry.label}`);
+      if (entry.asked) options.onAgain?.(entry.asked);
+    }
+    function forgot() {
+      if (current) current.forgot();
+      live("The other answers of this visit are forgotten.");
+    }
+    for (const earlier of options.earlier || []) visit.add(earlier, {});
     update(payload, options.opening);
     return {
       update,
@@ -60,6 +73,7 @@
       stale,
       trust: (message) => current && current.trust.receive(message),
       inside: (message) => current && current.inside.receive(message),
+      asked: visit.note,
       view: () => (current ? current.view() : null),
       destroy() {
         if (current) current.stop();

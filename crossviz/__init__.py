@@ -37,10 +37,10 @@ if TYPE_CHECKING:
         UnknownModelError,
         UnsupportedMethodError,
     )
-    from crossviz.difference import Difference, difference
     from crossviz.explainer import Explainer, explain
     from crossviz.explanation import Explanation, load
     from crossviz.geometry import ImageView, PatchGrid
+    from crossviz.map_difference import Difference, difference
     from crossviz.render.compare import compare
     from crossviz.results import AttentionRecord, Provenance, RelevanceMap
     from crossviz.trace import EncodedImage
@@ -70,7 +70,7 @@ _HOMES = {
         "UnknownModelError",
         "UnsupportedMethodError",
     ),
-    "difference": ("Difference", "difference"),
+    "map_difference": ("Difference", "difference"),
     "explainer": ("Explainer", "explain"),
     "explanation": ("Explanation", "load"),
     "geometry": ("ImageView", "PatchGrid"),

@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("photo", metavar="PHOTO", help="as for explain")
     compare.add_argument("caption", metavar="CAPTION", help="the sentence, quoted")
     compare.add_argument("--models", nargs="+", required=True, metavar="NAME", help="names from `crossviz models`")
-    compare.add_argument("-o", "--output", required=True, metavar="OUT", type=Path, help="a .png, .svg or .pdf file")
+    compare.add_argument(
+        "-o", "--output", required=True, metavar="OUT", type=Path, help="a .png, .svg, .pdf or .html file"
+    )
     compare.add_argument("--words", nargs="+", metavar="TEXT", help="words or phrases to show (default: the main ones)")
     compare.add_argument("--device", help="as for explain")
 

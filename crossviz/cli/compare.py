@@ -8,7 +8,7 @@ from crossviz.errors import CrossvizError
 
 __all__ = ["FORMATS", "run"]
 
-FORMATS = (".png", ".svg", ".pdf")
+FORMATS = (".png", ".svg", ".pdf", ".html")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -17,6 +17,7 @@ def run(args: argparse.Namespace) -> int:
     from crossviz.explainer import Explainer
     from crossviz.photo import load_photo
     from crossviz.render.compare import MOST_MODELS, Failed, compare
+    from crossviz.render.compare_page import comparison_page
     from crossviz.render.figure import figure_bytes
     from crossviz.words import check_caption, whole_caption
 
@@ -42,7 +43,13 @@ def run(args: argparse.Namespace) -> int:
         if len(failed) == len(entries):
             raise UsageError(f"None of the models could be asked. {failed[0].reason}")
         step("drawing")
-        data = figure_bytes(compare(entries, args.words), suffix[1:])
+        if suffix == ".html":
+            made = [entry for entry in entries if not isinstance(entry, Failed)]
+            if len(made) < 2:
+                raise UsageError(f"A page needs two models that can be asked. {failed[0].reason}")
+            data = comparison_page(made)
+        else:
+            data = figure_bytes(compare(entries, args.words), suffix[1:])
     write_atomic(args.output, data)
     for entry in failed:
         print(f"crossviz: without {entry.model}: {entry.reason}", file=sys.stderr)

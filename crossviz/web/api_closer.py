@@ -1,7 +1,7 @@
 """The endpoints that look closer: the arithmetic of one cell, and what differs between two answers."""
 
-from crossviz.difference import difference
 from crossviz.errors import CrossvizError
+from crossviz.map_difference import difference
 from crossviz.web.api_json import difference_json
 from crossviz.web.api_values import File, a_list, an_option, explained, handed_out, phrase_of, text_of
 from crossviz.web.engine import Engine

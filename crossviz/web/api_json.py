@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from crossviz.difference import Difference
 from crossviz.explainer import Explainer
 from crossviz.explanation import Explanation
+from crossviz.map_difference import Difference
 from crossviz.methods import MethodInfo
 from crossviz.models import ModelInfo
 from crossviz.words import Phrase

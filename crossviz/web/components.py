@@ -123,8 +123,8 @@ class Viewer(Scripted):
     `start` and `end`; `rest` ends those up to `run`; `box` carries the same as `trust` and `box`, in pixels. `hide`
     asks for the same explanation without some words: `id`, `start` and `end`, both null where all are to be read.
     `inside` asks for the arithmetic of one cell: `run`, `id`, `start`, `end`, and, null where the server is to choose,
-    `token`, `layer`, `head`, `row` and `col`. `again` says that an earlier answer of the visit is shown: what the fields
-    held when it was asked for is at the element, as `cvAgain`.
+    `token`, `layer`, `head`, `row` and `col`. `again` says that an earlier answer of the visit is shown: what the
+    fields held when it was asked for is at the element, as `cvAgain`.
     """
 
     signals = ("cancel", "save", "trust", "rest", "box", "hide", "inside", "again")

@@ -25,7 +25,7 @@ def connect(engine: Engine, viewer: Viewer, asked_last: gr.State) -> None:
     """
     opened = feed("cv-opened", "cv-inside")
 
-    def inside(asked: gr.EventData, kept: Kept) -> str:
+    def open_cell(asked: gr.EventData, kept: Kept) -> str:
         run = asked.run
         try:
             explanation, where = kept.of(asked.id), _question(asked)
@@ -38,7 +38,7 @@ def connect(engine: Engine, viewer: Viewer, asked_last: gr.State) -> None:
             return envelope(run=run, error=UNEXPECTED)
 
     viewer.inside(
-        inside,
+        open_cell,
         inputs=asked_last,
         outputs=opened,
         concurrency_limit=2,

@@ -27,7 +27,7 @@ from crossviz.web.own_files import own_path
 
 ROOT = Path(__file__).resolve().parents[2]
 CAPTION = "a man in a coat and a camera"
-FILES = {"/explain", "/heatmap", "/trust", "/write", "/hide", "/export", "/compare"}
+FILES = {"/explain", "/heatmap", "/trust", "/write", "/hide", "/export", "/compare", "/inside", "/difference"}
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +152,29 @@ def test_a_model_writes_guesses_and_is_compared(client, photo):
         picture.verify()
 
 
+def test_inside_gives_the_numbers_of_a_cell(client, photo, here):
+    ask = {"photo": photo, "caption": CAPTION, "text": "coat", "api_name": "/inside"}
+    cell = client.predict(**ask, head=2, patch=[3, 4])
+    assert (cell["text"], cell["patch"], cell["head"]) == ("coat", [3, 4], 2)
+    assert cell["prob"] == pytest.approx(here.patch_map("coat", head=2)[3, 4], abs=1e-6)
+    strongest = client.predict(**ask)
+    assert strongest["prob"] >= cell["prob"]
+
+
+def test_the_difference_of_two_answers_is_the_one_in_python(client, photo, here):
+    ask = {"photo": photo, "caption": CAPTION, "text": "coat", "api_name": "/difference"}
+    other = "a man in a hat and a camera"
+    answer, file = client.predict(**ask, other_caption=other, picture=True)
+    found = crossviz.difference(here, crossviz.explain(examples()[0].photo, other), "coat")
+    assert (answer["second"]["text"], answer["unit"]) == ("hat", "× chance")
+    assert answer["moved"] == pytest.approx(found.moved, abs=1e-5)
+    assert answer["largest"]["value"] == pytest.approx(found.values().max(), rel=1e-4)
+    with Image.open(file) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), np.asarray(found.overlay()))
+    same, nothing = client.predict(**ask)
+    assert (same["moved"], same["largest"]["value"], nothing) == (0.0, 0.0, None)
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".png", ".html"])
 def test_exported_files_open_again(client, photo, here, suffix):
     file = client.predict(photo=photo, caption=CAPTION, format=suffix, api_name="/export")
@@ -178,6 +201,10 @@ REFUSED = [
     ("/write", {"model": "crossviz-mini"}, "crossviz-mini"),
     ("/export", {"format": "exe"}, "There is no format 'exe'"),
     ("/compare", {"models": ["crossviz-mini"]}, "2 to 4 models"),
+    ("/inside", {"text": "coat", "patch": [1]}, "a row and a column"),
+    ("/inside", {"text": "coat", "head": 99}, "head"),
+    ("/difference", {"text": "coat", "other_caption": "a cat"}, "name one by `other`"),
+    ("/difference", {"text": "coat", "other_text": "dog"}, "'dog' is not in the caption"),
 ]
 
 

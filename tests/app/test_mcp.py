@@ -44,7 +44,8 @@ def call(address: str, *calls: tuple[str, dict]):
 def test_the_tools_say_what_they_take(address):
     tools, _ = call(address)
     known = {tool.name: tool for tool in tools}
-    assert set(known) == {"explain", "heatmap", "trust", "models", "methods", "write", "hide", "export", "compare"}
+    asks = {"explain", "heatmap", "trust", "models", "methods", "inside", "difference"}
+    assert set(known) == asks | {"write", "hide", "export", "compare"}
     schema = known["explain"].inputSchema
     assert schema["properties"]["photo"]["type"] == "string" and schema["required"] == ["photo", "caption"]
     assert "where each word" in known["explain"].description

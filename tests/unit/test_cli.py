@@ -266,7 +266,7 @@ def test_a_caption_is_written_and_explained(speaker, tmp_path, capsys):
     assert len(list((tmp_path / "out").glob("[0-9]*.png"))) == len(kept.words)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".html"])
 def test_models_are_compared_in_one_file(speaker, suffix, tmp_path, capsys):
     out = tmp_path / f"both{suffix}"
     args = ["compare", str(PHOTO), CAPTION, "--models", "crossviz-mini", "absent:one", "speaker", "-o", str(out)]
@@ -274,7 +274,11 @@ def test_models_are_compared_in_one_file(speaker, suffix, tmp_path, capsys):
     shown = capsys.readouterr()
     assert str(out) in shown.out
     assert shown.err.count("\n") == 1 and "without absent:one" in shown.err and "pip install" in shown.err
-    assert out.read_bytes().startswith({".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[suffix])
+    assert out.read_bytes().startswith(
+        {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF", ".html": b"<!doctype"}[suffix]
+    )
+    if suffix == ".html":
+        assert crossviz.load(out) == crossviz.explain(PHOTO, CAPTION)
     if suffix == ".svg":
         drawn = " ".join(re.findall("<text[^>]*>([^<]*)</text>", out.read_text()))
         assert all(
@@ -296,6 +300,10 @@ REFUSED = {
     "no output": (["compare", PHOTO, "a dog", "--models", "crossviz-mini", "speaker"], "--output"),
     "an odd file": (["compare", PHOTO, "a dog", "--models", "a", "b", "-o", "/tmp/a.gif"], ".png"),
     "no model that can be had": (["compare", PHOTO, "a dog", "--models", "a", "absent:one", "-o", "/tmp/a.png"], "'a'"),
+    "a page with one model": (
+        ["compare", PHOTO, "a dog", "--models", "crossviz-mini", "absent:one", "-o", "/tmp/a.html"],
+        "two models that can be asked",
+    ),
     "no words": (["compare", PHOTO, "?!", "--models", "a", "b", "-o", "/tmp/a.png"], "word"),
     "a word that is not there": (
         ["compare", PHOTO, "a dog", "--models", "crossviz-mini", "speaker", "-o", "/tmp/a.png", "--words", "cat"],

@@ -1,5 +1,5 @@
 // One map minus another on the same photo: at every pixel, and how much attention lies elsewhere.
-// Mirrors crossviz/render/difference.py and crossviz/difference.py, in double precision.
+// Mirrors crossviz/render/difference.py and crossviz/map_difference.py, in double precision.
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});

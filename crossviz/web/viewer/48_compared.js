@@ -102,7 +102,7 @@
   const barField = (field) => ({ isProbability: false, unit: `A minus B, ${field.isProbability ? "× chance" : field.unit}`, signed: true, groups: (...choice) => field.groups(...choice) });
 
   /**
-   * Every word with the one in its place: what each found and, of one photo and in probabilities, how much moved.
+   * Every word that has another in its place, with it: what each found and, of one photo and in probabilities, how much moved.
    * @param act {show({first, second})}
    * @returns {{node, paint(shown, state), most(): {first, second}}}
    */
@@ -110,9 +110,9 @@
     const measures = samePhoto && fields.every((field) => field.isProbability);
     const found = fields.every((field) => field.nulls);
     const run = (range) => (range ? CV.runOf(...range) : null);
-    const rows = pairs.map((pair) => {
+    const rows = pairs.filter((pair) => pair.first && pair.second).map((pair) => {
       const what = { first: run(pair.first), second: run(pair.second) };
-      const texts = [what.first, what.second].map((one, i) => (one === null ? "—" : fields[i].text(one)));
+      const texts = [what.first, what.second].map((one, i) => fields[i].text(one));
       const name = el("button", { type: "button", class: "cv-link", on: { click: () => act.show(what) } }, ...(pair.same ? [el("bdi", { text: texts[0] })] : [el("bdi", { text: texts[0] }), " / ", el("bdi", { text: texts[1] })]));
       const cells = Array.from({ length: (found ? 2 : 0) + (measures ? 1 : 0) }, () => el("td", { class: "cv-figure" }));
       return { pair, what, cells, node: el("tr", {}, el("th", { scope: "row" }, name), ...cells), moved: 0 };
@@ -123,7 +123,7 @@
     const about = measures ? "Moved: how much of the word’s attention, the null key’s share included, lies elsewhere on the other side: 0\u202f% is the same map, 100\u202f% nothing in common. Those that moved most stand first." : "";
     const node = el(
       "section",
-      { class: "cv-comparing-table", "aria-labelledby": id },
+      { class: "cv-comparing-table", "aria-labelledby": id, hidden: !rows.length || heads.length < 2 },
       el("h3", { class: "cv-label", id }, measures ? "What moved" : "What each word found", measures ? CV.hint("moved", about) : null),
       el("table", {}, el("thead", {}, el("tr", {}, ...heads.map((text) => el("th", { scope: "col", text })))), body),
     );
@@ -134,12 +134,12 @@
       painted = now;
       for (const row of rows) {
         const words = [row.what.first, row.what.second];
-        const nulls = words.map((what, i) => (what === null ? null : fields[i].nullMass(what, state.layer, state.head)));
-        const said = found ? nulls.map((mass) => (mass === null ? "" : percent(1 - mass))) : [];
+        const nulls = words.map((what, i) => fields[i].nullMass(what, state.layer, state.head));
+        const said = found ? nulls.map((mass) => percent(1 - mass)) : [];
         if (measures) {
-          const sides = words.map((what, i) => what !== null && { payload: payloads[i], field: fields[i], values: fields[i].values(what, state.layer, state.head), nullMass: nulls[i] });
-          row.moved = sides.every(Boolean) ? CV.moved(...sides) : -1;
-          said.push(row.moved < 0 ? "" : percent(row.moved));
+          const sides = words.map((what, i) => ({ payload: payloads[i], field: fields[i], values: fields[i].values(what, state.layer, state.head), nullMass: nulls[i] }));
+          row.moved = CV.moved(...sides);
+          said.push(percent(row.moved));
         }
         said.forEach((text, i) => (row.cells[i].textContent = text));
       }
@@ -154,13 +154,12 @@
     function most() {
       const telling = (i) => CV.mostTelling(payloads[i], fields[i]);
       measure({ layer: null, head: null });
-      const both = rows.filter(({ what }) => what.first !== null && what.second !== null);
-      if (!measures || !both.length) {
+      if (!measures || !rows.length) {
         const first = telling(0);
         return { first, second: rows.find(({ what }) => what.first === first)?.what.second ?? telling(1) };
       }
-      const replaced = both.filter(({ pair }) => !pair.same);
-      const from = replaced.length ? replaced : both;
+      const replaced = rows.filter(({ pair }) => !pair.same);
+      const from = replaced.length ? replaced : rows;
       const best = from.reduce((top, row) => (!top || row.moved > top.moved ? row : top), null);
       return best.what;
     }

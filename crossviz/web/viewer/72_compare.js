@@ -143,7 +143,7 @@
         said[i],
         bars[i].node,
       );
-    const table = CV.movedTable(payloads, fields, pairs, samePhoto, { show: (row) => hold({ first: row.first ?? shown().first, second: row.second ?? shown().second }) });
+    const table = CV.movedTable(payloads, fields, pairs, samePhoto, { show: hold });
     const node = el(
       "div",
       { class: "cv-comparing-pair" },

@@ -56,7 +56,7 @@
             el(
               "button",
               { type: "button", class: "cv-visit-one", "aria-current": here ? "true" : null, on: { click: () => here || act.show(entry) } },
-              el("img", { src: entry.payload.photo.src, alt: "", loading: "lazy" }),
+              el("img", { src: entry.payload.photo.src, alt: "" }),
               el("bdi", { text: entry.label }),
             ),
           );

@@ -78,6 +78,21 @@ def show(visit):
 
 
 @pytest.fixture
+def side_by_side(visit):
+    """`side_by_side(first, second, **context options)`: the page that compares them, open."""
+
+    def open_page(first, second, **options):
+        watched = visit(**options)
+        twin = viewer_payload(second) | {"id": "f" * 32}  # equal answers would be one answer of the visit
+        watched.page.set_content(standalone_page(viewer_payload(first), [twin]).decode())
+        ready(watched.page)
+        expect(watched.page.locator(".cv-comparing-sides")).to_be_visible()
+        return watched
+
+    return open_page
+
+
+@pytest.fixture
 def serve(visit):
     """`serve(explanation, **context options)`: the viewer as it is in the app, with a server that only notes in
     `window.asked` what it is asked, and a clock that stands."""

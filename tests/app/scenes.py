@@ -16,7 +16,7 @@ from crossviz.look_inside import look_inside
 from crossviz.photo import Photo
 from crossviz.results import AttentionRecord, Guess, RelevanceMap
 
-__all__ = ["composed", "guessed", "inside", "meadow", "shares", "uneven"]
+__all__ = ["composed", "guessed", "inside", "meadow", "moved_meadow", "shares", "uneven"]
 
 Spot = tuple[float, float, float, float, float]
 """Where a word looks: centre and width as shares of the photo (x, y, sx, sy), and its null mass."""
@@ -193,3 +193,9 @@ def inside(explanation: Explanation, word: str = "frisbee", **options) -> Inside
     places = {"dog": DOG[:2], "frisbee": FRISBEE[:2], "sky": SKY[:2]}
     trace = planted_trace(explanation.caption.text, places, explanation.grid)
     return look_inside(trace, trace.caption.phrase(word), **options)
+
+
+def moved_meadow() -> Explanation:
+    """`meadow` with "ball" in the place of "frisbee", and a dog that is looked for elsewhere."""
+    spots = {"dog": FRISBEE, "black": DOG, "red": FRISBEE, "ball": (0.2, 0.2, 0.05, 0.05, 0.3), "sky": SKY}
+    return meadow("A black dog catches a red ball under the sky; there is no zebra.", spots)

@@ -8,8 +8,8 @@ import factories
 import numpy as np
 import pytest
 from playwright.sync_api import expect
-from scenes import DOG, FRISBEE, meadow, shares
-from watched import AXE, arrived, ready
+from scenes import meadow, moved_meadow, shares
+from watched import AXE, arrived
 
 import crossviz
 from crossviz.geometry import ImageView, PatchGrid
@@ -17,11 +17,9 @@ from crossviz.map_difference import difference, paired
 from crossviz.pairs import word_pairs
 from crossviz.render.compare_page import comparison_page
 from crossviz.render.difference import difference_rgba
-from crossviz.render.html import standalone_page
 from crossviz.render.payload import viewer_payload
 from crossviz.render.quantised import dequantise
 
-OTHER = "A black dog catches a red ball under the sky; there is no zebra."
 HEAT = """([word, other, smooth, width, height, vmax]) => {
   const CV = CrossvizViewer;
   const earlier = JSON.parse(document.getElementById("crossviz-earlier").textContent);
@@ -37,25 +35,6 @@ HEAT = """([word, other, smooth, width, height, vmax]) => {
   for (const byte of image.data) text += String.fromCharCode(byte);
   return { pixels: btoa(text), moved: sides[0].field.isProbability ? CV.moved(...sides) : null };
 }"""
-
-
-def moved_meadow(**options):
-    return meadow(OTHER, {"dog": FRISBEE, "black": DOG, "ball": (0.2, 0.2, 0.05, 0.05, 0.3)}, **options)
-
-
-@pytest.fixture
-def side_by_side(visit):
-    """`side_by_side(first, second, **context options)`: the page that compares them, open."""
-
-    def open_page(first, second, **options):
-        watched = visit(**options)
-        twin = viewer_payload(second) | {"id": "f" * 32}  # equal answers would be one answer of the visit
-        watched.page.set_content(standalone_page(viewer_payload(first), [twin]).decode())
-        ready(watched.page)
-        expect(watched.page.locator(".cv-comparing-sides")).to_be_visible()
-        return watched
-
-    return open_page
 
 
 def sent(explanation):

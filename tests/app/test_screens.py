@@ -5,7 +5,7 @@ After a change that is meant: look at tests/app/report/index.html, then record w
 
 import pytest
 from reports import checked
-from scenes import DOG, FRISBEE, SKY, composed, guessed, inside, meadow, shares, uneven
+from scenes import DOG, FRISBEE, SKY, composed, guessed, inside, meadow, moved_meadow, shares, uneven
 from watched import free_port, ready
 
 from crossviz.web.app import build
@@ -119,6 +119,20 @@ def test_exploring(show, album, name, explanation, do, options):
     page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
     page.mouse.move(0, 0)
     ready(page)
+    album.check(page, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "options"),
+    [
+        ("compare-1280-light", meadow(), {"color_scheme": "light"}),
+        ("compare-390-dark", meadow(), {"width": 390, "color_scheme": "dark"}),
+        ("compare-crop-900-dark", meadow(crop=True), {"width": 900, "color_scheme": "dark"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_comparing(side_by_side, album, name, other, options):
+    page = side_by_side(moved_meadow(), other, **options).page
     album.check(page, name)
 
 

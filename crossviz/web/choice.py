@@ -22,6 +22,8 @@ _NOTE = """(model, method) => {
   viewer.dispatchEvent(new CustomEvent("cv-chosen", { detail: { model, method } }));
   return [model, method];
 }"""
+EMPTIED = "() => ''"
+"""Empties a message in the page itself: a server that answers late would empty what was said since."""
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -119,7 +121,7 @@ class Choice:
         engine = self.engine
 
         def chosen(model: str, method: str | None) -> Iterator[dict[Any, Any]]:
-            yield {**self.follow(model, method, writer), self.model_error: ""}
+            yield self.follow(model, method, writer)
             here = {info.name for info in engine.models() if info.available}
             if model in here and engine.loaded(model) is None:
                 try:
@@ -133,13 +135,14 @@ class Choice:
 
         def fill(method: str | None) -> dict[Any, Any]:
             engine.explainer(engine.model)
-            more = {self.model: gr.update(choices=model_choices(engine)), self.model_error: ""}
+            more = {self.model: gr.update(choices=model_choices(engine))}
             return {**self.follow(engine.model, method, writer), **more}
 
         inputs = [self.model, self.method]
         # Said by the page itself: at once, and never after the next answer.
         for told in (self.model.change, self.method.input):
             told(fn=None, inputs=inputs, js=_NOTE, **QUIET)
+        self.model.change(fn=None, outputs=self.model_error, js=EMPTIED, **QUIET)
         event = self.model.change(chosen, inputs=inputs, outputs=outputs, trigger_mode="always_last", **QUIET)
         self.method.input(about_method, inputs=self.method, outputs=self.method_about, queue=False, **QUIET)
         if not self.ready:

@@ -21,7 +21,7 @@ from crossviz.web import viewer_css
 from crossviz.web.answers import FIELDS, Screen
 from crossviz.web.api import connect as connect_api
 from crossviz.web.checks import FORGOTTEN, Kept
-from crossviz.web.choice import QUIET, Choice
+from crossviz.web.choice import EMPTIED, QUIET, Choice
 from crossviz.web.compare_events import Comparison
 from crossviz.web.components import envelope, example_row, message
 from crossviz.web.components import viewer as make_viewer
@@ -200,7 +200,7 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
         )
         photo.upload(fn=None, js=_NOTE_NEW_PHOTO)
         photo.upload(new_photo, inputs=photo, outputs=photo_error, **QUIET)
-        photo.clear(lambda: "", outputs=photo_error, queue=False, **QUIET)
+        photo.clear(fn=None, outputs=photo_error, js=EMPTIED, **QUIET)
         comparison.connect(page, asked_last)
         for event in (choice.connect(page, write), asked, picked):
             comparison.follow(event)

@@ -67,11 +67,7 @@ def choose(page: Page, model: str, *, other: bool = True) -> None:
 
 
 def take_away(page: Page) -> None:
-    """Take the photo away, and wait for the server's answer: it clears what is said under the photo, also what was said
-    since."""
-    with page.expect_response("**/run/predict") as waiting:
-        page.locator("#cv-photo .icon-button-wrapper button").last.click()
-    waiting.value.finished()
+    page.locator("#cv-photo .icon-button-wrapper button").last.click()
     page.wait_for_selector("#cv-photo img", state="detached")
 
 
@@ -270,6 +266,23 @@ def test_models_that_cannot_be_had(app, visit, model, says):
     assert chips(page) == before
     assert model.removeprefix("open_clip:ViT") in page.input_value("#cv-model input")
     assert page.locator("#cv-model-error-text b").count() == 0
+    watched.assert_quiet()
+
+
+def test_an_error_goes_with_its_cause_and_comes_back_with_it(app, visit):
+    watched = visit(app)
+    page = watched.page
+    for _ in range(2):
+        choose(page, "nobody")
+        ask(page)
+        assert list(errors(page)) == ["model"]
+        choose(page, "crossviz-mini", other=False)
+        page.wait_for_function("document.querySelector('#cv-model-error-text').hidden")
+    for _ in range(2):
+        upload(page, "notes.jpg", b"not a photo at all")
+        page.wait_for_function("!document.querySelector('#cv-photo-error-text').hidden")
+        take_away(page)
+        page.wait_for_function("document.querySelector('#cv-photo-error-text').hidden")
     watched.assert_quiet()
 
 

@@ -1,4 +1,4 @@
-"""Which words of a caption stand together: the shipped weights on captions written for this, and the search for tags."""
+"""Which words of a caption stand together: the shipped weights on captions of its own, and the search for tags."""
 
 import itertools
 import random

@@ -34,7 +34,7 @@
 
     const view = () => ({ payload, field, state: choice(), words: words(), stage });
 
-    const chips = CV.words(payload.caption, { show, hold, drop: unhover, clear }, payload.hidden ? payload.hidden.words : []);
+    const chips = CV.words(payload.caption, { show, hold, drop: unhover, clear }, payload.hidden ? payload.hidden.words : [], payload.phrases);
     const stage = CV.stage(payload, field, { patch, leave, clear, pick: (row, col) => inside.pick(row, col) });
     const readout = CV.readout();
     const ask = CV.askBox(payload, field, stage, prefs, { changed: () => paint({ sayPatch: true }) });
@@ -224,6 +224,7 @@
       stop() {
         stopped = true;
         stage.stop();
+        chips.stop();
         trust.end();
         play.stop();
         inside.end();

@@ -303,6 +303,35 @@ class Explanation:
         vmax = None if scale == "shared" else word_scale(values, self.scale).vmax
         return caption_line(self, phrase.text, layer, head, vmax)
 
+    def sentence(
+        self,
+        text: str | None = None,
+        *,
+        span: tuple[int, int] | None = None,
+        word: int | None = None,
+        layer: int | str | None = None,
+        head: int | None = None,
+        share: float = 0.5,
+    ) -> str:
+        """Where the map lies, for those who don't see it: "‘frisbee’ looks mostly at the upper right, 46 % of its
+        attention in 9 % of the picture."
+
+        The place is that of the smallest region that holds `share` of the attention on the picture; the figures are
+        that region's part of all attention, null key included, and of the picture's area. No place is named where the
+        map does not stand out from chance.
+
+        Args:
+            text, span, word, layer, head: as for `heatmap`.
+            share: above 0, at most 1.
+
+        Raises:
+            SelectionError: as for `heatmap`.
+            RenderError: no such share.
+        """
+        from crossviz.render.told import told
+
+        return told(self, self.caption.phrase(text, span=span, word=word), layer, head, share)
+
     def figure(
         self,
         words: Sequence[Selector] | None = None,

@@ -193,7 +193,9 @@
         const wanted = { word, text: word === null ? "" : text(word), pins: pinned(), preview: state.peek, own: state.own, cmap: state.cmap, opacity: state.opacity };
         requestAnimationFrame(() => strip.paint(wanted));
       }
-      if (say && active.length) live(active.map(({ word }) => CV.spoken(text(word), field, nullOf(word), statsOf(word), share)).join(" "));
+      const whereOf = (word) => field.places(word, now.layer, now.head, share);
+      if (heat) stage.describe(active.map(({ word }) => CV.mapSentence(text(word), field, nullOf(word), statsOf(word), whereOf(word))));
+      if (say && active.length) live(active.map(({ word }) => CV.spoken(text(word), field, nullOf(word), statsOf(word), whereOf(word))).join(" "));
       if (sayPatch && !ranked) live("The box is gone.");
       else if (sayPatch) live(`${ranked.place}: ${ranked.list.map((r) => `${r.text} ${r.said}`).join(", ") || "no word looks here"}`);
     }
@@ -205,6 +207,7 @@
       stage.paint(one, [{ word: state.query, hue: 0 }], state.patch, true, queries);
       bar.paint(queries, queries.scaleFor(queries.values(state.query), one), one, 1, stage.colours().ground);
       readout.of("the second step alone");
+      stage.describe([`The map of ${steps.name(state.query)} alone.`]);
       readout.one(steps.name(state.query), queries, null, queries.stats(state.query, null, null, now.smooth, now.contour || 0.5), { share: now.contour || 0.5, line: now.contour > 0 });
     }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crossviz.render.figure import figure_bytes
 from crossviz.render.html import standalone_page
 from crossviz.render.payload import viewer_payload
+from crossviz.render.told import alternative
 
 if TYPE_CHECKING:
     from crossviz.explanation import Explanation
@@ -29,7 +30,7 @@ _OUTPUT = """\
 <div class="crossviz-output">
 <style>.crossviz-output > .crossviz-still {{ display: none; }}</style>
 <img class="crossviz-still" width="{width}" alt="{alt}" src="data:image/png;base64,{still}">
-<iframe title="{alt}" sandbox="allow-scripts allow-downloads" loading="lazy" srcdoc='{page}'
+<iframe title="{title}" sandbox="allow-scripts allow-downloads" loading="lazy" srcdoc='{page}'
  style="width: 100%; height: 48rem; border: 0; display: block; resize: vertical; background: white"></iframe>
 </div>"""
 
@@ -52,7 +53,8 @@ def notebook_html(explanation: "Explanation", still: bytes | None = None) -> str
     page = standalone_page(_bounded(viewer_payload(explanation))).decode()
     still = _still(explanation) if still is None else still
     return _OUTPUT.format(
-        alt=html.escape(f"Where each word looks: {' '.join(explanation.caption.text.split())}"),
+        title=html.escape(f"Where each word looks: {' '.join(explanation.caption.text.split())}"),
+        alt=html.escape(alternative(explanation)),
         width=STILL_WIDTH,
         still=base64.b64encode(still).decode("ascii"),
         # Between single quotes: the page is full of double ones. `&` first, or what stands for a quote is lost.

@@ -31,6 +31,7 @@ _QUALITIES = (90, 80, 65, 50, 35)
 def viewer_payload(explanation: "Explanation") -> dict[str, Any]:
     """The explanation as the viewer reads it: a dict of JSON types, without NaN or infinity.
 
+    `phrases` holds the first and the last word of every noun phrase of more than one word.
     `vmax` is where the caption's shared scale ends, in displayed units (multiples of chance for probabilities).
     `maps` is None where the method has no single layers and heads, `null` where it has no null key. `trust` holds the
     checks of the words that were checked, by start and end ("12:19") in characters. A word is `unknown` only where the
@@ -66,6 +67,7 @@ def viewer_payload(explanation: "Explanation") -> dict[str, Any]:
                 for word in ex.words
             ],
         },
+        "phrases": [[phrase.words[0], phrase.words[-1]] for phrase in ex.noun_phrases],
         "model": {
             "name": ex.provenance.model,
             "title": ex.provenance.model,

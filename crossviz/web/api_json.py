@@ -21,6 +21,7 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
     answer = {
         "caption": ex.caption.text,
         "words": [_word(ex, index) for index in range(len(ex.words))],
+        "noun_phrases": [{"text": p.text, "start": p.start, "end": p.end} for p in ex.noun_phrases],
         "cut_at": ex.caption.cut_at,
         "model": ex.provenance.model,
         "method": ex.method,

@@ -100,6 +100,8 @@ def test_explain_gives_the_figures_that_the_library_gives(client, photo, here):
         assert peak["value"] == values.max() == values[peak["row"], peak["column"]]
         assert peak["times_chance"] == pytest.approx(values.max() * here.grid.num_patches)
         assert here.view.patch_at(here.grid, peak["xy"]) == (peak["row"], peak["column"])
+    assert [phrase["text"] for phrase in answer["noun_phrases"]] == ["a man", "a coat", "a camera"]
+    assert all(CAPTION[p["start"] : p["end"]] == p["text"] for p in answer["noun_phrases"])
     assert answer["grid"] == {"height": here.grid.height, "width": here.grid.width}
     assert (answer["unit"], answer["similarity"]) == ("probability", pytest.approx(here.similarity))
     assert answer["provenance"]["weights_sha256"] == here.provenance.weights_sha256

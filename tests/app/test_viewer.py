@@ -97,7 +97,8 @@ def test_keys_walk_hold_and_clear(show):
     assert page.inner_text(".cv-title") == "zebra"
     page.keyboard.press("ArrowRight")
     assert page.inner_text(".cv-title") == "A"
-    page.keyboard.press("Tab")  # one stop for all words; leaving shows what is held
+    page.keyboard.press("Tab")  # one stop for all words, one for all phrases; leaving shows what is held
+    page.keyboard.press("Tab")
     assert page.inner_text(".cv-title") == "dog"
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Escape")

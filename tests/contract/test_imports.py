@@ -28,6 +28,7 @@ ARROWS: dict[str, set[str]] = {
     "table": {"words"},
     "export": {"bundle", "stored", "table", "render"},
     "words": {"align"},
+    "noun_phrases": {"paths", "words"},
     "results": {"geometry", "words", "frozen"},
     "attention": {"kernels"},
     "site_parts": set(),
@@ -68,6 +69,7 @@ ARROWS: dict[str, set[str]] = {
         "bundle",
         "stored",
         "export",
+        "noun_phrases",
         "render",
         "results",
         "geometry",
@@ -109,7 +111,7 @@ ARROWS: dict[str, set[str]] = {
     "cli": {"bundle", "explainer", "explanation", "models", "render", "web", "doctor", "photo", "words", "evaluate"}
     | {"training"},
     "training": {"models", "attention", "compat", "evaluate", "explainer", "geometry", "measures", "photo", "render"}
-    | {"words", "paths"},
+    | {"words", "paths", "noun_phrases"},
     "__main__": {"cli"},
     "__init__": {"attention", "errors", "explainer", "explanation", "geometry", "render", "results", "trace", "trust"}
     | {"words"},

@@ -41,6 +41,7 @@ def test_the_payload_holds_what_the_viewer_reads():
     assert caption["text"] == "a dog and a zebra" and caption["cut_at"] == 12
     assert caption["words"][1] == {"text": "dog", "start": 2, "end": 5, "tokens": 1, "truncated": False}
     assert caption["words"][4] == {"text": "zebra", "start": 12, "end": 17, "tokens": 0, "truncated": True}
+    assert payload["phrases"] == [[0, 1]], "the second one, 'a zebra', was cut off"
     model = payload["model"]
     assert (model["name"], model["trained"]) == ("synthetic", True)
     assert model["sentence"] == "A model made of planted numbers."

@@ -36,6 +36,7 @@
    */
   class Field {
     constructor(payload) {
+      this.payload = payload;
       this.gh = payload.grid.height;
       this.gw = payload.grid.width;
       this.size = this.gh * this.gw;
@@ -159,6 +160,11 @@
       });
     }
 
+    /** Where it lies in the photo, as `CV.places`. */
+    places(what, layer, head, share) {
+      return this._remember(`p${what}.${layer}.${head}.${share}`, () => CV.places(this.values(what, layer, head), this.payload, share));
+    }
+
     /** The figures of every head, as `CV.headFigures`. */
     figures(what) {
       return this._remember(`f${what}`, () => CV.headFigures(this, what));
@@ -206,11 +212,16 @@
       return top > this.vmin ? { ...shared, vmax: top } : shared;
     }
 
+    /** Whether a level lies above the scale's start, so that what it encloses is seen. */
+    stands(level) {
+      return level * this.factor > (this.signed ? 0.05 * this.vmax : this.vmin);
+    }
+
     /** Line segments [x0, y0, x1, y1, ...] in grid coordinates around the region that holds `share` of the mass. */
     outline(what, layer, head, smooth, share = 0.5) {
       return this._remember(`o${what}.${layer}.${head}.${smooth}.${share}`, () => {
         const { half } = this.stats(what, layer, head, smooth, share);
-        if (!half.mass || half.level * this.factor <= (this.signed ? 0.05 * this.vmax : this.vmin)) return [];
+        if (!half.mass || !this.stands(half.level)) return [];
         return CV.outlineAt(this.values(what, layer, head), this.gh, this.gw, smooth, half.level);
       });
     }

@@ -14,9 +14,10 @@
    * @param act {show(what), hold(what), drop(), clear()}; `what` is a word or a phrase (CV.runOf), `drop` shows again
    *   what was shown before
    * @param hidden indices of the words that the model did not get to read
-   * @returns {node, paint(state)}
+   * @param phrases first and last word of each phrase that is offered
+   * @returns {node, paint(state), stop()}
    */
-  function words(caption, act, hidden = []) {
+  function words(caption, act, hidden = [], phrases = []) {
     const chips = [];
     const line = el("div", {
       class: "cv-words",
@@ -83,6 +84,7 @@
     between();
     if (chips.length) chips[0].setAttribute("tabindex", "0");
 
+    const offered = CV.offers(line, chips, phrases, caption, act);
     const taking = CV.runs(line, chips, (index) => !caption.words[index].truncated, act);
     line.addEventListener("focusout", (event) => line.contains(event.relatedTarget) || taking.end());
     line.addEventListener("keydown", (event) => {
@@ -130,6 +132,7 @@
         else if (word.unknown) chip.title = UNKNOWN;
         else chip.title = nullMass === null ? "" : `found ${percent(1 - nullMass)}, null ${percent(nullMass)}`;
       });
+      offered.paint(shown, held);
       gaps.flat().forEach((node) => {
         node.classList.remove("cv-joined", "cv-joined-held");
         delete node.dataset.hue;
@@ -144,7 +147,7 @@
         }
       }
     }
-    return { node: line, paint };
+    return { node: line, paint, stop: offered.stop };
   }
 
   Object.assign(CV, { words, ABSENT });

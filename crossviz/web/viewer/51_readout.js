@@ -37,13 +37,12 @@
     return { absent, nothing: nullMass !== null && nullMass >= NOTHING, found, headline, half, below, peak: amount(stats.peak, field) };
   }
 
-  /** One sentence for the live region. `share`: of the mass, that the region in `stats` holds. */
-  function spoken(word, field, nullMass, stats, share = 0.5) {
+  /** One word's map for the live region. `where`: as `CV.places`, of the region in `stats`. */
+  function spoken(word, field, nullMass, stats, where) {
     const said = sentences(field, nullMass, stats);
     const parts = [`${word}:`];
     if (said.headline) parts.push(`${said.headline}.`);
-    if (!field.reads) parts.push("The same map as for every other word.");
-    if (!said.nothing && said.half) parts.push(`${share === 0.5 ? "Half" : held(share)} of its attention lies in ${said.half} of the picture.`);
+    if (!said.nothing) parts.push(CV.mapSentence(word, field, nullMass, stats, where));
     if (said.below) parts.push("Below chance everywhere.");
     else parts.push(field.isProbability ? `Peak ${said.peak} chance.` : `Largest share ${said.peak}.`);
     return parts.join(" ");
@@ -168,5 +167,5 @@
     return { node, none, show };
   }
 
-  Object.assign(CV, { readout, patchList, spoken, RANKED, EVERY_WORD });
+  Object.assign(CV, { readout, patchList, spoken, NOTHING, RANKED, EVERY_WORD });
 })();

@@ -61,8 +61,8 @@
    * @param act {patch(row, col) on pointing, leave(), clear(), pick(row, col) on a click or Enter}
    * @param draw {heat(state, words, size) -> ImageData, ink(ctx, colours, size) over all else}: what another than the
    *   words' own maps is drawn with
-   * @returns {node, frame, paint(state, words, cursor), photo, heat(): canvas, size, claim(end)}: a box that is being
-   *   drawn claims the pointer, and what was being drawn before is told to `end`
+   * @returns {node, frame, paint(state, words, cursor), describe(sentences), photo, heat(): canvas, size, claim(end)}: a
+   *   box that is being drawn claims the pointer, and what was being drawn before is told to `end`
    */
   function stage(payload, field, act, draw = {}) {
     const aspect = payload.photo.width / payload.photo.height;
@@ -74,6 +74,7 @@
     const photo = el("img", { class: "cv-photo", src: payload.photo.src, alt: "The photo", draggable: "false", decoding: "sync" });
     const heats = [0, 1].map(() => el("canvas", { class: "cv-heat", width: size.width, height: size.height }));
     const ink = el("canvas", { class: "cv-ink" });
+    const told = el("p", { id: CV.uid("told"), class: "cv-told" });
     const frame = el(
       "div",
       {
@@ -81,6 +82,7 @@
         tabindex: "0",
         role: "application",
         "aria-roledescription": "patch grid",
+        "aria-describedby": told.id,
         "aria-label": `The photo, as ${field.gh} rows of ${field.gw} patches. Arrow keys move from patch to patch, Escape leaves.`,
         style: { "--cv-aspect": String(aspect), "--cv-fit": aspect >= held ? "1" : "0" },
       },
@@ -89,7 +91,7 @@
       ink,
     );
     frame.dataset.fit = aspect >= held ? "width" : "height";
-    const node = el("div", { class: "cv-stage", style: { "--cv-stage-aspect": String(held) } }, frame);
+    const node = el("div", { class: "cv-stage", style: { "--cv-stage-aspect": String(held) } }, frame, told);
     let front = 0;
     let last = null;
 
@@ -181,12 +183,14 @@
       drawInk();
     });
     observer.observe(frame);
+    /** The text equivalent of what is drawn. @param {string[]} sentences */
+    const describe = (sentences) => (told.textContent = sentences.join(" ") || "The plain photo.");
     let release = null;
     const claim = (end) => {
       if (release && release !== end) release();
       release = end;
     };
-    return { node, frame, paint, colours, photo, size, claim, heat: () => heats[front], stop: () => observer.disconnect() };
+    return { node, frame, paint, colours, photo, size, claim, describe, heat: () => heats[front], stop: () => observer.disconnect() };
   }
 
   Object.assign(CV, { stage, heatFor, inkOn });

@@ -34,7 +34,7 @@
 
     const view = () => ({ payload, field, state: choice(), words: words(), stage });
 
-    const chips = CV.words(payload.caption, { show, hold, drop: unhover, clear }, payload.hidden ? payload.hidden.words : []);
+    const chips = CV.words(payload.caption, { show, hold, drop: unhover, clear }, payload.hidden ? payload.hidden.words : [], payload.phrases);
     const stage = CV.stage(payload, field, { patch, leave, clear, pick: (row, col) => inside.pick(row, col) });
     const readout = CV.readout();
     const ask = CV.askBox(payload, field, stage, prefs, { changed: () => paint({ sayPatch: true }) });
@@ -196,7 +196,9 @@
         const wanted = { word, text: word === null ? "" : text(word), pins: pinned(), preview: state.peek, own: state.own, cmap: state.cmap, opacity: state.opacity };
         requestAnimationFrame(() => strip.paint(wanted));
       }
-      if (say && active.length) live(active.map(({ word }) => CV.spoken(text(word), field, nullOf(word), statsOf(word), share)).join(" "));
+      const whereOf = (word) => field.places(word, now.layer, now.head, share);
+      if (heat) stage.describe(active.map(({ word }) => CV.mapSentence(text(word), field, nullOf(word), statsOf(word), whereOf(word))));
+      if (say && active.length) live(active.map(({ word }) => CV.spoken(text(word), field, nullOf(word), statsOf(word), whereOf(word))).join(" "));
       if (sayPatch && !ranked) live("The box is gone.");
       else if (sayPatch) live(`${ranked.place}: ${ranked.list.map((r) => `${r.text} ${r.said}`).join(", ") || "no word looks here"}`);
     }
@@ -208,6 +210,7 @@
       stage.paint(one, [{ word: state.query, hue: 0 }], state.patch, true, queries);
       bar.paint(queries, queries.scaleFor(queries.values(state.query), one), one, 1, stage.colours().ground);
       readout.of("the second step alone");
+      stage.describe([`The map of ${steps.name(state.query)} alone.`]);
       readout.one(steps.name(state.query), queries, null, queries.stats(state.query, null, null, now.smooth, now.contour || 0.5), { share: now.contour || 0.5, line: now.contour > 0 });
     }
 
@@ -227,6 +230,7 @@
       stop() {
         stopped = true;
         stage.stop();
+        chips.stop();
         trust.end();
         play.stop();
         inside.end();

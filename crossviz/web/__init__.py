@@ -20,5 +20,5 @@ def viewer_js() -> str:
 @cache
 def viewer_css() -> str:
     """The design variables and the viewer's own style."""
-    names = ("tokens.css", "viewer.css", "explore.css", "trust.css", "families.css", "inside.css")
+    names = ("tokens.css", "viewer.css", "actions.css", "explore.css", "trust.css", "families.css", "inside.css")
     return "\n".join((files(__name__) / name).read_text("utf-8") for name in names)

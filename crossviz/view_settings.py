@@ -7,7 +7,7 @@ JSON (web/viewer/69_settings.js); it travels in links and, beside the explanatio
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from crossviz.errors import RenderError
 
@@ -97,10 +97,17 @@ class ViewSettings:
         """What is to be seen: what is held, else what is shown; empty for the plain photo."""
         return self.held or (() if self.shown is None else (self.shown,))
 
-    @property
-    def scale(self) -> Literal["shared", "word"]:
-        """As `Explanation.overlay` names it."""
-        return "word" if self.own else "shared"
+    def drawing(self) -> dict[str, Any]:
+        """The arguments of `Explanation.figure` and `Explanation.overlay` that draw as the view does."""
+        return {
+            "layer": self.layer,
+            "head": self.head,
+            "smooth": self.smooth,
+            "opacity": self.opacity,
+            "cmap": self.cmap,
+            "scale": "word" if self.own else "shared",
+            "contour": self.contour or False,
+        }
 
 
 def _wrong(name: str, expected: str, value: object) -> RenderError:

@@ -10,6 +10,7 @@ import html
 import json
 from typing import Any
 
+from crossviz.view_settings import ViewSettings
 from crossviz.web import viewer_css, viewer_js
 
 __all__ = ["script_json", "standalone_page"]
@@ -21,7 +22,10 @@ const follow = () => document.documentElement.classList.toggle("dark", dark.matc
 follow();
 dark.addEventListener("change", follow);
 const payload = JSON.parse(document.getElementById("crossviz-payload").textContent);
-window.crossvizView = window.CrossvizViewer.mount(document.getElementById("crossviz-viewer"), payload, {});
+const kept = document.getElementById("crossviz-settings");
+const settings = kept && JSON.parse(kept.textContent);
+const home = document.getElementById("crossviz-viewer");
+window.crossvizView = window.CrossvizViewer.mount(home, payload, { opening: { settings } });
 document.documentElement.dataset.ready = "true";
 """
 
@@ -32,6 +36,8 @@ body { margin: 0 auto; max-width: 76rem; padding: var(--cv-6) var(--cv-4); color
 body > header { margin-bottom: var(--cv-4); color: var(--cv-muted); }
 body > header b { color: var(--cv-ink); }
 """
+
+_SETTINGS = '<script type="application/json" id="crossviz-settings">{}</script>\n'
 
 _PAGE = """\
 <!doctype html>
@@ -50,18 +56,19 @@ _PAGE = """\
 <main id="crossviz-viewer"></main>
 <noscript><p>This page draws the maps with JavaScript, which is switched off.</p></noscript>
 <script type="application/json" id="crossviz-payload">{payload}</script>
-<script>{viewer}</script>
+{settings}<script>{viewer}</script>
 <script>{boot}</script>
 </body>
 </html>
 """
 
 
-def standalone_page(payload: dict[str, Any]) -> bytes:
+def standalone_page(payload: dict[str, Any], settings: ViewSettings | None = None) -> bytes:
     """The page, UTF-8.
 
     Args:
         payload: what `payload.viewer_payload` returns.
+        settings: what the page opens with.
     """
     style = viewer_css() + _PAGE_CSS
     viewer = viewer_js()
@@ -79,6 +86,7 @@ def standalone_page(payload: dict[str, Any]) -> bytes:
         title=html.escape(" ".join(payload["caption"]["text"].split())) + " · crossviz",
         style=style,
         payload=script_json(payload),
+        settings="" if settings is None else _SETTINGS.format(script_json(settings.as_dict())),
         viewer=viewer,
         boot=_BOOT,
     )

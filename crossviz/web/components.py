@@ -59,7 +59,7 @@ const viewer = window.CrossvizViewer.mount(host, first.payload || null, {
     viewer.stale(STALE);
     trigger("cancel");
   },
-  onSave: (format, id) => trigger("save", { format, id }),
+  onSave: (format, id, settings) => trigger("save", { format, id, settings }),
   onTrust: (asked) => trigger("trust", asked),
   onTrustStop: (asked) => trigger("rest", asked),
   onBox: (asked) => trigger("box", asked),
@@ -76,6 +76,7 @@ const viewer = window.CrossvizViewer.mount(host, first.payload || null, {
     [".gif", "layers, GIF"],
   ],
 });
+host.crossvizSettings = viewer.settings;
 // Said by the page itself when the photo changes: at once, and never after the next answer.
 host.addEventListener("cv-stale", (event) => viewer.stale(event.detail));
 host.addEventListener("cv-chosen", ({ detail: { model, method } }) => {
@@ -114,11 +115,11 @@ class Viewer(Scripted):
     """The viewer; its value is an `envelope`.
 
     Its event `cancel` is the button beside the busy bar; `save` carries `format`, a suffix that `Explanation` writes,
-    and the payload's `id`. `trust` asks for the checks of a span: `run` (a number that the answers carry), `id`,
-    `start` and `end`; `rest` ends those up to `run`; `box` carries the same as `trust` and `box`, in pixels. `hide`
-    asks for the same explanation without some words: `id`, `start` and `end`, both null where all are to be read.
-    `inside` asks for the arithmetic of one cell: `run`, `id`, `start`, `end`, and, null where the server is to choose,
-    `token`, `layer`, `head`, `row` and `col`.
+    the payload's `id`, and the view's `settings`. `trust` asks for the checks of a span: `run` (a number that the
+    answers carry), `id`, `start` and `end`; `rest` ends those up to `run`; `box` carries the same as `trust` and `box`,
+    in pixels. `hide` asks for the same explanation without some words: `id`, `start` and `end`, both null where all are
+    to be read. `inside` asks for the arithmetic of one cell: `run`, `id`, `start`, `end`, and, null where the server is
+    to choose, `token`, `layer`, `head`, `row` and `col`.
     """
 
     signals = ("cancel", "save", "trust", "rest", "box", "hide", "inside")

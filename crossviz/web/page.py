@@ -16,6 +16,7 @@ from crossviz.errors import CrossvizError
 from crossviz.explanation import SUFFIXES, Explanation
 from crossviz.photo import MAX_BYTES, load_photo
 from crossviz.render.payload import viewer_payload
+from crossviz.view_settings import ViewSettings
 from crossviz.web import viewer_css
 from crossviz.web.answers import FIELDS, Screen
 from crossviz.web.api import connect as connect_api
@@ -137,7 +138,8 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
                 return screen.said("general", FORGOTTEN)
             try:
                 explanation = kept.of(wanted.id)
-                data = explanation.to_bytes(str(wanted.format))
+                settings = ViewSettings.from_json(wanted.settings)
+                data = explanation.to_bytes(str(wanted.format), settings=settings)
             except CrossvizError as error:
                 return screen.said("general", str(error))
             name = file_name(explanation.caption.text) + str(wanted.format)

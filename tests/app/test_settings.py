@@ -5,6 +5,9 @@ from scenes import meadow, shares
 from test_explore import INK
 from watched import painted, ready
 
+from crossviz.render.html import standalone_page
+from crossviz.render.payload import viewer_payload
+from crossviz.render.scale import map_scale
 from crossviz.view_settings import ViewSettings
 
 SETTINGS = "crossvizView.settings()"
@@ -153,6 +156,34 @@ def test_words_that_were_not_read_can_not_be_shown(show):
     page.evaluate(AGAIN, {"shown": unread[0], "held": unread[:2]})
     ready(page)
     assert page.evaluate(SETTINGS)["shown"] == before and page.evaluate(SETTINGS)["held"] == []
+
+
+def test_a_saved_page_opens_as_the_view_was(visit):
+    explanation = meadow(layers=2)
+    start = explanation.caption.text.index("frisbee")
+    settings = ViewSettings(shown=(start, start + 7), layer="layer 2", head=1, smooth=False, opacity=0.5, contour=0.8)
+    watched = visit()
+    watched.page.set_content(standalone_page(viewer_payload(explanation), settings).decode())
+    ready(watched.page)
+    assert watched.page.evaluate(SETTINGS) == {**settings.as_dict(), "cmap": "viridis"}
+    assert watched.page.inner_text(".cv-title") == "frisbee"
+    watched.assert_quiet()
+
+
+@pytest.mark.parametrize(
+    ("layer", "head"),
+    [(None, None), (1, None), (None, 2), (1, 2), (None, [[0, 1], [1, 2]])],
+    ids=["whole", "layer", "head", "one", "pins"],
+)
+@pytest.mark.parametrize("explanation", [meadow(layers=2), shares(2, 3)], ids=["mean", "sum"])
+def test_python_draws_parts_on_the_scale_of_the_view(show, explanation, layer, head):
+    page = show(explanation).page
+    seen = page.evaluate("([layer, head]) => crossvizView.view().field.scaleFor([], { layer, head })", [layer, head])
+    scale = map_scale(explanation.map, layer, head)
+    assert (seen["vmin"], seen["vmax"]) == pytest.approx((scale.vmin, scale.vmax), rel=5e-3)  # maps travel in 8 bits
+    values = page.evaluate("([l, h]) => [...crossvizView.view().field.values(1, l, h)]", [layer, head])
+    wanted = explanation.map.select([1], layer, head).numpy()
+    assert values == pytest.approx(wanted.ravel(), abs=6e-3 * float(abs(wanted).max()))
 
 
 # The next explanation

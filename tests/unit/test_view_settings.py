@@ -46,7 +46,8 @@ def test_held_words_go_before_the_shown_one():
     assert ViewSettings(shown=(0, 3)).words == ((0, 3),)
     assert ViewSettings(shown=(0, 3), held=((8, 9), (4, 7))).words == ((8, 9), (4, 7))
     assert ViewSettings().words == ()
-    assert (ViewSettings().scale, ViewSettings(own=True).scale) == ("shared", "word")
+    assert ViewSettings().drawing()["scale"] == "shared" and ViewSettings(own=True).drawing()["scale"] == "word"
+    assert ViewSettings(contour=0).drawing()["contour"] is False
 
 
 @pytest.mark.parametrize(

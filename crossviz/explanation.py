@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image
 
-from crossviz.bundle import read_bundle, write_atomic
-from crossviz.errors import BundleError, RenderError, ResultError
+from crossviz.bundle import MAX_EXPANDED_BYTES, read_bundle, write_atomic
+from crossviz.errors import BundleError, ResultError
 from crossviz.export import SUFFIXES, export_bytes
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.noun_phrases import noun_phrases
 from crossviz.photo import Photo
-from crossviz.results import AttentionRecord, Guess, Provenance, RelevanceMap
-from crossviz.stored import bundle_to_parts
+from crossviz.results import AttentionRecord, Guess, Heads, Provenance, RelevanceMap
+from crossviz.stored import bundle_to_parts, bundle_to_settings
 from crossviz.trust.report import TrustReport
+from crossviz.view_settings import ViewSettings
 from crossviz.words import Caption, Phrase, Word
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from crossviz.render.figure import Panel
     from crossviz.render.scale import Scale
 
-__all__ = ["SUFFIXES", "Explanation", "load"]
+__all__ = ["SUFFIXES", "Explanation", "load", "load_with_settings"]
 
 Selector = int | str | tuple[int, int]
 
@@ -157,9 +157,9 @@ class Explanation:
     @property
     def scale(self) -> "Scale":
         """The one colour scale of all words."""
-        from crossviz.render.scale import shared_scale
+        from crossviz.render.scale import map_scale
 
-        return shared_scale(self.map.values.numpy(), self.unit, signed=self.map.signed)
+        return map_scale(self.map)
 
     def patch_map(
         self,
@@ -168,7 +168,7 @@ class Explanation:
         span: tuple[int, int] | None = None,
         word: int | None = None,
         layer: int | str | None = None,
-        head: int | None = None,
+        head: Heads = None,
     ) -> np.ndarray:
         """The map over patches, not normalised: float32 `gh gw`, in `unit`.
 
@@ -185,7 +185,7 @@ class Explanation:
         span: tuple[int, int] | None = None,
         word: int | None = None,
         layer: int | str | None = None,
-        head: int | None = None,
+        head: Heads = None,
         smooth: bool = True,
     ) -> np.ndarray:
         """The map in the photo's own pixels, not normalised: float32 `H W`, in `unit`; 0 where the model saw nothing.
@@ -193,7 +193,8 @@ class Explanation:
         Args:
             text, span, word: the word or phrase, by one of the three.
             layer: index or label; all of them if None.
-            head: index; all of them if None.
+            head: index; all of them if None; or pairs of a layer and a head, as [(0, 2), ("layer 4", 1)], whose mean
+                is meant.
             smooth: bilinear between the centres of the patches, or the patches themselves.
 
         Raises:
@@ -209,7 +210,7 @@ class Explanation:
         span: tuple[int, int] | None = None,
         word: int | None = None,
         layer: int | str | None = None,
-        head: int | None = None,
+        head: Heads = None,
     ) -> float:
         """How much of the word's attention went to the null key, "nothing in this picture": 0 to 1.
 
@@ -226,7 +227,7 @@ class Explanation:
         span: tuple[int, int] | None = None,
         word: int | None = None,
         layer: int | str | None = None,
-        head: int | None = None,
+        head: Heads = None,
         smooth: bool = True,
         opacity: float | None = None,
         cmap: str | None = None,
@@ -241,7 +242,8 @@ class Explanation:
             opacity: of the strongest heat, 0 to 1; 0.85 if None.
             cmap: "viridis" (the default), "plasma", "inferno", "magma", "cividis"; for signed maps "RdBu_r" (the
                 default), "PuOr_r", "coolwarm".
-            scale: "shared": one scale for all words of the caption. "word": this map's own maximum is the end of
+            scale: "shared": one scale for all words of the caption; of a map that is a sum, parts of the same kind
+                (single heads, single layers) share one of their own. "word": this map's own maximum is the end of
                 the scale, so that pictures of two words no longer compare.
             contour: the line around the smallest region that holds half of the map's mass, or, as a number, this
                 share of it; False draws none.
@@ -253,16 +255,17 @@ class Explanation:
         """
         from crossviz.render import colour
         from crossviz.render.overlay import draw_overlay, sized
-        from crossviz.render.scale import word_scale
+        from crossviz.render.panels import check_scale
+        from crossviz.render.scale import map_scale, word_scale
 
         values = self.patch_map(text, span=span, word=word, layer=layer, head=head)
-        if scale not in ("shared", "word"):
-            raise RenderError(f'`scale` must be "shared" or "word", but is {scale!r:.60}.')
+        check_scale(scale)
+        shared = map_scale(self.map, layer, head)
         return draw_overlay(
             self.photo.image(),
             values,
             self.view,
-            self.scale if scale == "shared" else word_scale(values, self.scale),
+            shared if scale == "shared" else word_scale(values, shared),
             smooth=smooth,
             opacity=colour.OPACITY if opacity is None else opacity,
             cmap=cmap,
@@ -278,7 +281,7 @@ class Explanation:
         span: tuple[int, int] | None = None,
         word: int | None = None,
         layer: int | str | None = None,
-        head: int | None = None,
+        head: Heads = None,
         scale: Literal["shared", "word"] = "shared",
     ) -> str:
         """One line for papers: model, weights, method, layer, head, scale and crop.
@@ -292,15 +295,15 @@ class Explanation:
             RenderError: no such scale.
         """
         from crossviz.render.caption_line import caption_line
-        from crossviz.render.scale import word_scale
+        from crossviz.render.panels import check_scale
+        from crossviz.render.scale import map_scale, word_scale
 
-        if scale not in ("shared", "word"):
-            raise RenderError(f'`scale` must be "shared" or "word", but is {scale!r:.60}.')
+        check_scale(scale)
         if text is None and span is None and word is None:
             return caption_line(self, layer=layer, head=head)
         phrase = self.caption.phrase(text, span=span, word=word)
         values = self.map.select(phrase.words, layer, head).numpy()
-        vmax = None if scale == "shared" else word_scale(values, self.scale).vmax
+        vmax = None if scale == "shared" else word_scale(values, map_scale(self.map, layer, head)).vmax
         return caption_line(self, phrase.text, layer, head, vmax)
 
     def sentence(
@@ -336,6 +339,12 @@ class Explanation:
         self,
         words: Sequence[Selector] | None = None,
         *,
+        layer: int | str | None = None,
+        head: Heads = None,
+        smooth: bool = True,
+        opacity: float | None = None,
+        cmap: str | None = None,
+        scale: Literal["shared", "word"] = "shared",
         contour: bool | float = True,
         width: int | None = None,
     ) -> "Figure":
@@ -343,50 +352,35 @@ class Explanation:
 
         Args:
             words: what to show, each by index, by text, or by span; every word of the caption if None.
-            contour: as for `overlay`.
+            layer, head, smooth, opacity, cmap, scale, contour: as for `overlay`.
             width: of the figure as a PNG, in pixels, 64 to 16384; 160 pixels per inch if None.
 
         Raises:
-            SelectionError: no such word.
-            RenderError: no such contour or width.
+            SelectionError: no such word, layer or head.
+            RenderError: no such colour map, opacity, scale, contour or width.
         """
-        from crossviz.render.caption_line import footer
-        from crossviz.render.figure import draw_figure
+        from crossviz.render.panels import explanation_figure
 
-        chosen = range(len(self.words)) if words is None else [words] if isinstance(words, str) else words
-        return draw_figure(
-            self.photo.image(),
-            self.view,
-            [self._panel(selector) for selector in chosen],
-            self.scale,
-            caption=self.caption.text,
-            footer=footer(self),
-            trained=self.provenance.trained,
+        return explanation_figure(
+            self,
+            words,
+            layer=layer,
+            head=head,
+            smooth=smooth,
+            opacity=opacity,
+            cmap=cmap,
+            scale=scale,
             contour=contour,
-            width_px=width,
+            width=width,
         )
 
-    def _panel(self, selector: Selector) -> "Panel":
-        from crossviz.render.figure import Panel
-        from crossviz.render.scale import ABSENT_NULL_MASS
-        from crossviz.render.sentences import HIDDEN
-
-        unread = {word.index: word for word in self.words if not word.tokens}
-        if type(selector) is int and selector in unread:
-            return Panel(unread[selector].text, None, "cut off, not read")
-        phrase = self.caption.select(selector)
-        values = self.map.select(phrase.words).numpy()
-        hidden = HIDDEN if set(phrase.words) & set(self.hidden) else ""
-        if self.map.null_mass is None:
-            return Panel(phrase.text, values, hidden)
-        null = self.map.select_null(phrase.words)
-        absent = null > ABSENT_NULL_MASS
-        note = f"not in the picture (null {null:.0%})" if absent else f"null {null:.0%}"
-        note = f"{hidden}, null {null:.0%}" if hidden else note
-        return Panel(phrase.text, values, note, absent)
-
     def save(
-        self, path: str | os.PathLike, *, words: Sequence[Selector] | None = None, width: int | None = None
+        self,
+        path: str | os.PathLike,
+        *,
+        words: Sequence[Selector] | None = None,
+        width: int | None = None,
+        settings: ViewSettings | None = None,
     ) -> None:
         """Write the explanation; the suffix decides what.
 
@@ -400,11 +394,14 @@ class Explanation:
             words: what a .png, .svg, .pdf or .csv shows, as for `figure`, and the one word or phrase that a .gif is
                 about (the most strongly found if None); the data is always whole.
             width: of a .png or .gif in pixels, at most 16384.
+            settings: how pictures are drawn: through which layer and heads, on which scale, in which colours. An .html
+                opens with them, and every file that holds the explanation keeps them for `load_with_settings`. They
+                choose the words, too, where `words` is None and they hold or show any.
 
         Raises:
             BundleError: another suffix, or a folder that can't be written to.
-            SelectionError: no such word.
-            RenderError: no such width, or one for a file without pixels.
+            SelectionError: no such word, layer or head.
+            RenderError: no such width or colour map, or a width for a file without pixels.
         """
         path = Path(path)
         suffix = path.suffix.lower()
@@ -415,11 +412,18 @@ class Explanation:
             )
         if not path.parent.is_dir():
             raise BundleError(f"There is no folder {str(path.parent)!r}: make it first.")
-        write_atomic(path, self.to_bytes(suffix, words=words, width=width))
+        write_atomic(path, self.to_bytes(suffix, words=words, width=width, settings=settings))
 
-    def to_bytes(self, suffix: str, *, words: Sequence[Selector] | None = None, width: int | None = None) -> bytes:
+    def to_bytes(
+        self,
+        suffix: str,
+        *,
+        words: Sequence[Selector] | None = None,
+        width: int | None = None,
+        settings: ViewSettings | None = None,
+    ) -> bytes:
         """What `save` writes for a suffix of `SUFFIXES`."""
-        return export_bytes(self, suffix, words, width)
+        return export_bytes(self, suffix, words, width, settings)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         """What Jupyter shows: the interactive view, and a still picture where that can't be."""
@@ -445,11 +449,29 @@ def load(path: str | os.PathLike) -> Explanation:
     Raises:
         BundleError: the file is missing, of another kind, damaged, or of a newer schema.
     """
-    parts = bundle_to_parts(read_bundle(path))
+    return load_with_settings(path)[0]
+
+
+def load_with_settings(
+    path: str | os.PathLike, *, most_bytes: int = MAX_EXPANDED_BYTES
+) -> tuple[Explanation, ViewSettings | None]:
+    """As `load`, and the settings of the view that it was saved with; None where it was saved without, or with some
+    that this version does not know.
+
+    Args:
+        most_bytes: what the file may unpack to.
+
+    Raises:
+        BundleError: as for `load`.
+    """
+    bundle = read_bundle(path, most_bytes)
+    parts = bundle_to_parts(bundle)
     try:
-        return Explanation(**parts)
+        return Explanation(**parts), bundle_to_settings(bundle)
     except ResultError as error:
         raise BundleError(f"The bundle is damaged: {error}") from error
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise BundleError("The bundle has parts of the wrong kind: save the explanation again.") from error
 
 
 def _restore(values: dict) -> Explanation:

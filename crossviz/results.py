@@ -22,6 +22,10 @@ _ROW_SUM_TOLERANCE = 1e-4
 _AGGREGATE_TOLERANCE = 1e-4  # of the mean (or sum) of the magnitudes, for float32 sums over many layers and heads
 
 
+Heads = int | Sequence[tuple[int | str, int]] | None
+"""An index (negative counts from the end), None for all, or pairs of a layer and a head that are picked one by one."""
+
+
 @dataclass(frozen=True, eq=False)
 class AttentionRecord(FrozenResult):
     """Every head's attention from one kind of token to another.
@@ -187,13 +191,14 @@ class RelevanceMap(FrozenResult):
                     f"has {_largest(total):.6f}."
                 )
 
-    def select(self, words: Sequence[int], layer: int | str | None = None, head: int | None = None) -> Tensor:
+    def select(self, words: Sequence[int], layer: int | str | None = None, head: Heads = None) -> Tensor:
         """The map of some words together: the mean over their tokens.
 
         Args:
             words: indices of words.
             layer: index (negative counts from the end) or label of a layer; all of them, reduced, if None.
-            head: index of a head (negative counts from the end); all of them, reduced, if None.
+            head: index of a head (negative counts from the end); all of them, reduced, if None; or pairs of a layer
+                and a head, whose mean is meant.
 
         Returns:
             `gh gw`, a new tensor in `unit`.
@@ -212,7 +217,7 @@ class RelevanceMap(FrozenResult):
             maps = _reduced(self.per_head, self.layers, layer, head, self.reduce)  # word gh gw
         return torch.einsum("w,whx->hx", weights, maps).contiguous()
 
-    def select_null(self, words: Sequence[int], layer: int | str | None = None, head: int | None = None) -> float:
+    def select_null(self, words: Sequence[int], layer: int | str | None = None, head: Heads = None) -> float:
         """How much of the words' attention went to the null key, 0 to 1: the mean over tokens, layers and heads.
 
         Args and errors as `select`.
@@ -333,9 +338,13 @@ def head_index(heads: int, head: int) -> int:
 
 
 def _reduced(
-    parts: Tensor, layers: Sequence[str], layer: int | str | None, head: int | None, how: Literal["mean", "sum"]
+    parts: Tensor, layers: Sequence[str], layer: int | str | None, head: Heads, how: Literal["mean", "sum"]
 ) -> Tensor:
     """`layer head ...` to `...`, over the layers and heads that are not chosen."""
+    if isinstance(head, list | tuple):
+        # Heads that were picked one by one are no part of a whole: their mean compares with a single head.
+        pins = pinned(layers, parts.shape[1], layer, head)
+        return torch.stack([parts[at, one] for at, one in pins]).mean(0)
     if layer is not None:
         place = layer_index(layers, layer)
         parts = parts[place : place + 1]
@@ -343,6 +352,19 @@ def _reduced(
         place = head_index(parts.shape[1], head)
         parts = parts[:, place : place + 1]
     return parts.mean((0, 1)) if how == "mean" else parts.sum((0, 1))
+
+
+def pinned(layers: Sequence[str], heads: int, layer: object, pins: Sequence[object]) -> list[tuple[int, int]]:
+    """Single heads as (layer, head) by their places.
+
+    Raises:
+        SelectionError: when there is none, one is not there, or a layer is asked for beside them.
+    """
+    if layer is not None or not pins or any(not isinstance(pin, list | tuple) or len(pin) != 2 for pin in pins):
+        raise SelectionError(
+            "Several heads are chosen by pairs of a layer and a head, as [(0, 2), (1, 3)], with `layer` left out."
+        )
+    return [(layer_index(layers, at), head_index(heads, head)) for at, head in pins]
 
 
 def _labels(labels: Sequence[str], count: int) -> tuple[str, ...]:

@@ -11,19 +11,21 @@ from crossviz.geometry import ImageView, PatchGrid
 from crossviz.photo import Photo, load_photo
 from crossviz.results import AttentionRecord, Guess, Provenance, RelevanceMap
 from crossviz.trust.report import TrustReport
+from crossviz.view_settings import ViewSettings
 from crossviz.words import Caption
 
 if TYPE_CHECKING:
     from crossviz.explanation import Explanation
 
-__all__ = ["bundle_to_parts", "explanation_to_bundle"]
+__all__ = ["bundle_to_parts", "bundle_to_settings", "explanation_to_bundle"]
 
 _KIND = "crossviz explanation"
 _PHOTO = "photo.png"
 
 
-def explanation_to_bundle(ex: "Explanation") -> Bundle:
-    """All of an explanation: tensors as arrays, the photo as a PNG, the rest in the manifest."""
+def explanation_to_bundle(ex: "Explanation", settings: ViewSettings | None = None) -> Bundle:
+    """All of an explanation: tensors as arrays, the photo as a PNG, the rest in the manifest; with the settings of a
+    view where there are any."""
     arrays, values = {}, {}
     parts = {"provenance": ex.provenance} | ({} if ex.record is None else {"record": ex.record})
     parts |= {f"map{number}": chart for number, chart in enumerate(ex.maps.values())}
@@ -56,7 +58,17 @@ def explanation_to_bundle(ex: "Explanation") -> Bundle:
         "hidden": list(ex.hidden),
         "guesses": [{"token": guess.token, "choices": [list(pair) for pair in guess.choices]} for guess in ex.guesses],
     }
+    if settings is not None:
+        manifest["settings"] = settings.as_dict()
     return Bundle(manifest, arrays, {_PHOTO: png.getvalue()})
+
+
+def bundle_to_settings(bundle: Bundle) -> ViewSettings | None:
+    """The settings of the view; None where there are none that this version knows: the maps are good without."""
+    try:
+        return ViewSettings.from_json(bundle.manifest["settings"])
+    except (KeyError, CrossvizError):
+        return None
 
 
 def bundle_to_parts(bundle: Bundle) -> dict[str, Any]:

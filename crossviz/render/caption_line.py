@@ -3,14 +3,17 @@
 from typing import TYPE_CHECKING
 
 from crossviz.errors import SelectionError
+from crossviz.render.scale import map_scale, parts_of
 from crossviz.render.sentences import hidden_sentence
-from crossviz.results import head_index, layer_index
+from crossviz.results import Heads, head_index, layer_index, pinned
 
 if TYPE_CHECKING:
     from crossviz.explanation import Explanation
 
-__all__ = ["caption_line", "crop_line", "footer", "scale_line"]
+__all__ = ["caption_line", "crop_line", "footer", "part_line", "scale_line"]
 
+MOST_NAMED = 8
+"""Heads that are named one by one."""
 UNTRAINED = "UNTRAINED WEIGHTS: the maps mean nothing"
 
 
@@ -18,9 +21,10 @@ def caption_line(
     explanation: "Explanation",
     words: str = "",
     layer: int | str | None = None,
-    head: int | None = None,
+    head: Heads = None,
     vmax: float | None = None,
     hidden: bool = True,
+    each: bool = False,
 ) -> str:
     """Model, weights, method, layer, head, scale and crop, parted by semicolons, with a full stop.
 
@@ -28,6 +32,7 @@ def caption_line(
         words: what is shown, as "red frisbee"; of all words if empty.
         layer, head: those that are shown; all of them if None.
         vmax: where the scale ends if it was made for these words alone, in displayed units; None: the shared scale.
+        each: whether each of several words was scaled to itself.
         hidden: whether words that were hidden from the model are named.
 
     Raises:
@@ -38,8 +43,8 @@ def caption_line(
     parts = [
         f"{origin.model}{weights}",
         explanation.method_title,
-        _part_line(explanation, layer, head),
-        scale_line(explanation, vmax),
+        part_line(explanation, layer, head),
+        "each word scaled to itself" if each else scale_line(explanation, vmax, layer, head),
         crop_line(explanation),
     ]
     if not chart.text_dependent:
@@ -49,21 +54,35 @@ def caption_line(
     return f"“{' '.join(words.split())}”: {line}" if words else line
 
 
-def footer(explanation: "Explanation") -> list[str]:
-    """The lines under a figure: the caption line, and what else belongs to the picture."""
+def footer(
+    explanation: "Explanation",
+    layer: int | str | None = None,
+    head: Heads = None,
+    vmax: float | None = None,
+    each: bool = False,
+) -> list[str]:
+    """The lines under a figure: the caption line, and what else belongs to the picture.
+
+    Args:
+        layer, head, vmax, each: as for `caption_line`.
+    """
     alike = explanation.similarity
     more = [explanation.map.direction, "" if alike is None else f"similarity {alike:.3f}"]
     more.append(f"crossviz {explanation.provenance.crossviz_version}")
-    lines = [caption_line(explanation, hidden=False), hidden_sentence(explanation), "  ·  ".join(filter(None, more))]
+    line = caption_line(explanation, "", layer, head, vmax, hidden=False, each=each)
+    lines = [line, hidden_sentence(explanation), "  ·  ".join(filter(None, more))]
     return [line for line in lines if line]
 
 
-def scale_line(explanation: "Explanation", vmax: float | None = None) -> str:
+def scale_line(
+    explanation: "Explanation", vmax: float | None = None, layer: int | str | None = None, head: Heads = None
+) -> str:
     """ "one absolute scale for all words, 1 to 12.3 × chance"."""
-    scale = explanation.scale
+    scale, parts = map_scale(explanation.map, layer, head), parts_of(explanation.map, layer, head)
     start = -vmax if vmax is not None and scale.signed else scale.vmin
     ends = f"{start:.3g} to {scale.vmax if vmax is None else vmax:.3g} {scale.label}"
-    return f"one absolute scale for all words, {ends}" if vmax is None else f"scaled to this word alone, {ends}"
+    all_of = f"all words and {parts}" if parts else "all words"
+    return f"one absolute scale for {all_of}, {ends}" if vmax is None else f"scaled to this word alone, {ends}"
 
 
 def crop_line(explanation: "Explanation") -> str:
@@ -80,7 +99,7 @@ def crop_line(explanation: "Explanation") -> str:
     return f"{part}, seen as {view.input_hw[1]} × {view.input_hw[0]}{', padded' if outside else ''}"
 
 
-def _part_line(explanation: "Explanation", layer: int | str | None, head: int | None) -> str:
+def part_line(explanation: "Explanation", layer: int | str | None, head: Heads) -> str:
     """ "mean over 2 layers and 3 heads", "layer 4, mean over 3 heads", "layer 4, head 0"."""
     chart = explanation.map
     how = "mean" if chart.reduce == "mean" else "sum"
@@ -89,6 +108,11 @@ def _part_line(explanation: "Explanation", layer: int | str | None, head: int | 
             raise SelectionError(f"The maps of {chart.method} are not made of single layers and heads.")
         return ""
     layers, heads = chart.per_head.shape[:2]
+    if isinstance(head, list | tuple):
+        pins = pinned(chart.layers, heads, layer, head)
+        named = [f"layer {_bare(chart.layers[at])} head {one}" for at, one in pins[:MOST_NAMED]]
+        more = f" and {len(pins) - MOST_NAMED} more" if len(pins) > MOST_NAMED else ""
+        return f"mean over {len(pins)} head{'s'[: len(pins) > 1]}: {', '.join(named)}{more}"
     one = "" if layer is None else f"layer {_bare(chart.layers[layer_index(chart.layers, layer)])}"
     other = "" if head is None else f"head {head_index(heads, head)}"
     many_layers, many_heads = f"{layers} layer{'s'[: layers > 1]}", f"{heads} head{'s'[: heads > 1]}"

@@ -29,5 +29,5 @@ def comparison_page(explanations: "Sequence[Explanation]") -> bytes:
     if len(explanations) < 2:
         raise RenderError(f"A comparison needs at least two explanations; {len(explanations)} given.")
     first, *others = explanations
-    page = standalone_page(viewer_payload(first), [viewer_payload(other) for other in reversed(others)])
+    page = standalone_page(viewer_payload(first), earlier=[viewer_payload(other) for other in reversed(others)])
     return embed(".html", page, explanation_to_bundle(first).to_npz())

@@ -68,9 +68,21 @@ def outline(
 
 
 def colour_bar(
-    figure: Figure, scale: Scale, cmap: str, opacity: float, left: float, bottom: float, room: float = BAR_WIDTH
+    figure: Figure,
+    scale: Scale,
+    cmap: str,
+    opacity: float,
+    left: float,
+    bottom: float,
+    room: float = BAR_WIDTH,
+    *,
+    numbers: bool = True,
 ) -> None:
-    """The scale as it looks over the middle grey of a darkened photo, with ticks in displayed units."""
+    """The scale as it looks over the middle grey of a darkened photo, with ticks in displayed units.
+
+    Args:
+        numbers: False where each map has a scale of its own.
+    """
     width, height = figure.get_size_inches()
     axes = figure.add_axes((left / width, bottom / height, room / width, BAR_HEIGHT / height), frameon=False)
     table = colour.rgba_table(cmap, opacity, scale.signed).astype(np.float64)[1 if scale.signed else 0 :]
@@ -79,6 +91,9 @@ def colour_bar(
     strip = np.round(table[:, :3] * alpha + grey * (1 - alpha)).astype(np.uint8)[None]
     axes.imshow(strip, extent=(0, 1, 0, 1), aspect="auto", interpolation="nearest")
     ticks = scale.ticks()
+    if not numbers:
+        axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
+        return
     # No room for long numbers between the ends.
     if room < BAR_WIDTH or any(len(number(tick)) > 4 for tick in ticks[1:-1]):
         ticks = [ticks[0], *([0.0] if scale.signed else []), ticks[-1]]
@@ -97,15 +112,25 @@ def colour_bar(
     axes.tick_params(length=2.5, width=0.6, color=colour.MUTED, pad=2)
 
 
-def bar_notes(figure: Figure, scale: Scale, left: float, bottom: float) -> None:
-    """Two lines beside a colour bar: what its numbers are, and what the line around a map is."""
+def bar_notes(
+    figure: Figure, scale: Scale, left: float, bottom: float, *, share: float | None = 0.5, label: str = ""
+) -> None:
+    """Two lines beside a colour bar: what its numbers are, and what the line around a map is.
+
+    Args:
+        share: of a map's mass that the line encloses; None where there is no line.
+        label: what the numbers are; the scale's own label if empty.
+    """
     width, height = figure.get_size_inches()
-    lines = [scale.label, "The line encloses half of a map's mass."]
-    if scale.unit == "probability":
+    part = "half" if share == 0.5 else f"{share or 0:.0%}"
+    lines = [label or scale.label, f"The line encloses {part} of a map's mass." if share else ""]
+    if scale.unit == "probability" and scale.shared and not label:  # there is no room for both
         lines[0] += "   (nothing below 1×)" if scale.log else "   (below chance nothing is drawn)"
-    if scale.signed:
-        lines[1] = "The line encloses half of what speaks for the word."
+    if scale.signed and share:
+        lines[1] = f"The line encloses {part} of what speaks for the word."
     for line, lift, ink in zip(lines, (0.03, -0.16), (colour.INK, colour.MUTED), strict=True):
+        if not line:
+            continue
         at_x = (left + BAR_WIDTH + _BAR_GAP) / width
         figure.text(at_x, (bottom + lift) / height, line, color=ink, **text_style(line, NOTE_PT))
 

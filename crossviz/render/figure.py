@@ -61,6 +61,8 @@ class Panel:
     """A few words under the title, e.g. the null mass."""
     absent: bool = False
     """True for a word that found nothing: its title is set muted."""
+    scale: Scale | None = None
+    """Its own scale; the figure's if None."""
 
 
 def draw_figure(
@@ -84,7 +86,7 @@ def draw_figure(
         photo: the source photo.
         view: from the photo to what the model saw.
         panels: one per word, in reading order; they wrap into rows.
-        scale: the one scale of all panels.
+        scale: the one scale of all panels that have none of their own.
         caption: set above, wrapped, never parsed.
         footer: lines below: model, method, direction, scale.
         trained: False puts the stripe "untrained weights" on every map.
@@ -113,6 +115,7 @@ def draw_figure(
     width = body_w + 2 * _MARGIN
     height = 2 * _MARGIN + caption_h + rows * (panel_h + _HEAD + _GAP) + bar_h + footer_h
     dpi = _DPI if width_px is None else _dpi(width_px, width, height)
+    own = [panel.scale for panel in panels if panel.scale is not None]
     figure = Figure(figsize=(width, height), dpi=dpi, facecolor=colour.PAPER)
     FigureCanvasAgg(figure)
 
@@ -132,16 +135,21 @@ def draw_figure(
         if panel is None or panel.values is None:
             show(axes, mark_unseen(small, view, dim=panel is not None))
         else:
+            on = panel.scale or scale
             picture = draw_overlay(
-                small, panel.values, view, scale, smooth=smooth, opacity=opacity, cmap=cmap, contour=False,
+                small, panel.values, view, on, smooth=smooth, opacity=opacity, cmap=cmap, contour=False,
                 trained=trained,
             )  # fmt: skip
             show(axes, picture)
-            if share and contour_is_shown(panel.values, scale, smooth=smooth, share=share):
+            if share and contour_is_shown(panel.values, on, smooth=smooth, share=share):
                 outline(axes, panel.values, view, size_px, smooth, share)
     bottom = _MARGIN + footer_h
-    colour_bar(figure, scale, cmap, opacity, _MARGIN, bottom + 0.42)
-    bar_notes(figure, scale, _MARGIN, bottom + 0.42)
+    several = len(own) > 1
+    if len(own) == 1:
+        scale = own[0]
+    colour_bar(figure, scale, cmap, opacity, _MARGIN, bottom + 0.42, numbers=not several)
+    label = "each word scaled to itself" if several else ""
+    bar_notes(figure, scale, _MARGIN, bottom + 0.42, share=share, label=label)
     put_lines(figure, footer_lines, _MARGIN, bottom, _FOOTER_PT, colour.MUTED)
     return figure
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from crossviz.view_settings import ViewSettings
 from crossviz.web import viewer_css, viewer_js
 
 __all__ = ["script_json", "standalone_page"]
@@ -21,9 +22,9 @@ const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark", dark.matches);
 follow();
 dark.addEventListener("change", follow);
-const read = (id) => JSON.parse(document.getElementById(id).textContent);
+const read = (id) => JSON.parse(document.getElementById(id)?.textContent ?? "null");
+const options = { opening: { settings: read("crossviz-settings") }, earlier: read("crossviz-earlier") };
 const home = document.getElementById("crossviz-viewer");
-const options = { earlier: read("crossviz-earlier") };
 window.crossvizView = window.CrossvizViewer.mount(home, read("crossviz-payload"), options);
 document.documentElement.dataset.ready = "true";
 """
@@ -35,6 +36,8 @@ body { margin: 0 auto; max-width: 76rem; padding: var(--cv-6) var(--cv-4); color
 body > header { margin-bottom: var(--cv-4); color: var(--cv-muted); }
 body > header b { color: var(--cv-ink); }
 """
+
+_DATA = '<script type="application/json" id="crossviz-{}">{}</script>\n'
 
 _PAGE = """\
 <!doctype html>
@@ -53,21 +56,26 @@ _PAGE = """\
 <main id="crossviz-viewer"></main>
 <noscript><p>This page draws the maps with JavaScript, which is switched off.</p></noscript>
 <script type="application/json" id="crossviz-payload">{payload}</script>
-<script type="application/json" id="crossviz-earlier">{earlier}</script>
-<script>{viewer}</script>
+{more}<script>{viewer}</script>
 <script>{boot}</script>
 </body>
 </html>
 """
 
 
-def standalone_page(payload: dict[str, Any], earlier: Sequence[dict[str, Any]] = ()) -> bytes:
+def standalone_page(
+    payload: dict[str, Any], settings: ViewSettings | None = None, earlier: Sequence[dict[str, Any]] = ()
+) -> bytes:
     """The page, UTF-8.
 
     Args:
         payload: what `payload.viewer_payload` returns.
-        earlier: of other explanations, oldest first, to compare it with; the page opens with the comparison.
+        settings: what the page opens with.
+        earlier: payloads of other explanations, oldest first, to compare it with; the page opens with the comparison.
     """
+    more = {} if settings is None else {"settings": settings.as_dict()}
+    if earlier:
+        more["earlier"] = list(earlier)
     style = viewer_css() + _PAGE_CSS
     viewer = viewer_js()
     for code in (style, viewer):
@@ -84,7 +92,7 @@ def standalone_page(payload: dict[str, Any], earlier: Sequence[dict[str, Any]] =
         title=html.escape(" ".join(payload["caption"]["text"].split())) + " · crossviz",
         style=style,
         payload=script_json(payload),
-        earlier=script_json(list(earlier)),
+        more="".join(_DATA.format(name, script_json(value)) for name, value in more.items()),
         viewer=viewer,
         boot=_BOOT,
     )

@@ -6,12 +6,16 @@ is drawn twice as strong as in another's, and a word that found nothing stays da
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from crossviz.errors import RenderError
 
-__all__ = ["ABSENT_NULL_MASS", "CHANCE", "FLOOR", "Scale", "shared_scale", "word_scale"]
+if TYPE_CHECKING:
+    from crossviz.results import Heads, RelevanceMap
+
+__all__ = ["ABSENT_NULL_MASS", "CHANCE", "FLOOR", "Scale", "map_scale", "parts_of", "shared_scale", "word_scale"]
 
 CHANCE = 1.0
 """A probability equal to 1 / number of patches, as a multiple of uniform: nothing at or below it is drawn."""
@@ -129,6 +133,36 @@ def shared_scale(maps: np.ndarray, unit: str, *, signed: bool = False, num_patch
         patches = math.prod(maps.shape[-2:]) if num_patches is None else num_patches
         return Scale(unit, CHANCE, max(top * patches, FLOOR), factor=float(patches))
     return Scale(unit, 0.0, top or 1.0)
+
+
+def parts_of(
+    chart: "RelevanceMap", layer: int | str | None, head: "Heads"
+) -> Literal["single heads", "single layers", "heads"] | None:
+    """Which parts of a sum a choice of layer and head shows; None for the whole, and where nothing is summed."""
+    if chart.reduce == "mean" or chart.per_head is None or (layer is None and head is None):
+        return None
+    if isinstance(head, list | tuple) or (layer is not None and head is not None):
+        return "single heads"
+    return "single layers" if head is None else "heads"
+
+
+def map_scale(chart: "RelevanceMap", layer: int | str | None = None, head: "Heads" = None) -> Scale:
+    """The one scale for all words of a map.
+
+    Parts of a sum are far smaller than it: they share a scale of their own, which ends at the largest value of any word
+    in any part of the same kind (single heads, layers, heads summed over the layers).
+
+    Args:
+        layer, head: as for `RelevanceMap.select`.
+    """
+    kind = parts_of(chart, layer, head)
+    maps = {
+        None: lambda: chart.values,
+        "single heads": lambda: chart.per_head,
+        "single layers": lambda: chart.per_head.sum(1),
+        "heads": lambda: chart.per_head.sum(0),
+    }[kind]()
+    return shared_scale(maps.numpy(), chart.unit, signed=chart.signed)
 
 
 def word_scale(values: np.ndarray, shared: Scale) -> Scale:

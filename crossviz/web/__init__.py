@@ -20,5 +20,6 @@ def viewer_js() -> str:
 @cache
 def viewer_css() -> str:
     """The design variables and the viewer's own style."""
-    names = ("tokens.css", "viewer.css", "explore.css", "trust.css", "families.css", "inside.css", "compare.css")
+    parts = ("tokens", "viewer", "actions", "explore", "trust", "families", "inside", "compare")
+    names = [f"{part}.css" for part in parts]
     return "\n".join((files(__name__) / name).read_text("utf-8") for name in names)

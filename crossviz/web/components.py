@@ -34,9 +34,9 @@ _count = itertools.count(1)
 
 def envelope(**content: Any) -> str:
     """What the viewer is told: `payload` (a new explanation; with `guesses` if its model guesses hidden words, `newest`
-    if its last word is to be shown), `busy` (what is being done) or `stale` (why what it shows is not the answer to
-    what was asked); by a feed, `run` and what became of it. `job` is the number of the question that this is about, and
-    `caption` goes into the caption's field.
+    if its last word is to be shown, `example` if its photo is one, `settings` of the view), `busy` (what is being done)
+    or `stale` (why what it shows is not the answer to what was asked); by a feed, `run` and what became of it. `job` is
+    the number of the question that this is about, and `caption` goes into the caption's field.
 
     Numbered, because Gradio tells the page only of values that changed.
     """
@@ -50,6 +50,8 @@ const host = element.querySelector(".cv-host");
 const read = () => { try { return JSON.parse(props.value); } catch { return {}; } };
 const first = read();
 let job = 0; // the newest question that was heard of
+let waiting = null; // a link that was opened: its view is for the first answer to its caption
+let example = first.example || null; // the name of the photo, if it is one of the page's own
 let cancelled = 0; // up to this one nobody waits for an answer: what they still say comes too late
 const viewer = window.CrossvizViewer.mount(host, first.payload || null, {
   opening: first,
@@ -59,7 +61,7 @@ const viewer = window.CrossvizViewer.mount(host, first.payload || null, {
     viewer.stale(STALE);
     trigger("cancel");
   },
-  onSave: (format, id) => trigger("save", { format, id }),
+  onSave: (format, id, settings) => trigger("save", { format, id, settings }),
   onTrust: (asked) => trigger("trust", asked),
   onTrustStop: (asked) => trigger("rest", asked),
   onBox: (asked) => trigger("box", asked),
@@ -69,6 +71,12 @@ const viewer = window.CrossvizViewer.mount(host, first.payload || null, {
     host.cvAgain = asked;
     trigger("again");
   },
+  link: (payload, settings) => ({
+    address: CrossvizViewer.linkTo(location.href, {
+      caption: payload.caption.text, model: payload.model.name, method: payload.method.name, example, settings,
+    }),
+    example,
+  }),
   formats: [
     [".png", "figure, PNG"],
     [".svg", "figure, SVG"],
@@ -80,6 +88,7 @@ const viewer = window.CrossvizViewer.mount(host, first.payload || null, {
     [".gif", "layers, GIF"],
   ],
 });
+host.crossvizSettings = viewer.settings;
 // Said by the page itself when the photo changes: at once, and never after the next answer.
 host.addEventListener("cv-stale", (event) => viewer.stale(event.detail));
 host.addEventListener("cv-chosen", ({ detail: { model, method } }) => {
@@ -92,6 +101,17 @@ host.addEventListener("cv-chosen", ({ detail: { model, method } }) => {
 host.addEventListener("cv-trust", (event) => viewer.trust(event.detail));
 host.addEventListener("cv-asked", (event) => viewer.asked(event.detail));
 host.addEventListener("cv-inside", (event) => viewer.inside(event.detail));
+const follow = () => {
+  const link = CrossvizViewer.readLink(location.hash);
+  if (!link) return;
+  const { settings, wrong, ...asked } = link;
+  const told = document.querySelector("#cv-general-error-text");
+  if (wrong) return told?.dispatchEvent(new CustomEvent("cv-said", { detail: wrong }));
+  waiting = { caption: asked.caption.trim(), settings };
+  trigger("link", asked);
+};
+addEventListener("hashchange", follow);
+requestAnimationFrame(follow); // once the page's other parts are there
 // Typed into the field, as it were: all that a cancelled question still says is dropped at one place.
 const write = (text) => {
   const field = document.querySelector("#cv-caption textarea");
@@ -100,6 +120,7 @@ const write = (text) => {
 };
 watch("value", () => {
   const { payload, busy, stale, caption, ...how } = read();
+  if (payload) example = how.example || null;
   const late = how.job !== undefined && how.job <= cancelled;
   if (late) {
     // The server holds this explanation by now, and would save and check no other.
@@ -107,6 +128,10 @@ watch("value", () => {
     return;
   }
   job = how.job ?? job;
+  if (payload && waiting?.caption === payload.caption.text.trim()) {
+    how.settings ??= waiting.settings;
+    waiting = null;
+  }
   if (caption !== undefined) write(caption);
   if (payload) { viewer.update(payload, how); if (busy) viewer.busy(busy); }
   else { viewer.busy(busy || null); if (!busy) viewer.stale(stale || null); }
@@ -119,15 +144,16 @@ class Viewer(Scripted):
     """The viewer; its value is an `envelope`.
 
     Its event `cancel` is the button beside the busy bar; `save` carries `format`, a suffix that `Explanation` writes,
-    and the payload's `id`. `trust` asks for the checks of a span: `run` (a number that the answers carry), `id`,
-    `start` and `end`; `rest` ends those up to `run`; `box` carries the same as `trust` and `box`, in pixels. `hide`
-    asks for the same explanation without some words: `id`, `start` and `end`, both null where all are to be read.
-    `inside` asks for the arithmetic of one cell: `run`, `id`, `start`, `end`, and, null where the server is to choose,
-    `token`, `layer`, `head`, `row` and `col`. `again` says that an earlier answer of the visit is shown: what the
-    fields held when it was asked for is at the element, as `cvAgain`.
+    the payload's `id`, and the view's `settings`. `link` says what the page's address asks for: `caption`, `model`,
+    `method`, `example`. `trust` asks for the checks of a span: `run` (a number that the
+    answers carry), `id`, `start` and `end`; `rest` ends those up to `run`; `box` carries the same as `trust` and `box`,
+    in pixels. `hide` asks for the same explanation without some words: `id`, `start` and `end`, both null where all are
+    to be read. `inside` asks for the arithmetic of one cell: `run`, `id`, `start`, `end`, and, null where the server is
+    to choose, `token`, `layer`, `head`, `row` and `col`. `again` says that an earlier answer of the visit is shown: what
+    the fields held when it was asked for is at the element, as `cvAgain`.
     """
 
-    signals = ("cancel", "save", "trust", "rest", "box", "hide", "inside", "again")
+    signals = ("cancel", "save", "link", "trust", "rest", "box", "hide", "inside", "again")
 
 
 def viewer(value: str, elem_id: str) -> Viewer:

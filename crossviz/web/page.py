@@ -15,8 +15,9 @@ from gradio.processing_utils import save_bytes_to_cache
 
 from crossviz.errors import CrossvizError
 from crossviz.explanation import SUFFIXES, Explanation
-from crossviz.photo import MAX_BYTES, load_photo
+from crossviz.photo import MAX_BYTES
 from crossviz.render.payload import viewer_payload
+from crossviz.view_settings import ViewSettings
 from crossviz.web import viewer_css
 from crossviz.web.answers import FIELDS, Screen
 from crossviz.web.api import connect as connect_api
@@ -26,11 +27,14 @@ from crossviz.web.compare_events import Comparison
 from crossviz.web.components import envelope, example_row, message
 from crossviz.web.components import viewer as make_viewer
 from crossviz.web.engine import Engine
-from crossviz.web.examples import examples, keep_photo, thumbnail
+from crossviz.web.examples import example_of, examples, keep_photo, thumbnail
 from crossviz.web.file_names import file_name
 from crossviz.web.hide_events import connect as connect_hiding
 from crossviz.web.inside_events import connect as connect_inside
 from crossviz.web.limits import Limits
+from crossviz.web.link_events import connect as connect_link
+from crossviz.web.open_events import NEW_PHOTO, Opening
+from crossviz.web.opener import opener
 from crossviz.web.photo_input import PhotoInput
 from crossviz.web.theme import theme
 from crossviz.web.trust_events import connect as connect_trust
@@ -40,7 +44,6 @@ __all__ = ["build", "launch"]
 
 log = logging.getLogger(__name__)
 
-NEW_PHOTO = "This is still the answer for the photo before: press Explain."
 _FIELDS = """(photo, caption, model, method) => {
   const detail = { photo, caption, model, method };
   document.querySelector("#cv-viewer .cv-host").dispatchEvent(new CustomEvent("cv-asked", { detail }));
@@ -71,6 +74,8 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
     first = examples()[0]
     shown = first.photo if opening.photo.name == first.photo.name else keep_photo(opening.photo)
     opening_payload = viewer_payload(opening)
+    opening_example = example_of(opening.photo)
+    example_name = opening_example and opening_example.name
 
     with gr.Blocks(title="crossviz", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         gr.HTML(_asset("header.html"), js_on_load=_asset("header.js"), apply_default_css=False, elem_id="cv-header")
@@ -116,8 +121,10 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
                     ],
                     elem_id="cv-gallery",
                 )
+                opened_file = opener("cv-open")
+                open_error = message("cv-open-error")
             with gr.Column(elem_id="cv-answer", min_width=0):
-                opened = envelope(payload=opening_payload, guesses=engine.guesses(model))
+                opened = envelope(payload=opening_payload, guesses=engine.guesses(model), example=example_name)
                 viewer = make_viewer(opened, "cv-viewer")
                 comparison = Comparison(engine)
                 file = gr.DownloadButton(visible="hidden", elem_id="cv-file")
@@ -138,19 +145,13 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
             for update in answer(str(chosen_example.photo), chosen_example.caption, model_name, method_name):
                 yield {**filled, **update}
 
-        def new_photo(photo_value: Any) -> str:
-            try:
-                load_photo(photo_value)
-            except CrossvizError as error:
-                return str(error)
-            return ""
-
         def save(wanted: gr.EventData, kept: Kept) -> dict[Any, Any]:
             if wanted.format not in SUFFIXES:
                 return screen.said("general", FORGOTTEN)
             try:
                 explanation = kept.of(wanted.id)
-                data = explanation.to_bytes(str(wanted.format))
+                settings = ViewSettings.from_json(wanted.settings)
+                data = explanation.to_bytes(str(wanted.format), settings=settings)
             except CrossvizError as error:
                 return screen.said("general", str(error))
             name = file_name(explanation.caption.text) + str(wanted.format)
@@ -188,18 +189,21 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
             cancels=[wrote],
             **QUIET,
         )
-        viewer.cancel(fn=None, cancels=[asked, picked, wrote, hid], **QUIET)  # the viewer says it by itself
-        fields = [photo, caption, *chosen]
-        for filled in (page.load, picked.then, wrote.then):  # where the fields are known only now
-            filled(fn=None, inputs=fields, js=_FIELDS, **QUIET)
-        viewer.again(fn=None, outputs=fields, js=_AGAIN, **QUIET).then(
-            again, inputs=fields, outputs=asked_last, **QUIET
-        )
+        linked = connect_link(screen, photo, caption, choice, answer, outputs)
+        viewer.cancel(fn=None, cancels=[asked, picked, wrote, hid, linked], **QUIET)  # the viewer says it by itself
         viewer.save(save, inputs=asked_last, outputs=[file, *screen.messages.values()], **QUIET).success(
             fn=None, js="() => document.getElementById('cv-file').click()"
         )
         photo.upload(fn=None, js=_NOTE_NEW_PHOTO)
-        photo.upload(new_photo, inputs=photo, outputs=photo_error, **QUIET)
+        opened = Opening(screen, photo, caption, choice, write, open_error).connect(
+            opened_file, [asked, picked, wrote, hid, linked]
+        )
+        fields = [photo, caption, *chosen]
+        for filled in (page.load, *(event.then for event in (picked, wrote, linked, *opened))):
+            filled(fn=None, inputs=fields, js=_FIELDS, **QUIET)  # the fields are known only now
+        viewer.again(fn=None, outputs=fields, js=_AGAIN, **QUIET).then(
+            again, inputs=fields, outputs=asked_last, **QUIET
+        )
         photo.clear(fn=None, outputs=photo_error, js=EMPTIED, **QUIET)
         comparison.connect(page, asked_last)
         for event in (choice.connect(page, write), asked, picked):

@@ -84,7 +84,7 @@ def side_by_side(visit):
     def open_page(first, second, **options):
         watched = visit(**options)
         twin = viewer_payload(second) | {"id": "f" * 32}  # equal answers would be one answer of the visit
-        watched.page.set_content(standalone_page(viewer_payload(first), [twin]).decode())
+        watched.page.set_content(standalone_page(viewer_payload(first), earlier=[twin]).decode())
         ready(watched.page)
         expect(watched.page.locator(".cv-comparing-sides")).to_be_visible()
         return watched

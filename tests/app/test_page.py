@@ -15,6 +15,9 @@ from playwright.sync_api import Page, expect
 from watched import AXE, arrived, ready, until
 
 import crossviz
+from crossviz.explanation import load_with_settings
+from crossviz.render.figure import figure_bytes
+from crossviz.view_settings import ViewSettings
 from crossviz.web.engine import Engine
 from crossviz.web.examples import examples
 
@@ -354,6 +357,30 @@ def save(page: Page, suffix: str) -> tuple[str, Path]:
     with page.expect_download() as waiting:
         page.click('.cv-button:text-is("Save")')
     return waiting.value.suggested_filename, Path(waiting.value.path())
+
+
+def test_files_follow_the_view(app, visit, tmp_path):
+    page = visit(app).page
+    ask(page, "a man with a camera")
+    page.locator(".cv-chip", has_text="camera").click()
+    page.locator(".cv-head").nth(1).click()
+    page.locator(".cv-head").nth(3).click()
+    page.mouse.move(0, 0)
+    for choice in ("Patches", "This word", "80"):
+        page.locator(".cv-segment", has_text=choice).click()
+    page.get_by_label("Colours", exact=True).select_option("magma")
+    wanted = page.evaluate("document.querySelector('#cv-viewer .cv-host').crossvizSettings()")
+    assert wanted["held"] == [[13, 19]] and len(wanted["head"]) == 2
+    _, path = save(page, ".svg")
+    explanation, settings = load_with_settings(path.rename(tmp_path / "a.svg"))
+    assert settings == ViewSettings.from_json(wanted)
+    how = {"head": settings.head, "smooth": False, "scale": "word", "cmap": "magma", "contour": 0.8, "opacity": 0.85}
+    assert figure_bytes(explanation.figure([(13, 19)], **how), "svg")[:-8] in (tmp_path / "a.svg").read_bytes()
+    _, path = save(page, ".html")
+    saved = visit().page
+    saved.goto(path.rename(tmp_path / "a.html").as_uri())
+    ready(saved)
+    assert saved.evaluate("crossvizView.settings()") == wanted
 
 
 def test_results_are_saved_and_load_again(app, visit, tmp_path):

@@ -67,28 +67,36 @@
     return { node, control };
   }
 
-  /** Two or three choices side by side, as one radio group (arrow keys move inside, Tab leaves). */
+  /** Two or three choices side by side, as one radio group (arrow keys move inside, Tab leaves): {node, put(key)}. */
   function segmented(label, options, value, onChange) {
     const name = uid("segment");
     const row = el("div", { class: "cv-segments", role: "radiogroup", "aria-labelledby": `${name}-label` });
-    for (const [key, text] of options) {
-      const input = el("input", { type: "radio", name, value: key, on: { change: () => onChange(key) } });
-      input.checked = key === value;
+    const inputs = options.map(([key]) => el("input", { type: "radio", name, value: key, on: { change: () => onChange(key) } }));
+    const put = (chosen) => inputs.forEach((input) => (input.checked = input.value === chosen));
+    put(value);
+    for (const [at, [, text]] of options.entries()) {
+      const input = inputs[at];
       row.append(el("label", { class: "cv-segment" }, input, el("span", { text })));
     }
-    return el("div", { class: "cv-field" }, el("span", { id: `${name}-label`, class: "cv-label", text: label }), row);
+    return { node: el("div", { class: "cv-field" }, el("span", { id: `${name}-label`, class: "cv-label", text: label }), row), put };
   }
 
-  /** A labelled slider of 0 to 100 %. */
-  function slider(label, value, onInput) {
+  /** A labelled slider of 0 to 100 %: {node, put(share)}. `onDone` is called when it is let go. */
+  function slider(label, value, onInput, onDone) {
     const id = uid("slider");
-    const shown = el("output", { class: "cv-figure", for: id, text: percent(value) });
-    const input = el("input", { id, class: "cv-slider", type: "range", min: 0, max: 100, step: 5, value: 100 * value });
+    const shown = el("output", { class: "cv-figure", for: id });
+    const input = el("input", { id, class: "cv-slider", type: "range", min: 0, max: 100, step: 5 });
+    const put = (share) => {
+      input.value = String(100 * share);
+      shown.textContent = percent(share);
+    };
+    put(value);
     input.addEventListener("input", () => {
       shown.textContent = percent(input.value / 100);
       onInput(input.value / 100);
     });
-    return el("div", { class: "cv-field" }, el("label", { for: id, class: "cv-label", text: `${label} ` }, shown), input);
+    input.addEventListener("change", onDone);
+    return { node: el("div", { class: "cv-field" }, el("label", { for: id, class: "cv-label", text: `${label} ` }, shown), input), put };
   }
 
   /** A question mark that opens a definition. */

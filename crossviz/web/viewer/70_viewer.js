@@ -5,8 +5,6 @@
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
   const { el } = CV;
 
-  const MOST_HELD = 6; // as many as there are hues that people with any colour vision tell apart
-
   function build(root, payload, options, prefs, live, how, visit) {
     const field = new CV.Field(payload);
     const maps = field.signed ? CV.DIVERGING : CV.SEQUENTIAL;
@@ -41,8 +39,9 @@
     const patches = CV.patchList(ask.node);
     const bar = CV.colourBar();
     const strip = CV.strip(payload, field, prefs, { preview, leave: unpreview, pin, unpin: () => keep([]) });
-    const play = CV.layerPlay(field, { at: () => state.layer, go: playLayer, say: live });
-    const controls = CV.controls(field, state, maps, play.node, { pick: choose, set }, CV.saving(options, payload.id, view));
+    const play = CV.layerPlay(field, { at: () => state.layer, go: playLayer, say: played });
+    const controls = CV.controls(field, state, maps, play.node, { pick: choose, set, done: () => undo.note() });
+    const settings = () => CV.settingsOf(field, state);
     const hiding = CV.hiding(payload, options, how.guesses, (word) => (prefs.again = { text: payload.caption.text, word }));
     const steps = CV.twoSteps(payload, stage, prefs, { look });
     const trust = CV.trust(payload, field, stage, options, prefs, live);
@@ -50,6 +49,10 @@
     const comparing = () => CV.compare(payload, visit.others(payload.id), prefs, live, Boolean(options.onSave));
     let compare = comparing();
     const notes = CV.notes(payload, field);
+    state.shown = options.plain ? null : CV.firstShown(payload, field, prefs, how);
+    take(how.settings);
+    const undo = CV.undoing(settings, (wanted) => (take(wanted), paint({ heat: true })), live);
+    const actions = el("div", { class: "cv-actions" }, undo.node, ...CV.saving(options, payload, view, settings, live));
     root.replaceChildren(
       el("div", { class: "cv-head-row" }, chips.node, field.reads ? null : el("p", { class: "cv-plainly", text: CV.EVERY_WORD })),
       el(
@@ -58,7 +61,7 @@
         el("div", { class: "cv-left" }, stage.node, bar.node),
         el("div", { class: "cv-side" }, ...[readout.node, hiding.node, patches.node].filter(Boolean)),
       ),
-      ...[steps.node, controls.node, trust.node, strip.node, inside.node, compare.node, notes].filter(Boolean),
+      ...[steps.node, controls.node, actions, trust.node, strip.node, inside.node, compare.node, notes].filter(Boolean),
     );
     chips.node.addEventListener("pointerleave", unhover);
     chips.node.addEventListener("focusout", (event) => chips.node.contains(event.relatedTarget) || unhover());
@@ -68,6 +71,7 @@
       hovering = word;
       chosen = true;
       if (!state.held.size) state.shown = word;
+      undo.pointed();
       paint({ heat: true, say: true });
     }
     function unhover() {
@@ -81,8 +85,8 @@
       // A phrase takes the place of what is held of its words; a word of a held phrase lets that go.
       const same = [...state.held.keys()].filter((other) => CV.membersOf(other).some((word) => words.includes(word)));
       const lets = state.held.has(what) || (words.length === 1 && same.length > 0);
-      if (!lets && state.held.size - same.length >= MOST_HELD) {
-        return live(`${MOST_HELD} words are held already: let one go first.`);
+      if (!lets && state.held.size - same.length >= CV.MOST_HELD) {
+        return live(`${CV.MOST_HELD} words are held already: let one go first.`);
       }
       const hue = state.held.get(same[0]);
       same.forEach((other) => state.held.delete(other));
@@ -92,12 +96,14 @@
       }
       state.shown = what;
       hovering = null;
+      undo.note();
       paint({ heat: true, say: true });
     }
     function clear() {
       state.held.clear();
       state.shown = null;
       hovering = null;
+      undo.note();
       paint({ heat: true });
       live("The plain photo.");
     }
@@ -137,26 +143,48 @@
     function keep(pins) {
       [state.layer, state.head] = pins.length === 1 ? pins[0] : [null, pins.length ? pins : null];
       state.peek = null;
-      controls.sync(state.layer, state.head);
+      controls.sync(state);
+      undo.note();
       paint({ heat: true, say: true });
     }
     function playLayer(layer) {
       [state.layer, state.head, state.peek] = [layer, null, null];
-      controls.sync(layer, null);
+      controls.sync(state);
       paint({ heat: true });
+    }
+    /** Said of a layer at which the playing stops. */
+    function played(text) {
+      undo.note();
+      live(text);
     }
 
     /** A layer or head from the list: pinned heads are let go. */
     function choose(key, index) {
       if (Array.isArray(state.head)) state.head = null;
       state[key] = index;
-      controls.sync(state.layer, state.head);
+      controls.sync(state);
+      undo.note();
       paint({ heat: true, say: true });
     }
     function set(key, value) {
       state[key] = prefs[key] = value;
+      if (key !== "opacity") undo.note(); // a drag is one step, noted at its end
       paint({ heat: true });
       if (key === "saw" && value) live(CV.seenInWords(payload));
+    }
+    /** Settings from a link, a file or an earlier step, as far as they are possible here. */
+    function take(wanted) {
+      const { held, ...rest } = CV.possibleSettings(field, maps, wanted);
+      Object.assign(state, rest);
+      for (const key of CV.DRAWN_SETTINGS) if (key in rest) prefs[key] = rest[key];
+      if (held) {
+        const hues = new Map(held.filter((what) => state.held.has(what)).map((what) => [what, state.held.get(what)]));
+        const free = [0, 1, 2, 3, 4, 5].filter((hue) => ![...hues.values()].includes(hue));
+        state.held = new Map(held.map((what) => [what, hues.get(what) ?? free.shift()]));
+      }
+      state.peek = null;
+      hovering = null;
+      controls.sync(state);
     }
 
     function paint({ heat = false, say = false, sayPatch = false }) {
@@ -214,7 +242,6 @@
       readout.one(steps.name(state.query), queries, null, queries.stats(state.query, null, null, now.smooth, now.contour || 0.5), { share: now.contour || 0.5, line: now.contour > 0 });
     }
 
-    state.shown = options.plain ? null : CV.firstShown(payload, field, prefs, how);
     paint({ heat: true });
     // What hovering needs is worked out while nothing happens, so that every word switches at once.
     const waiting = payload.caption.words.map((w, i) => i).filter((i) => !payload.caption.words[i].truncated);
@@ -235,6 +262,7 @@
         play.stop();
         inside.end();
         compare.stop();
+        undo.stop();
       },
       /** Other answers of this visit are gone. */
       forgot() {
@@ -247,6 +275,7 @@
       trust,
       inside,
       view,
+      settings,
     };
   }
 

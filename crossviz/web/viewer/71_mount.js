@@ -1,6 +1,7 @@
 // The viewer in a page: one explanation after another, what is being done meanwhile, and what outlives them.
 // CrossvizViewer.mount(element, payload, options)
-//   -> {update(payload, how), busy(text), stale(text), trust(message), inside(message), asked(fields), view(), destroy()}
+//   -> {update(payload, how), busy(text), stale(text), trust(message), inside(message), asked(fields), view(),
+//       settings(), destroy()}
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
@@ -28,20 +29,31 @@
     const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null, check: "calibration", dim: false, box: null, steps: false, inside: false, compare: Boolean(options.earlier?.length), cell: null, again: null, contour: 0.5, saw: false, sort: "layer", ask: null };
     const live = (text) => (said.textContent = text);
 
-    /** @param how {guesses: whether the model guesses hidden words, newest: show the last word first} */
+    /**
+     * @param how {guesses: whether the model guesses hidden words, newest: show the last word first, settings: as
+     *   CV.settingsOf gives them}
+     */
     function update(next, how = {}) {
+      const told = { ...how, settings: { ...through(next), ...how.settings } };
       if (current) current.stop();
       root.removeAttribute("data-ready");
       body.hidden = !next;
       const hiding = Boolean(document.activeElement?.closest(".cv-hiding"));
       if (next) visit.add(next, how);
-      current = next ? CV.build(body, next, options, prefs, live, how, visit) : null;
+      current = next ? CV.build(body, next, options, prefs, live, told, visit) : null;
       if (hiding) root.querySelector(".cv-hiding .cv-button")?.focus();
       (current ? current.view().stage.node : root).append(overlay);
       busy(null);
       stale(null);
       const id = next ? next.id : "empty";
       Promise.resolve(current && current.ready).then(() => (root.dataset.ready = id));
+    }
+    /** The layer and heads that were chosen: they stay where model and method do. */
+    function through(next) {
+      const before = current?.view().payload;
+      if (!before || !next || before.model.name !== next.model.name || before.method.name !== next.method.name) return {};
+      const { layer, head } = current.settings();
+      return { layer, head };
     }
     function busy(text) {
       busyLine.hidden = !text;
@@ -75,6 +87,7 @@
       inside: (message) => current && current.inside.receive(message),
       asked: visit.note,
       view: () => (current ? current.view() : null),
+      settings: () => (current ? current.settings() : null),
       destroy() {
         if (current) current.stop();
         element.replaceChildren();

@@ -3,9 +3,9 @@
     python -m benchmarks.viewer_speed [--throttle RATE] [--rounds N]
 
 The browser's main thread is slowed down, 4 times if nothing else is asked, to that of a phone. Each time runs from when
-the page hears of the pointer to when the browser has done all that it does for the frame that shows the result. An empty
-frame, measured between the others, says how much of that any page would take on this machine. Needs the test tools and a
-Chromium (`make bench-viewer` sees to them).
+the page hears of the pointer to when the browser has done all that it does for the frame that shows the result. An
+empty frame, measured between the others, says how much of that any page would take on this machine. Needs the test
+tools and a Chromium (`make bench-viewer` sees to them).
 """
 
 import argparse
@@ -133,9 +133,7 @@ def measure(
     plain = page.evaluate(_LOOP)
     page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": throttle})
     slowed = page.evaluate(_LOOP)
-    print(
-        f"\nTimes, {throttle:g} times slowed down (a fixed loop: {plain:.1f} ms without that, {slowed:.1f} ms with it)\n"
-    )
+    print(f"\nTimes, {throttle:g} times slowed down (a fixed loop: {plain:.1f} ms before, {slowed:.1f} ms then)\n")
     print("| what | median | 95 % | worst | script alone, median | over an empty frame | aimed at |")
     print("|---|---|---|---|---|---|---|")
     shifts = {"on load": page.evaluate("shifts")}

@@ -22,7 +22,7 @@ follow();
 dark.addEventListener("change", follow);
 const payload = JSON.parse(document.getElementById("crossviz-payload").textContent);
 window.crossvizView = window.CrossvizViewer.mount(document.getElementById("crossviz-viewer"), payload, {});
-document.documentElement.dataset.ready = "true";
+window.crossvizView.drawn.then(() => (document.documentElement.dataset.ready = "true"));
 """
 
 _PAGE_CSS = """

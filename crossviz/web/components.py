@@ -79,7 +79,7 @@ const viewer = window.CrossvizViewer.mount(host, first.payload || null, {
 // Said by the page itself when the photo changes: at once, and never after the next answer.
 host.addEventListener("cv-stale", (event) => viewer.stale(event.detail));
 host.addEventListener("cv-chosen", ({ detail: { model, method } }) => {
-  const shown = viewer.view()?.payload;
+  const shown = viewer.payload();
   const old = method && method !== shown?.method.name ? OLD_METHOD : null;
   const other = shown && (model !== shown.model.name ? OLD_MODEL : old);
   const said = host.querySelector(".cv-stale").textContent;

@@ -1,6 +1,7 @@
 // The viewer in a page: one explanation after another, what is being done meanwhile, and what outlives them.
 // CrossvizViewer.mount(element, payload, options)
-//   -> {update(payload, how), busy(text), stale(text), trust(message), inside(message), view(), destroy()}
+//   -> {drawn, update(payload, how), busy(text), stale(text), trust(message), inside(message), view(), payload(),
+//       destroy()}; `drawn` and what `update` returns are promises
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
@@ -20,26 +21,54 @@
     // Over the picture's lower edge: nothing moves when they come and go.
     const overlay = el("div", { class: "cv-over" }, el("i", { class: "cv-thin" }), busyLine, staleNote);
     const body = el("div", { class: "cv-body" });
-    const root = el("div", { class: "cv-viewer" }, said, body);
+    const root = el("div", { class: "cv-viewer" }, said, body, overlay);
     element.replaceChildren(root);
     let current = null;
     // What the reader chose to see stays chosen when the next explanation comes.
     const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null, check: "calibration", dim: false, box: null, steps: false, inside: false, cell: null, again: null, contour: 0.5, saw: false, sort: "layer", ask: null };
     const live = (text) => (said.textContent = text);
 
-    /** @param how {guesses: whether the model guesses hidden words, newest: show the last word first} */
-    function update(next, how = {}) {
-      if (current) current.stop();
+    let newest = null; // the payload that is drawn, or is about to be
+    let turn = 0;
+
+    /**
+     * Draws an explanation, or nothing. Its maps are unpacked first, and what was drawn before stays until then; of two
+     * that come together only the second is drawn.
+     * @param how {guesses: whether the model guesses hidden words, newest: show the last word first}
+     * @returns {Promise<void>} until it is drawn, or overtaken
+     */
+    async function update(next, how = {}) {
+      const own = ++turn;
+      newest = next;
       root.removeAttribute("data-ready");
+      busy(null);
+      stale(null);
+      try {
+        if (next) await CV.unpack(next);
+      } catch (error) {
+        if (own === turn) fail(error);
+        return;
+      }
+      if (own === turn) draw(next, how);
+    }
+    function draw(next, how) {
+      if (current) current.stop();
       body.hidden = !next;
       const hiding = Boolean(document.activeElement?.closest(".cv-hiding"));
       current = next ? CV.build(body, next, options, prefs, live, how) : null;
       if (hiding) root.querySelector(".cv-hiding .cv-button")?.focus();
       (current ? current.view().stage.node : root).append(overlay);
-      busy(null);
-      stale(null);
+      if (root.hasAttribute("data-busy")) current?.trust.pause();
       const id = next ? next.id : "empty";
-      Promise.resolve(current && current.ready).then(() => (root.dataset.ready = id));
+      const drawn = current;
+      Promise.resolve(current && current.ready).then(() => drawn === current && newest === next && (root.dataset.ready = id));
+    }
+    function fail({ message }) {
+      if (current) current.stop();
+      current = null;
+      body.hidden = false;
+      body.replaceChildren(el("p", { class: "cv-unable", role: "alert", text: message }));
+      root.append(overlay);
     }
     function busy(text) {
       busyLine.hidden = !text;
@@ -53,15 +82,18 @@
       staleNote.textContent = text || "";
       root.toggleAttribute("data-stale", Boolean(text));
     }
-    update(payload, options.opening);
+    const drawn = update(payload, options.opening);
     return {
+      drawn,
       update,
       busy,
       stale,
       trust: (message) => current && current.trust.receive(message),
       inside: (message) => current && current.inside.receive(message),
       view: () => (current ? current.view() : null),
+      payload: () => newest,
       destroy() {
+        turn++;
         if (current) current.stop();
         element.replaceChildren();
       },

@@ -1,5 +1,6 @@
 # make run     start the app on http://127.0.0.1:7860 (the first time: make .venv and install what it needs)
 # make test    run every test (the first time: the test tools and a Chromium too)
+# make bench-viewer   how fast and how small the viewer is (the first time: the test tools and a Chromium)
 # make test-reference   compare the methods with published packages, which it installs
 # Variables: PYTHON (interpreter), PORT, TORCH_INDEX (package index to take torch from), T (tests to run),
 #            JOBS (processes that run the tests side by side; 0: none, for a debugger).
@@ -12,7 +13,7 @@ PICTURE = photographer
 CAPTION = a photographer in a coat and his camera, with no dog
 WORDS = photographer coat camera dog
 
-.PHONY: run test test-reference lint screenshots picture bench clean
+.PHONY: run test test-reference lint screenshots picture bench bench-viewer clean
 
 run:
 	@scripts/setup run
@@ -44,6 +45,10 @@ picture:
 bench:
 	@scripts/setup run
 	@$(PY) -m benchmarks.latency
+
+bench-viewer:
+	@scripts/setup test
+	@$(PY) -m benchmarks.viewer_speed
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .gradio tests/app/report

@@ -26,7 +26,7 @@ const read = (id) => JSON.parse(document.getElementById(id)?.textContent ?? "nul
 const options = { opening: { settings: read("crossviz-settings") }, earlier: read("crossviz-earlier") };
 const home = document.getElementById("crossviz-viewer");
 window.crossvizView = window.CrossvizViewer.mount(home, read("crossviz-payload"), options);
-document.documentElement.dataset.ready = "true";
+window.crossvizView.drawn.then(() => (document.documentElement.dataset.ready = "true"));
 """
 
 _PAGE_CSS = """

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["hidden", "two_steps"]
 
+STEPS_ROOM = 200_000
+"""Bytes that the first step's rows may take; fewer levels are used where they would take more."""
+
 
 def hidden(explanation: "Explanation") -> dict[str, Any]:
     """The words that were hidden from the model, and what it took their tokens for, the likeliest first."""
@@ -48,8 +51,8 @@ def two_steps(explanation: "Explanation") -> dict[str, Any] | None:
         "layers": list(first.layers),
         "heads": first.num_heads,
         "count": len(queries),
-        "words": quantise(rows[..., None, :]),
-        "queries": quantise(queries),
+        "words": quantise(rows[..., None, :], knee=1 / len(queries), room=STEPS_ROOM),
+        "queries": quantise(queries, knee=1 / grid.num_patches),
         "vmax": short(shared_scale(queries, "probability").vmax),
     }
 

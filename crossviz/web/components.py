@@ -92,7 +92,7 @@ host.crossvizSettings = viewer.settings;
 // Said by the page itself when the photo changes: at once, and never after the next answer.
 host.addEventListener("cv-stale", (event) => viewer.stale(event.detail));
 host.addEventListener("cv-chosen", ({ detail: { model, method } }) => {
-  const shown = viewer.view()?.payload;
+  const shown = viewer.payload();
   const old = method && method !== shown?.method.name ? OLD_METHOD : null;
   const other = shown && (model !== shown.model.name ? OLD_MODEL : old);
   const said = host.querySelector(".cv-stale").textContent;
@@ -149,8 +149,8 @@ class Viewer(Scripted):
     answers carry), `id`, `start` and `end`; `rest` ends those up to `run`; `box` carries the same as `trust` and `box`,
     in pixels. `hide` asks for the same explanation without some words: `id`, `start` and `end`, both null where all are
     to be read. `inside` asks for the arithmetic of one cell: `run`, `id`, `start`, `end`, and, null where the server is
-    to choose, `token`, `layer`, `head`, `row` and `col`. `again` says that an earlier answer of the visit is shown: what
-    the fields held when it was asked for is at the element, as `cvAgain`.
+    to choose, `token`, `layer`, `head`, `row` and `col`. `again` says that an earlier answer of the visit is shown:
+    what the fields held when it was asked for is at the element, as `cvAgain`.
     """
 
     signals = ("cancel", "save", "link", "trust", "rest", "box", "hide", "inside", "again")

@@ -1,12 +1,10 @@
-// The numbers behind the picture: decoding the payload, choosing a map, its statistics and its outline.
+// The numbers behind the picture: choosing a map, its statistics and its outline.
 // Mirrors crossviz/render/scale.py, contour.py and the arithmetic written at the top of overlay.py, in double precision.
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
 
   const FLOOR_POWER = 0.5; // square root, as scale.Scale.power for unsigned maps
-
-  const bytes = (base64) => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
 
   /**
    * A run of words by its two ends: a word's index, or of several "2-4", which is a phrase.
@@ -30,7 +28,7 @@
   }
 
   /**
-   * All maps of one explanation. Values are raw (in the method's unit).
+   * All maps of one explanation, which were unpacked (`CV.unpack`). Values are raw (in the method's unit).
    * `what` is a word or a phrase (`runOf`); a phrase's map is the mean over its words' tokens, as RelevanceMap.select's.
    * `layer` is an index or null for all; `head` an index, null for all, or a list of [layer, head] whose mean is meant.
    */
@@ -56,8 +54,8 @@
       this.vmin = this.isProbability ? 1 : 0;
       this.vmax = payload.vmax;
       this.nulls = payload.null || null;
-      this._means = { ...payload.means, bytes: bytes(payload.means.data) };
-      this._maps = payload.maps ? { ...payload.maps, bytes: bytes(payload.maps.data) } : null;
+      this._means = new CV.Maps(payload.means, this.gh, this.gw);
+      this._maps = payload.maps ? new CV.Maps(payload.maps, this.gh, this.gw) : null;
       this.hasHeads = Boolean(this._maps) && this.layers.length * this.heads > 1;
       this._cache = new Map();
       this._tops = {};
@@ -82,15 +80,6 @@
       const tokens = words.map((word) => this.caption.words[word].tokens);
       const total = tokens.reduce((sum, n) => sum + n, 0);
       return words.map((word, i) => [word, tokens[i] / total]).filter(([, weight]) => weight > 0);
-    }
-
-    _decode(block, index) {
-      const out = new Float64Array(this.size);
-      const step = block.scale[index] / 255;
-      const offset = block.offset[index];
-      const start = index * this.size;
-      for (let i = 0; i < this.size; i++) out[i] = offset + step * block.bytes[start + i];
-      return out;
     }
 
     _remember(key, make) {
@@ -122,10 +111,10 @@
           }
           return out;
         }
-        if ((layer === null && head === null) || !this._maps) return this._decode(this._means, what);
+        if ((layer === null && head === null) || !this._maps) return this._means.map(what);
         const parts = this.parts(layer, head);
         for (const [l, h] of parts) {
-          const one = this._decode(this._maps, (l * this.heads + h) * this.words + what);
+          const one = this._maps.map((l * this.heads + h) * this.words + what);
           for (let i = 0; i < this.size; i++) out[i] += one[i];
         }
         // Heads that were picked one by one are no part of a whole: their mean compares with a single head.
@@ -181,9 +170,7 @@
       if (this._tops[key] !== undefined) return this._tops[key];
       let top = 0;
       if (oneLayer && oneHead) {
-        this._maps.offset.forEach((low, i) => {
-          top = Math.max(top, Math.abs(low), Math.abs(low + this._maps.scale[i]));
-        });
+        for (let i = 0; i < this._maps.count; i++) top = Math.max(top, ...this._maps.ends(i).map(Math.abs));
       } else {
         for (const l of oneLayer ? this.layers.keys() : [null]) {
           for (const h of oneHead ? Array(this.heads).keys() : [null]) {

@@ -15,7 +15,7 @@
       this.layers = layers.length;
       this.heads = heads;
       this.field = field;
-      this._block = { ...words, bytes: Uint8Array.from(atob(words.data), (c) => c.charCodeAt(0)) };
+      this._rows = new CV.Maps(words, 1, count);
     }
 
     /** The single heads of this step that a choice takes; all where it is of a layer or head that this step lacks. */
@@ -35,11 +35,8 @@
       const parts = this._parts(layer, head);
       for (const [word, weight] of this.field.weights(what)) {
         for (const [l, h] of parts) {
-          const index = (l * this.heads + h) * this.field.words + word;
-          const step = this._block.scale[index] / 255;
-          for (let q = 0; q < this.count; q++) {
-            out[q] += (weight / parts.length) * (this._block.offset[index] + step * this._block.bytes[index * this.count + q]);
-          }
+          const one = this._rows.map((l * this.heads + h) * this.field.words + word);
+          for (let q = 0; q < this.count; q++) out[q] += (weight / parts.length) * one[q];
         }
       }
       return out;

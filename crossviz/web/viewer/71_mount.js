@@ -1,7 +1,7 @@
 // The viewer in a page: one explanation after another, what is being done meanwhile, and what outlives them.
 // CrossvizViewer.mount(element, payload, options)
-//   -> {update(payload, how), busy(text), stale(text), trust(message), inside(message), asked(fields), view(),
-//       settings(), destroy()}
+//   -> {drawn, update(payload, how), busy(text), stale(text), trust(message), inside(message), asked(fields), view(),
+//       payload(), settings(), destroy()}; `drawn` and what `update` returns are promises
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
@@ -22,31 +22,57 @@
     const overlay = el("div", { class: "cv-over" }, el("i", { class: "cv-thin" }), busyLine, staleNote);
     const body = el("div", { class: "cv-body" });
     const visit = CV.visit({ show: again, forgot });
-    const root = el("div", { class: "cv-viewer" }, said, body, visit.node);
+    const root = el("div", { class: "cv-viewer" }, said, body, visit.node, overlay);
     element.replaceChildren(root);
     let current = null;
     // What the reader chose to see stays chosen when the next explanation comes.
     const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null, check: "calibration", dim: false, box: null, steps: false, inside: false, compare: Boolean(options.earlier?.length), cell: null, again: null, contour: 0.5, saw: false, sort: "layer", ask: null };
     const live = (text) => (said.textContent = text);
 
+    let newest = null; // the payload that is drawn, or is about to be
+    let turn = 0;
+
     /**
+     * Draws an explanation, or nothing. Its maps are unpacked first, and what was drawn before stays until then; of two
+     * that come together only the second is drawn.
      * @param how {guesses: whether the model guesses hidden words, newest: show the last word first, settings: as
      *   CV.settingsOf gives them}
+     * @returns {Promise<void>} until it is drawn, or overtaken
      */
-    function update(next, how = {}) {
+    async function update(next, how = {}) {
+      const own = ++turn;
+      newest = next;
+      root.removeAttribute("data-ready");
+      busy(null);
+      stale(null);
+      try {
+        await Promise.all([next, ...(options.earlier || [])].map((one) => one && CV.unpack(one)));
+      } catch (error) {
+        if (own === turn) fail(error);
+        return;
+      }
+      if (own === turn) draw(next, how);
+    }
+    function draw(next, how) {
       const told = { ...how, settings: { ...through(next), ...how.settings } };
       if (current) current.stop();
-      root.removeAttribute("data-ready");
       body.hidden = !next;
       const hiding = Boolean(document.activeElement?.closest(".cv-hiding"));
       if (next) visit.add(next, how);
       current = next ? CV.build(body, next, options, prefs, live, told, visit) : null;
       if (hiding) root.querySelector(".cv-hiding .cv-button")?.focus();
       (current ? current.view().stage.node : root).append(overlay);
-      busy(null);
-      stale(null);
+      if (root.hasAttribute("data-busy")) current?.trust.pause();
       const id = next ? next.id : "empty";
-      Promise.resolve(current && current.ready).then(() => (root.dataset.ready = id));
+      const drawn = current;
+      Promise.resolve(current && current.ready).then(() => drawn === current && newest === next && (root.dataset.ready = id));
+    }
+    function fail({ message }) {
+      if (current) current.stop();
+      current = null;
+      body.hidden = false;
+      body.replaceChildren(el("p", { class: "cv-unable", role: "alert", text: message }));
+      root.append(overlay);
     }
     /** The layer and heads that were chosen: they stay where model and method do. */
     function through(next) {
@@ -78,8 +104,9 @@
       live("The other answers of this visit are forgotten.");
     }
     for (const earlier of options.earlier || []) visit.add(earlier, {});
-    update(payload, options.opening);
+    const drawn = update(payload, options.opening);
     return {
+      drawn,
       update,
       busy,
       stale,
@@ -87,8 +114,10 @@
       inside: (message) => current && current.inside.receive(message),
       asked: visit.note,
       view: () => (current ? current.view() : null),
+      payload: () => newest,
       settings: () => (current ? current.settings() : null),
       destroy() {
+        turn++;
         if (current) current.stop();
         element.replaceChildren();
       },

@@ -1,0 +1,97 @@
+// Maps as they travel in the payload, and as numbers: mirrors crossviz/render/quantised.py, in double precision.
+(() => {
+  "use strict";
+  const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
+
+  const UNABLE =
+    "This browser can't unpack the maps: it has no DecompressionStream. Open this page with Chrome or Edge 80, Firefox 113, Safari 16.4 or any later one.";
+  const BROKEN = "The maps of this page are damaged and can't be unpacked: save or load it again.";
+
+  const unpacked = new WeakMap(); // block of a payload -> its bytes
+
+  async function inflate(base64) {
+    const binary = atob(base64);
+    const packed = new Uint8Array(binary.length);
+    for (let i = 0; i < packed.length; i++) packed[i] = binary.charCodeAt(i);
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return new Uint8Array(await new Response(stream).arrayBuffer());
+  }
+
+  /**
+   * Makes a payload's maps readable by `Maps`; once is enough.
+   * @returns {Promise<void>} fails with one sentence for the reader
+   */
+  async function unpack({ means, maps, steps }) {
+    const blocks = [means, maps, steps?.words, steps?.queries].filter((block) => block && !unpacked.has(block));
+    if (blocks.length && !window.DecompressionStream) throw new Error(UNABLE);
+    await Promise.all(
+      blocks.map(async (block) => {
+        const bytes = await inflate(block.data).catch(() => {
+          throw new Error(BROKEN);
+        });
+        unpacked.set(block, bytes);
+      }),
+    );
+  }
+
+  /** The maps of one block that was unpacked, by their place in it. */
+  class Maps {
+    constructor(block, gh, gw) {
+      this.gh = gh;
+      this.gw = gw;
+      this.size = gh * gw;
+      this.count = block.count;
+      this.levels = block.levels;
+      this.knee = block.knee;
+      this.predicted = block.predicted;
+      const bytes = unpacked.get(block);
+      const head = new DataView(bytes.buffer, bytes.byteOffset, 8 * this.count);
+      this._ends = Float64Array.from({ length: 2 * this.count }, (_, i) => head.getFloat32(4 * i, true));
+      this._bytes = bytes.subarray(8 * this.count);
+    }
+
+    /** Its smallest and its largest value. */
+    ends(index) {
+      return [this._ends[2 * index], this._ends[2 * index + 1]];
+    }
+
+    /** Raw values `gh * gw`. */
+    map(index) {
+      const [least, most] = this.ends(index);
+      const { knee } = this;
+      const along = (v) => (knee === null ? v : Math.sign(v - knee) * Math.sqrt(Math.abs(v - knee)));
+      const low = along(least);
+      const step = (along(most) - low) / (this.levels - 1);
+      // What each level stands for.
+      const values = Float64Array.from({ length: this.levels }, (_, level) => {
+        const w = low + step * level;
+        return Math.min(most, Math.max(least, knee === null ? w : knee + w * Math.abs(w)));
+      });
+      const levels = this._levels(index);
+      const out = new Float64Array(this.size);
+      for (let i = 0; i < out.length; i++) out[i] = values[levels[i]];
+      return out;
+    }
+
+    _levels(index) {
+      const sent = this._bytes.subarray(index * this.size, (index + 1) * this.size);
+      if (!this.predicted) return sent;
+      const { gh, gw } = this;
+      const out = new Int16Array(this.size);
+      for (let r = 0, at = 0; r < gh; r++) {
+        for (let c = 0; c < gw; c++, at++) {
+          let expected = 0;
+          if (r && c) {
+            const [left, above] = [out[at - 1], out[at - gw]];
+            const plane = left + above - out[at - gw - 1];
+            expected = Math.min(Math.max(left, above), Math.max(Math.min(left, above), plane));
+          } else if (r || c) expected = out[r ? at - gw : at - 1];
+          out[at] = (sent[at] + expected) % this.levels;
+        }
+      }
+      return out;
+    }
+  }
+
+  Object.assign(CV, { Maps, unpack });
+})();

@@ -20,10 +20,11 @@ from crossviz.render.difference import difference_rgba
 from crossviz.render.payload import viewer_payload
 from crossviz.render.quantised import dequantise
 
-HEAT = """([word, other, smooth, width, height, vmax]) => {
+HEAT = """async ([word, other, smooth, width, height, vmax]) => {
   const CV = CrossvizViewer;
   const earlier = JSON.parse(document.getElementById("crossviz-earlier").textContent);
   const payloads = [crossvizView.view().payload, earlier[0]];
+  await Promise.all(payloads.map(CV.unpack));
   const sides = payloads.map((payload, i) => {
     const field = new CV.Field(payload);
     const what = i ? other : word;

@@ -26,6 +26,7 @@ from crossviz.words import Caption, Phrase, Word
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from crossviz.inside import Inside
     from crossviz.render.scale import Scale
 
 __all__ = ["SUFFIXES", "Explanation", "load", "load_with_settings"]
@@ -381,6 +382,7 @@ class Explanation:
         words: Sequence[Selector] | None = None,
         width: int | None = None,
         settings: ViewSettings | None = None,
+        cells: "Sequence[Inside]" = (),
     ) -> None:
         """Write the explanation; the suffix decides what.
 
@@ -397,11 +399,13 @@ class Explanation:
             settings: how pictures are drawn: through which layer and heads, on which scale, in which colours. An .html
                 opens with them, and every file that holds the explanation keeps them for `load_with_settings`. They
                 choose the words, too, where `words` is None and they hold or show any.
+            cells: of `Explainer.inside`, whose arithmetic an .html shows, too.
 
         Raises:
             BundleError: another suffix, or a folder that can't be written to.
             SelectionError: no such word, layer or head.
-            RenderError: no such width or colour map, or a width for a file without pixels.
+            RenderError: no such width or colour map, or a width for a file without pixels, or cells for another
+                than an .html.
         """
         path = Path(path)
         suffix = path.suffix.lower()
@@ -412,7 +416,7 @@ class Explanation:
             )
         if not path.parent.is_dir():
             raise BundleError(f"There is no folder {str(path.parent)!r}: make it first.")
-        write_atomic(path, self.to_bytes(suffix, words=words, width=width, settings=settings))
+        write_atomic(path, self.to_bytes(suffix, words=words, width=width, settings=settings, cells=cells))
 
     def to_bytes(
         self,
@@ -421,9 +425,10 @@ class Explanation:
         words: Sequence[Selector] | None = None,
         width: int | None = None,
         settings: ViewSettings | None = None,
+        cells: "Sequence[Inside]" = (),
     ) -> bytes:
         """What `save` writes for a suffix of `SUFFIXES`."""
-        return export_bytes(self, suffix, words, width, settings)
+        return export_bytes(self, suffix, words, width, settings, cells)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         """What Jupyter shows: the interactive view, and a still picture where that can't be."""

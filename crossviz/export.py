@@ -10,6 +10,7 @@ from crossviz.view_settings import ViewSettings
 
 if TYPE_CHECKING:
     from crossviz.explanation import Explanation, Selector
+    from crossviz.inside import Inside
 
 __all__ = ["SUFFIXES", "export_bytes"]
 
@@ -24,6 +25,7 @@ def export_bytes(
     words: "Sequence[Selector] | None" = None,
     width: int | None = None,
     settings: ViewSettings | None = None,
+    cells: "Sequence[Inside]" = (),
 ) -> bytes:
     """A file's content.
 
@@ -34,12 +36,15 @@ def export_bytes(
         width: of a .png or .gif, in pixels.
         settings: how a picture is drawn, which a file that holds the explanation keeps; they choose the words where
             `words` is None and they hold or show any.
+        cells: whose arithmetic an .html shows.
 
     Raises:
         SelectionError: no such word, layer or head.
-        RenderError: a width that can't be, or of a file without pixels.
+        RenderError: a width that can't be, or of a file without pixels; cells of a file that shows none.
     """
     # Imported here: a saved explanation is read and written without matplotlib.
+    if cells and suffix != ".html":
+        raise RenderError(f"`cells` are for .html: a {suffix} file does not show them.")
     if width is not None and suffix not in _SIZED:
         raise RenderError(f"`width` is for {' and '.join(_SIZED)}: a {suffix} file has no width in pixels.")
     if words is None and settings is not None:
@@ -59,7 +64,8 @@ def export_bytes(
         from crossviz.render.html import standalone_page
         from crossviz.render.payload import viewer_payload
 
-        return embed(".html", standalone_page(viewer_payload(explanation), settings), bundle.to_npz())
+        opened = [cell.as_dict() for cell in cells]
+        return embed(".html", standalone_page(viewer_payload(explanation), settings, cells=opened), bundle.to_npz())
     if suffix == ".gif":
         from crossviz.render.animation import animation_bytes
 

@@ -23,7 +23,8 @@ const follow = () => document.documentElement.classList.toggle("dark", dark.matc
 follow();
 dark.addEventListener("change", follow);
 const read = (id) => JSON.parse(document.getElementById(id)?.textContent ?? "null");
-const options = { opening: { settings: read("crossviz-settings") }, earlier: read("crossviz-earlier") };
+const options = { opening: { settings: read("crossviz-settings") }, earlier: read("crossviz-earlier"),
+  cells: read("crossviz-cells") };
 const home = document.getElementById("crossviz-viewer");
 window.crossvizView = window.CrossvizViewer.mount(home, read("crossviz-payload"), options);
 window.crossvizView.drawn.then(() => (document.documentElement.dataset.ready = "true"));
@@ -64,7 +65,11 @@ _PAGE = """\
 
 
 def standalone_page(
-    payload: dict[str, Any], settings: ViewSettings | None = None, earlier: Sequence[dict[str, Any]] = ()
+    payload: dict[str, Any],
+    settings: ViewSettings | None = None,
+    *,
+    earlier: Sequence[dict[str, Any]] = (),
+    cells: Sequence[dict[str, Any]] = (),
 ) -> bytes:
     """The page, UTF-8.
 
@@ -72,10 +77,13 @@ def standalone_page(
         payload: what `payload.viewer_payload` returns.
         settings: what the page opens with.
         earlier: payloads of other explanations, oldest first, to compare it with; the page opens with the comparison.
+        cells: of `Inside.as_dict`, whose arithmetic the page shows.
     """
     more = {} if settings is None else {"settings": settings.as_dict()}
     if earlier:
         more["earlier"] = list(earlier)
+    if cells:
+        more["cells"] = list(cells)
     style = viewer_css() + _PAGE_CSS
     viewer = viewer_js()
     for code in (style, viewer):

@@ -61,7 +61,7 @@ const viewer = window.CrossvizViewer.mount(host, first.payload || null, {
     viewer.stale(STALE);
     trigger("cancel");
   },
-  onSave: (format, id, settings) => trigger("save", { format, id, settings }),
+  onSave: (format, id, settings, cell) => trigger("save", { format, id, settings, cell }),
   onTrust: (asked) => trigger("trust", asked),
   onTrustStop: (asked) => trigger("rest", asked),
   onBox: (asked) => trigger("box", asked),
@@ -144,13 +144,13 @@ class Viewer(Scripted):
     """The viewer; its value is an `envelope`.
 
     Its event `cancel` is the button beside the busy bar; `save` carries `format`, a suffix that `Explanation` writes,
-    the payload's `id`, and the view's `settings`. `link` says what the page's address asks for: `caption`, `model`,
-    `method`, `example`. `trust` asks for the checks of a span: `run` (a number that the
-    answers carry), `id`, `start` and `end`; `rest` ends those up to `run`; `box` carries the same as `trust` and `box`,
-    in pixels. `hide` asks for the same explanation without some words: `id`, `start` and `end`, both null where all are
-    to be read. `inside` asks for the arithmetic of one cell: `run`, `id`, `start`, `end`, and, null where the server is
-    to choose, `token`, `layer`, `head`, `row` and `col`. `again` says that an earlier answer of the visit is shown:
-    what the fields held when it was asked for is at the element, as `cvAgain`.
+    the payload's `id`, the view's `settings`, and what was asked for the `cell` that is open inside, or null. `link`
+    says what the page's address asks for: `caption`, `model`, `method`, `example`. `trust` asks for the checks of a
+    span: `run` (a number that the answers carry), `id`, `start` and `end`; `rest` ends those up to `run`; `box` carries
+    the same as `trust` and `box`, in pixels. `hide` asks for the same explanation without some words: `id`, `start` and
+    `end`, both null where all are to be read. `inside` asks for the arithmetic of one cell: `run`, `id`, `start`,
+    `end`, and, null where the server is to choose, `token`, `layer`, `head`, `row` and `col`. `again` says that an
+    earlier answer of the visit is shown: what the fields held when it was asked for is at the element, as `cvAgain`.
     """
 
     signals = ("cancel", "save", "link", "trust", "rest", "box", "hide", "inside", "again")

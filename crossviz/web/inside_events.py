@@ -1,6 +1,7 @@
 """What the server answers when the viewer asks for the arithmetic of one cell."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -10,10 +11,11 @@ from crossviz.web.checks import Kept
 from crossviz.web.components import Viewer, envelope, feed
 from crossviz.web.engine import Engine
 
-__all__ = ["connect"]
+__all__ = ["connect", "question"]
 
 log = logging.getLogger(__name__)
 
+CELL = ("start", "end", "token", "layer", "head", "row", "col")
 UNEXPECTED = "This cell could not be opened: something went wrong that should not have, and it has been logged."
 
 
@@ -28,7 +30,7 @@ def connect(engine: Engine, viewer: Viewer, asked_last: gr.State) -> None:
     def open_cell(asked: gr.EventData, kept: Kept) -> str:
         run = asked.run
         try:
-            explanation, where = kept.of(asked.id), _question(asked)
+            explanation, where = kept.of(asked.id), question({name: getattr(asked, name, None) for name in CELL})
             found = engine.inside(explanation, kept.model, **where)
             return envelope(run=run, inside=found.as_dict())
         except CrossvizError as error:
@@ -49,14 +51,15 @@ def connect(engine: Engine, viewer: Viewer, asked_last: gr.State) -> None:
     )
 
 
-def _question(asked: gr.EventData) -> dict[str, Any]:
-    """What is asked for, as `Engine.inside` takes it.
+def question(asked: Any) -> dict[str, Any]:
+    """What the page asks of a cell, as `Engine.inside` takes it.
 
     Raises:
         CrossvizError: the page did not send whole numbers.
     """
-    given: dict[str, Any] = {name: getattr(asked, name) for name in ("token", "layer", "head", "row", "col")}
-    span = (asked.start, asked.end)
+    asked = asked if isinstance(asked, Mapping) else {}
+    start, end, *rest = (asked.get(name) for name in CELL)
+    span, given = (start, end), dict(zip(CELL[2:], rest, strict=True))
     if not all(type(number) is int for number in span) or not all(
         number is None or type(number) is int for number in given.values()
     ):

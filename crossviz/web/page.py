@@ -31,6 +31,7 @@ from crossviz.web.examples import example_of, examples, keep_photo, thumbnail
 from crossviz.web.file_names import file_name
 from crossviz.web.hide_events import connect as connect_hiding
 from crossviz.web.inside_events import connect as connect_inside
+from crossviz.web.inside_events import question as cell_question
 from crossviz.web.limits import Limits
 from crossviz.web.link_events import connect as connect_link
 from crossviz.web.open_events import NEW_PHOTO, Opening
@@ -151,7 +152,10 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
             try:
                 explanation = kept.of(wanted.id)
                 settings = ViewSettings.from_json(wanted.settings)
-                data = explanation.to_bytes(str(wanted.format), settings=settings)
+                cells = []
+                if wanted.format == ".html" and getattr(wanted, "cell", None) is not None:
+                    cells.append(engine.inside(explanation, kept.model, **cell_question(wanted.cell)))
+                data = explanation.to_bytes(str(wanted.format), settings=settings, cells=cells)
             except CrossvizError as error:
                 return screen.said("general", str(error))
             name = file_name(explanation.caption.text) + str(wanted.format)

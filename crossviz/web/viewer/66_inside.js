@@ -16,15 +16,16 @@
   let runs = 0; // of this page: numbers that never come twice
 
   /**
-   * @param options {onInside({run, id, start, end, token, layer, head, row, col})}; without it there is no server
+   * @param options {cells: what a saved page holds; onInside({run, id, start, end, token, layer, head, row, col})}; without it there is no server
    * @param act {moved()}: the chosen patch is another
-   * @returns {node, paint(active, state), pick(row, col, byKey), cursor(), receive(message), end()}
+   * @returns {node, paint(active, state), pick(row, col, byKey), cursor(), cell(), receive(message), end()}
    */
   function inside(payload, stage, options, prefs, live, act) {
-    const intro = el("p", { class: "cv-note", text: options.onInside ? ABOUT : ALONE });
     const summary = el("summary", { text: TITLE });
-    const node = el("details", { class: "cv-inside", open: Boolean(prefs.inside) }, summary, intro);
-    if (!options.onInside) return { node, paint() {}, pick() {}, cursor: () => null, receive() {}, end() {} };
+    const node = el("details", { class: "cv-inside", open: Boolean(prefs.inside) }, summary);
+    if (!options.onInside && options.cells) return CV.keptCells(options.cells, node, payload, stage, live, act);
+    node.append(el("p", { class: "cv-note", text: options.onInside ? ABOUT : ALONE }));
+    if (!options.onInside) return { node, paint() {}, pick() {}, cursor: () => null, cell: () => null, receive() {}, end() {} };
 
     const { height, width } = payload.grid;
     const answers = new Map(); // key of a question -> message
@@ -136,9 +137,8 @@
       const [r, c] = sheet.patch;
       row.input.value = r + 1;
       col.input.value = c + 1;
-      const head = sheet.heads > 1 ? `, head ${sheet.head + 1} of ${sheet.heads}` : "";
-      which.replaceChildren("\u201c", el("bdi", { text: sheet.text }), `\u201d at row ${r + 1}, column ${c + 1}, in ${sheet.layer}${head}: ${CV.exact(sheet.prob)} of its attention.`);
-      picked.textContent = [...(sheet.trained ? [] : ["The weights of this model were not trained: its numbers mean nothing."]), ...sheet.picked].join(" ");
+      which.replaceChildren(...CV.cellNamed(sheet));
+      picked.textContent = CV.cellNoted(sheet);
       pieces.node.hidden = sheet.tokens.length < 2;
       pieces.control.replaceChildren(...sheet.tokens.map(([index, text]) => el("option", { value: String(index), text })));
       pieces.control.value = String(sheet.token);
@@ -166,7 +166,9 @@
       if (!node.open || patch || !shown) return node.open ? patch : null;
       return { row: shown.inside.patch[0], col: shown.inside.patch[1] };
     }
-    return { node, paint, pick, cursor, receive, end: () => Object.values(timers).forEach(clearTimeout) };
+    /** What was asked for the cell that is open, or null. */
+    const cell = () => (node.open && shown ? question() : null);
+    return { node, paint, pick, cursor, cell, receive, end: () => Object.values(timers).forEach(clearTimeout) };
   }
 
   Object.assign(CV, { inside });

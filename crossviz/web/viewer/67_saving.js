@@ -9,14 +9,15 @@
   const BY_HAND = "This browser lets no page copy here: copy the link yourself.";
 
   /**
-   * @param options {onSave(format, id, settings), formats: [[suffix, text]], link(payload, settings) -> {address, example}}
+   * @param options {onSave(format, id, settings, cell), formats: [[suffix, text]], link(payload, settings) -> {address, example}}
    *   of the page, or nothing where it stands alone
    * @param {object} payload
    * @param {() => object} view what is drawn
    * @param {() => object} settings
+   * @param {() => object|null} cell what was asked for the cell that is open inside
    * @param {(text: string) => void} live
    */
-  function saving(options, payload, view, settings, live) {
+  function saving(options, payload, view, settings, cell, live) {
     const note = el("p", { class: "cv-note cv-taken", hidden: true });
     const id = uid("link");
     const address = el("input", { id, class: "cv-select", type: "text", readonly: true });
@@ -32,7 +33,7 @@
     let parts = [button("Save as PNG", download)];
     if (options.onSave) {
       const format = CV.select("Save", [["view", "this view, PNG"], ...options.formats], "view", () => undefined, "cv-save");
-      const save = () => (format.control.value === "view" ? download() : options.onSave(format.control.value, payload.id, settings()));
+      const save = () => (format.control.value === "view" ? download() : options.onSave(format.control.value, payload.id, settings(), cell()));
       parts = [format.node, button("Save", save)];
     }
     parts.push(button("Copy picture", async () => tell(await CV.copyPicture(view()))));

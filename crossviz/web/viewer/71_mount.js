@@ -26,7 +26,7 @@
     element.replaceChildren(root);
     let current = null;
     // What the reader chose to see stays chosen when the next explanation comes.
-    const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null, check: "calibration", dim: false, box: null, steps: false, inside: false, compare: Boolean(options.earlier?.length), cell: null, again: null, contour: 0.5, saw: false, sort: "layer", ask: null };
+    const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null, check: "calibration", dim: false, box: null, steps: false, inside: Boolean(options.cells), compare: Boolean(options.earlier?.length), cell: null, again: null, contour: 0.5, saw: false, sort: "layer", ask: null };
     const live = (text) => (said.textContent = text);
 
     let newest = null; // the payload that is drawn, or is about to be

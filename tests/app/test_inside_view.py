@@ -4,9 +4,11 @@ import json
 
 import pytest
 from scenes import inside, meadow
-from watched import AXE
+from watched import AXE, ready
 
+import crossviz
 from crossviz import Explainer
+from crossviz.errors import RenderError
 from crossviz.web.examples import examples
 
 OPEN = ".cv-inside > summary"
@@ -243,3 +245,39 @@ def test_the_running_app_shows_what_python_computes(app, visit):
     other = explainer.inside(str(first.photo), first.caption, word, patch=(row, 0 if col else 1))
     assert page.locator(".cv-line-said").all_inner_texts() == [step.sentence for step in other.steps]
     watched.assert_quiet()
+
+
+def test_a_saved_page_shows_the_cells_it_was_saved_with(visit, tmp_path):
+    cells = [inside(SHEET), inside(SHEET, "dog", head=1, patch=(3, 4))]
+    path = tmp_path / "two.html"
+    SHEET.save(path, cells=cells)
+    assert crossviz.load(path) == SHEET
+    watched = visit()
+    page = watched.page
+    page.goto(path.as_uri())
+    ready(page)
+    names = "[...document.querySelectorAll('.cv-line-said')].map((line) => line.textContent)"
+    assert page.evaluate(names) == [step["sentence"] for step in CELL["steps"]]
+    page.get_by_label("Cell", exact=True).select_option("1")
+    assert page.evaluate(names) == [step["sentence"] for step in cells[1].as_dict()["steps"]]
+    assert page.inner_text(".cv-cell-which").startswith("\u201cdog\u201d at row 4, column 5")
+    page.evaluate(AXE)
+    assert page.evaluate("async () => (await axe.run('.cv-inside')).violations.map((one) => one.id)") == []
+    watched.assert_quiet()
+    with pytest.raises(RenderError, match=r"\.png file does not show them"):
+        SHEET.to_bytes(".png", cells=cells)
+
+
+def test_the_app_saves_the_cell_that_is_open(visit, app, tmp_path):
+    page = visit(app).page
+    page.click(OPEN)
+    page.wait_for_selector(".cv-line")
+    said = page.inner_text(".cv-cell-which")
+    page.select_option(".cv-save select", ".html")
+    with page.expect_download() as download:
+        page.click(".cv-saving button:has-text('Save')")
+    download.value.save_as(tmp_path / "open.html")
+    other = visit().page
+    other.goto((tmp_path / "open.html").as_uri())
+    ready(other)
+    assert other.inner_text(".cv-cell-which") == said

@@ -108,12 +108,10 @@
     });
 
     /**
-     * @param state {nulls: per word or null, shown: [what], held: Map what -> hue, looks: per word 0..1 or null,
-     *   stays: whether they stay so until something is done}
+     * @param state {nulls: per word or null, shown: [what], held: Map what -> hue, looks: per word 0..1 or null}
      */
-    function paint({ nulls, shown, held, looks, stays }) {
+    function paint({ nulls, shown, held, looks }) {
       line.classList.toggle("cv-looking", Boolean(looks));
-      line.classList.toggle("cv-looking-on", Boolean(looks && stays));
       const shownWords = new Set(shown.flatMap(CV.membersOf));
       const hues = new Map([...held].flatMap(([what, hue]) => CV.membersOf(what).map((word) => [word, hue])));
       caption.words.forEach((word, index) => {

@@ -197,7 +197,6 @@
         shown: active.map(({ word }) => word),
         held: state.held,
         looks: ranked ? ranked.looks : null,
-        stays: !state.patch,
       });
       const word = active.length ? active[0].word : null;
       if (heat) steps.paint(word, now);

@@ -1,0 +1,177 @@
+"""WCAG AA contrast of every text, control border and focus ring, and axe, in the states that a reader meets."""
+
+import numpy as np
+import pytest
+from contrast import failures, ratio
+from reports import checked
+from scenes import composed, guessed, inside, meadow, shares, uneven
+from watched import AXE, painted, ready
+
+TALL = 3600
+"""A window that holds the whole page."""
+SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
+
+
+def chip(page, text):
+    return page.locator(".cv-chip", has_text=text).first
+
+
+def word(page):
+    chip(page, "frisbee").hover()
+
+
+def held(page):
+    for text in ("dog", "frisbee", "sky"):
+        chip(page, text).click()
+    page.mouse.move(0, 0)
+
+
+def absent(page):
+    chip(page, "there").click()
+
+
+def patch(page):
+    """A patch is pointed at: the words that don't look there are dimmed."""
+    box = page.locator(".cv-frame").bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.66 * box["height"])
+
+
+def asked_box(page):
+    page.locator("text=Draw a box").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    page.evaluate("document.activeElement.blur()")
+
+
+def sorted_heads(page):
+    chip(page, "dog").click()
+    page.get_by_label("Sort by").select_option("focused")
+    page.locator(".cv-head").nth(1).click()
+    page.mouse.move(0, 0)
+
+
+def queries(page):
+    chip(page, "frisbee").click()
+    page.click("summary")
+
+
+def check(name):
+    def open_it(page):
+        chip(page, "dog").click()
+        page.get_by_role("tab", name=name).click()
+        page.mouse.move(0, 0)
+
+    return open_it
+
+
+def stale(page):
+    page.evaluate("crossvizView.stale('The picture is of the answer before.')")
+
+
+def trusted():
+    return checked(meadow(), "dog", box=(120.0, 240.0, 312.0, 408.0))
+
+
+STATES = {
+    "word": (meadow, word),
+    "held words": (meadow, held),
+    "absent word": (lambda: meadow(read=13), absent),
+    "patch": (meadow, patch),
+    "box": (meadow, asked_box),
+    "heads sorted": (uneven, sorted_heads),
+    "signed shares": (lambda: shares(3, 4), lambda page: chip(page, "dog").click()),
+    "two steps": (composed, queries),
+    "hidden word": (guessed, lambda page: None),
+    "untrained": (lambda: meadow(trained=False), word),
+    "chance": (trusted, check("Beyond chance")),
+    "deletion": (trusted, check("Taking it away")),
+    "shuffled": (trusted, check("Shuffled weights")),
+    "methods": (trusted, check("Other methods")),
+    "matter": (trusted, check("Heads that matter")),
+    "your box": (trusted, check("Inside your box")),
+    "stale": (meadow, stale),
+}
+
+
+@SCHEMES
+@pytest.mark.parametrize("state", STATES)
+def test_contrast_of_the_viewer(show, state, scheme):
+    make, do = STATES[state]
+    page = show(make(), color_scheme=scheme, height=TALL, bypass_csp=True).page
+    do(page)
+    painted(page)
+    ready(page)
+    found, counts = failures(page, ".cv-viewer")
+    assert found == []
+    assert counts["texts"] > 30 and counts["borders"] > 10 and counts["rings"] > 20, counts
+
+
+@SCHEMES
+def test_contrast_of_a_cell_and_of_a_failure(serve, scheme):
+    explanation = meadow()
+    page = serve(explanation, height=TALL, color_scheme=scheme, bypass_csp=True).page
+    chip(page, "frisbee").click()
+    page.click(".cv-inside > summary")
+    page.clock.run_for(400)
+    run = page.evaluate("asked.find(({ name }) => name === 'inside').run")
+    for message in ({"inside": inside(explanation).as_dict()}, {"error": "This model does not offer it: it has none."}):
+        page.evaluate("(message) => crossvizView.inside(message)", {"run": run, **message})
+        page.clock.run_for(100)
+        found, counts = failures(page, ".cv-inside")
+        assert found == []
+        assert counts["texts"] > 5
+
+
+@SCHEMES
+@pytest.mark.parametrize("error", [False, True], ids=["page", "error"])
+def test_contrast_of_the_page(app, visit, scheme, error):
+    page = visit(app, color_scheme=scheme, height=TALL).page
+    if error:
+        page.fill("#cv-caption textarea", "")
+        page.click("#cv-explain")
+        page.wait_for_selector("#cv-caption-error-text:visible")
+    page.mouse.move(0, 0)
+    ready(page)
+    found, counts = failures(page, "#cv-header, #cv-page")
+    assert found == []
+    assert counts["texts"] > 50 and counts["borders"] > 15
+
+
+@SCHEMES
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("state", STATES)
+def test_axe_finds_nothing_in_any_state(show, state, width, scheme):
+    make, do = STATES[state]
+    page = show(make(), color_scheme=scheme, width=width, bypass_csp=True).page
+    do(page)
+    painted(page)
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run('.cv-viewer')")["violations"]
+    assert [(v["id"], [node["html"] for node in v["nodes"]][:3]) for v in found] == []
+
+
+def test_it_finds_what_is_too_weak(visit):
+    page = visit().page
+    page.set_content(
+        """<style>
+        body { background: white } button { font-size: 14px; outline: none; margin: 20px; border: 1px solid black }
+        .weak { border-color: rgb(150, 150, 150) } .weak:focus-visible { outline: 2px solid rgb(150, 150, 150) }
+        .strong:focus-visible { outline: 2px solid black } </style><main>
+        <p style="color: rgb(119, 119, 119)">four point four eight</p><p style="color: rgb(118, 118, 118)">enough</p>
+        <p style="color: rgb(149, 149, 149); font-size: 24px">large, two point nine nine</p>
+        <p style="opacity: 0.4; color: black">half gone</p>
+        <p style="display: inline-block; color: white; background: linear-gradient(90deg, black, white)">on a ground that grows bright</p>
+        <button class="weak">weak</button><button class="strong">strong</button><button>without a ring</button></main>"""
+    )
+    found, counts = failures(page, "main")
+    assert [line.partition(":")[0].partition(" of ")[0] for line in found] == [
+        "text 'four point four eight'",
+        "text 'large, two point nine nine'",
+        "text 'half gone'",
+        "text 'on a ground that grows bright'",
+        "border",
+        "ring",
+        "ring",
+    ]
+    assert counts == {"texts": 8, "borders": 3, "rings": 3}
+    assert ratio(np.zeros(3), np.full(3, 255)) == 21

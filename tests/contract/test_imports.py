@@ -65,7 +65,7 @@ ARROWS: dict[str, set[str]] = {
     "methods": {"trace", "tower", "results", "attention", "geometry", "words"},
     "trust": {"trace", "tower", "results", "methods", "words", "measures", "geometry", "frozen", "photo"},
     "stored": {"bundle", "results", "geometry", "words", "photo", "trust", "view_settings"},
-    "render": {"results", "geometry", "words", "web", "view_settings"},
+    "render": {"results", "geometry", "words", "web", "view_settings", "bundle", "stored"},
     "explanation": {
         "view_settings",
         "bundle",
@@ -80,6 +80,8 @@ ARROWS: dict[str, set[str]] = {
         "trust",
         "measures",
     },
+    "pairs": set(),
+    "map_difference": {"explanation", "geometry", "pairs", "render", "words"},
     "explainer": {
         "models",
         "methods",
@@ -95,6 +97,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "web": {
         "view_settings",
+        "map_difference",
         "explainer",
         "explanation",
         "results",

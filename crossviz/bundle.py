@@ -19,6 +19,7 @@ import secrets
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +28,7 @@ import numpy as np
 from crossviz import gif
 from crossviz.errors import BundleError
 
-__all__ = ["LOADABLE", "SCHEMA_VERSION", "Bundle", "embed", "read_bundle", "write_atomic"]
+__all__ = ["LOADABLE", "SCHEMA_VERSION", "Bundle", "embed", "holds_bundle", "read_bundle", "write_atomic"]
 
 SCHEMA_VERSION = 1
 """Raised when a bundle of this version can no longer be read by the version before."""
@@ -36,6 +37,9 @@ LOADABLE = (".npz", ".png", ".svg", ".html", ".json", ".gif")
 MAX_FILE_BYTES = 1 << 30
 MAX_EXPANDED_BYTES = 2 << 30
 MAX_MEMBERS = 1024
+MAX_MANIFEST_BYTES = 16 << 20
+MAX_JSON_PARTS = 1_000_000
+"""Values in a JSON document, roughly: each takes far more memory than its few bytes."""
 
 _MANIFEST = "manifest.json"
 _DTYPES = {np.dtype(name).str: np.dtype(name) for name in ("<f4", "<f8", "<i4", "<i8", "|u1", "|b1")}
@@ -80,22 +84,25 @@ class Bundle:
         return _dump({"manifest": self.manifest, "arrays": arrays, "files": files}).encode()
 
     @classmethod
-    def from_npz(cls, data: bytes) -> "Bundle":
+    def from_npz(cls, data: bytes, most_bytes: int = MAX_EXPANDED_BYTES) -> "Bundle":
         """Read zip bytes.
+
+        Args:
+            most_bytes: what they may unpack to.
 
         Raises:
             BundleError: if they are no bundle, damaged, too large, or of a schema this version can't read.
         """
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                return cls._from_zip(archive)
+                return cls._from_zip(archive, most_bytes)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, struct.error) as error:
             raise BundleError(
                 f"The bundle is damaged and can't be read ({error}): save the explanation again."
             ) from error
 
     @classmethod
-    def _from_zip(cls, archive: zipfile.ZipFile) -> "Bundle":
+    def _from_zip(cls, archive: zipfile.ZipFile, most_bytes: int) -> "Bundle":
         members = archive.infolist()
         names = [member.filename for member in members]
         if len(members) > MAX_MEMBERS or len(set(names)) != len(names):
@@ -103,19 +110,21 @@ class Bundle:
         if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
             raise BundleError("The bundle is packed in a way that crossviz does not write: save the explanation again.")
         expanded = sum(member.file_size for member in members)
-        if expanded > MAX_EXPANDED_BYTES:
+        if expanded > most_bytes:
             raise BundleError(
-                f"The bundle would unpack to {expanded / 2**20:.0f} MB; at most {MAX_EXPANDED_BYTES >> 20} MB are read."
+                f"The bundle would unpack to {expanded / 2**20:.0f} MB; at most {most_bytes >> 20} MB are read."
             )
         if _MANIFEST not in names:
             raise BundleError("The file is a zip without a crossviz manifest: load one that `Explanation.save` wrote.")
-        manifest = _check_manifest(_parse(archive.read(_MANIFEST)))
+        if archive.getinfo(_MANIFEST).file_size > MAX_MANIFEST_BYTES:
+            raise BundleError(f"The bundle's manifest has more than {MAX_MANIFEST_BYTES >> 20} MB: it is none of ours.")
+        manifest = _check_manifest(_parse(_member(archive, _MANIFEST)))
         arrays, files = {}, {}
         for name in names:
             if name.endswith(".npy"):
-                arrays[name.removesuffix(".npy")] = _parse_npy(name, archive.read(name))
+                arrays[name.removesuffix(".npy")] = _parse_npy(name, _member(archive, name))
             elif name != _MANIFEST:
-                files[name] = archive.read(name)
+                files[name] = _member(archive, name)
         return cls(manifest, arrays, files)
 
     @classmethod
@@ -162,8 +171,11 @@ def embed(suffix: str, document: bytes, npz: bytes) -> bytes:
     raise BundleError(f"No bundle fits into a {suffix!r} file: choose one of {', '.join(LOADABLE)}.")
 
 
-def read_bundle(path: str | os.PathLike) -> Bundle:
+def read_bundle(path: str | os.PathLike, most_bytes: int = MAX_EXPANDED_BYTES) -> Bundle:
     """Read the bundle from a file that `Explanation.save` wrote.
+
+    Args:
+        most_bytes: what it may unpack to.
 
     Raises:
         BundleError: for an unknown suffix, a missing or unreadable file, a file without a bundle, or a damaged one.
@@ -189,7 +201,14 @@ def read_bundle(path: str | os.PathLike) -> Bundle:
         ) from error
     if suffix == ".json":
         return Bundle.from_json(data)
-    return Bundle.from_npz(data if suffix == ".npz" else _extract(suffix, path.name, data))
+    return Bundle.from_npz(data if suffix == ".npz" else _extract(suffix, path.name, data), most_bytes)
+
+
+def holds_bundle(data: bytes) -> bool:
+    """Whether a picture (PNG or GIF) has a bundle inside, sound or not; False for anything else."""
+    if data.startswith(_PNG_SIGNATURE):
+        return any(kind == _PNG_CHUNK for kind, _, _ in _png_chunks(data))
+    return gif.holds(data)
 
 
 def write_atomic(path: str | os.PathLike, data: bytes) -> None:
@@ -229,10 +248,7 @@ def _extract(suffix: str, name: str, data: bytes) -> bytes:
 def _extract_png(name: str, data: bytes) -> bytes:
     if not data.startswith(_PNG_SIGNATURE):
         raise BundleError(f"{name!r} is not a PNG picture, whatever its name says.")
-    at = len(_PNG_SIGNATURE)
-    while at + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
+    for kind, at, end in _png_chunks(data):
         if end > len(data):
             raise BundleError(f"{name!r} is cut off: copy the whole file again.")
         if kind == _PNG_CHUNK:
@@ -240,11 +256,29 @@ def _extract_png(name: str, data: bytes) -> bytes:
             if zlib.crc32(body) != struct.unpack_from(">I", data, end - 4)[0]:
                 raise BundleError(f"The bundle in {name!r} is damaged (its checksum differs): save it again.")
             return body[4:]
-        at = end
     raise BundleError(
         f"{name!r} holds no crossviz bundle: load a file that `Explanation.save` wrote "
         "(sites and programs that re-encode pictures drop it)."
     )
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and end of each chunk; the last may end beyond the data."""
+    at = len(_PNG_SIGNATURE)
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        yield kind, at, at + 12 + length
+        at += 12 + length
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A part of a zip, as long as it declares: `ZipFile.read` would unpack all there is and cut it afterwards."""
+    size = archive.getinfo(name).file_size
+    with archive.open(name) as file:
+        data = file.read(size)
+    if len(data) != size:
+        raise BundleError(f"Part {name!r:.60} of the bundle is cut off: save the explanation again.")
+    return data
 
 
 def _insert(document: bytes, before: bytes, part: bytes) -> bytes:
@@ -323,6 +357,8 @@ def _parse(data: bytes) -> object:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
 
+    if sum(data.count(sign) for sign in (b",", b"[", b"{")) > MAX_JSON_PARTS:
+        raise BundleError("The file's JSON holds more values than any explanation has: crossviz did not write it.")
     try:
         return json.loads(data.decode("utf-8"), parse_constant=refuse)
     except (ValueError, RecursionError) as error:

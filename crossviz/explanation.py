@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image
 
-from crossviz.bundle import read_bundle, write_atomic
+from crossviz.bundle import MAX_EXPANDED_BYTES, read_bundle, write_atomic
 from crossviz.errors import BundleError, ResultError
 from crossviz.export import SUFFIXES, export_bytes
 from crossviz.geometry import ImageView, PatchGrid
@@ -413,19 +413,26 @@ def load(path: str | os.PathLike) -> Explanation:
     return load_with_settings(path)[0]
 
 
-def load_with_settings(path: str | os.PathLike) -> tuple[Explanation, ViewSettings | None]:
+def load_with_settings(
+    path: str | os.PathLike, *, most_bytes: int = MAX_EXPANDED_BYTES
+) -> tuple[Explanation, ViewSettings | None]:
     """As `load`, and the settings of the view that it was saved with; None where it was saved without, or with some
     that this version does not know.
+
+    Args:
+        most_bytes: what the file may unpack to.
 
     Raises:
         BundleError: as for `load`.
     """
-    bundle = read_bundle(path)
+    bundle = read_bundle(path, most_bytes)
     parts = bundle_to_parts(bundle)
     try:
         return Explanation(**parts), bundle_to_settings(bundle)
     except ResultError as error:
         raise BundleError(f"The bundle is damaged: {error}") from error
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise BundleError("The bundle has parts of the wrong kind: save the explanation again.") from error
 
 
 def _restore(values: dict) -> Explanation:

@@ -5,7 +5,7 @@ import zlib
 
 from crossviz.errors import BundleError
 
-__all__ = ["put", "take"]
+__all__ = ["holds", "put", "take"]
 
 _SIGNATURES = (b"GIF87a", b"GIF89a")
 _OWN = b"\x21\xff\x0bCROSSVIZ1.0"  # extension, application, length of the name, name and code
@@ -23,6 +23,14 @@ def put(document: bytes, content: bytes) -> bytes:
     body = content + struct.pack(">I", zlib.crc32(content))
     blocks = b"".join(bytes([len(body[at : at + 255])]) + body[at : at + 255] for at in range(0, len(body), 255))
     return document[:-1] + _OWN + blocks + b"\0" + _END
+
+
+def holds(data: bytes) -> bool:
+    """Whether something of ours is inside, sound or not."""
+    try:
+        return data.startswith(_SIGNATURES) and _own_block(data) is not None
+    except IndexError:
+        return False
 
 
 def take(name: str, data: bytes) -> bytes:

@@ -14,6 +14,7 @@ from crossviz.render.payload import viewer_payload
 from crossviz.web.checks import Kept
 from crossviz.web.components import OLD_MODEL, STALE, Message, Viewer, envelope
 from crossviz.web.engine import Engine
+from crossviz.web.examples import example_of
 
 __all__ = ["FIELDS", "STALE", "UNEXPECTED", "Screen", "field_of"]
 
@@ -68,7 +69,9 @@ class Screen:
     def shown(self, explanation: Explanation, model: str, job: int, **more: Any) -> dict[Any, Any]:
         """A new explanation, made by the model that the engine knows by that name; `more` goes to the viewer."""
         payload = viewer_payload(explanation)
-        told = envelope(payload=payload, guesses=self.engine.guesses(model), job=job, **more)
+        example = example_of(explanation.photo)
+        more |= {"guesses": self.engine.guesses(model), "example": example and example.name}
+        told = envelope(payload=payload, job=job, **more)
         return {self.viewer: told, self.kept: Kept(payload["id"], explanation, model), **self.said()}
 
     def refused(self, error: Exception, job: int, stale: str | None = STALE) -> dict[Any, Any]:

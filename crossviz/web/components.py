@@ -34,9 +34,9 @@ _count = itertools.count(1)
 
 def envelope(**content: Any) -> str:
     """What the viewer is told: `payload` (a new explanation; with `guesses` if its model guesses hidden words, `newest`
-    if its last word is to be shown), `busy` (what is being done) or `stale` (why what it shows is not the answer to
-    what was asked); by a feed, `run` and what became of it. `job` is the number of the question that this is about, and
-    `caption` goes into the caption's field.
+    if its last word is to be shown, `example` if its photo is one, `settings` of the view), `busy` (what is being done)
+    or `stale` (why what it shows is not the answer to what was asked); by a feed, `run` and what became of it. `job` is
+    the number of the question that this is about, and `caption` goes into the caption's field.
 
     Numbered, because Gradio tells the page only of values that changed.
     """
@@ -50,6 +50,8 @@ const host = element.querySelector(".cv-host");
 const read = () => { try { return JSON.parse(props.value); } catch { return {}; } };
 const first = read();
 let job = 0; // the newest question that was heard of
+let waiting = null; // a link that was opened: its view is for the first answer to its caption
+let example = first.example || null; // the name of the photo, if it is one of the page's own
 let cancelled = 0; // up to this one nobody waits for an answer: what they still say comes too late
 const viewer = window.CrossvizViewer.mount(host, first.payload || null, {
   opening: first,
@@ -65,6 +67,12 @@ const viewer = window.CrossvizViewer.mount(host, first.payload || null, {
   onBox: (asked) => trigger("box", asked),
   onHide: (asked) => trigger("hide", asked),
   onInside: (asked) => trigger("inside", asked),
+  link: (payload, settings) => ({
+    address: CrossvizViewer.linkTo(location.href, {
+      caption: payload.caption.text, model: payload.model.name, method: payload.method.name, example, settings,
+    }),
+    example,
+  }),
   formats: [
     [".png", "figure, PNG"],
     [".svg", "figure, SVG"],
@@ -88,6 +96,17 @@ host.addEventListener("cv-chosen", ({ detail: { model, method } }) => {
 });
 host.addEventListener("cv-trust", (event) => viewer.trust(event.detail));
 host.addEventListener("cv-inside", (event) => viewer.inside(event.detail));
+const follow = () => {
+  const link = CrossvizViewer.readLink(location.hash);
+  if (!link) return;
+  const { settings, wrong, ...asked } = link;
+  const told = document.querySelector("#cv-general-error-text");
+  if (wrong) return told?.dispatchEvent(new CustomEvent("cv-said", { detail: wrong }));
+  waiting = { caption: asked.caption.trim(), settings };
+  trigger("link", asked);
+};
+addEventListener("hashchange", follow);
+requestAnimationFrame(follow); // once the page's other parts are there
 // Typed into the field, as it were: all that a cancelled question still says is dropped at one place.
 const write = (text) => {
   const field = document.querySelector("#cv-caption textarea");
@@ -96,6 +115,7 @@ const write = (text) => {
 };
 watch("value", () => {
   const { payload, busy, stale, caption, ...how } = read();
+  if (payload) example = how.example || null;
   const late = how.job !== undefined && how.job <= cancelled;
   if (late) {
     // The server holds this explanation by now, and would save and check no other.
@@ -103,6 +123,10 @@ watch("value", () => {
     return;
   }
   job = how.job ?? job;
+  if (payload && waiting?.caption === payload.caption.text.trim()) {
+    how.settings ??= waiting.settings;
+    waiting = null;
+  }
   if (caption !== undefined) write(caption);
   if (payload) { viewer.update(payload, how); if (busy) viewer.busy(busy); }
   else { viewer.busy(busy || null); if (!busy) viewer.stale(stale || null); }
@@ -115,14 +139,15 @@ class Viewer(Scripted):
     """The viewer; its value is an `envelope`.
 
     Its event `cancel` is the button beside the busy bar; `save` carries `format`, a suffix that `Explanation` writes,
-    the payload's `id`, and the view's `settings`. `trust` asks for the checks of a span: `run` (a number that the
+    the payload's `id`, and the view's `settings`. `link` says what the page's address asks for: `caption`, `model`,
+    `method`, `example`. `trust` asks for the checks of a span: `run` (a number that the
     answers carry), `id`, `start` and `end`; `rest` ends those up to `run`; `box` carries the same as `trust` and `box`,
     in pixels. `hide` asks for the same explanation without some words: `id`, `start` and `end`, both null where all are
     to be read. `inside` asks for the arithmetic of one cell: `run`, `id`, `start`, `end`, and, null where the server is
     to choose, `token`, `layer`, `head`, `row` and `col`.
     """
 
-    signals = ("cancel", "save", "trust", "rest", "box", "hide", "inside")
+    signals = ("cancel", "save", "link", "trust", "rest", "box", "hide", "inside")
 
 
 def viewer(value: str, elem_id: str) -> Viewer:

@@ -13,7 +13,7 @@ from pathlib import Path
 from crossviz.paths import assets_dir
 from crossviz.photo import Photo, load_photo
 
-__all__ = ["Example", "examples", "keep_photo", "thumbnail"]
+__all__ = ["Example", "example_named", "example_of", "examples", "keep_photo", "thumbnail"]
 
 THUMBNAIL = (144, 108)
 
@@ -28,6 +28,11 @@ class Example:
     licence: str
     source: str
 
+    @property
+    def name(self) -> str:
+        """What a link calls it."""
+        return self.photo.stem
+
 
 @cache
 def examples() -> tuple[Example, ...]:
@@ -39,6 +44,22 @@ def examples() -> tuple[Example, ...]:
     home = assets_dir() / "examples"
     index = json.loads((home / "examples.json").read_text("utf-8"))
     return tuple(Example(**{**entry, "photo": Path(shutil.copy(home / entry["photo"], _folder()))}) for entry in index)
+
+
+def example_named(name: str) -> Example | None:
+    """The example that a link names; None where there is none."""
+    return next((example for example in examples() if example.name == name), None)
+
+
+def example_of(photo: Photo) -> Example | None:
+    """The example whose photo this is, pixel by pixel; None where it is none of them."""
+    found = next((example for example in examples() if example.photo.name == photo.name), None)
+    return found if found is not None and _sha256(found) == photo.sha256 else None
+
+
+@cache
+def _sha256(example: Example) -> str:
+    return load_photo(example.photo).sha256
 
 
 def keep_photo(photo: Photo) -> Path:

@@ -14,7 +14,7 @@ from gradio.processing_utils import save_bytes_to_cache
 
 from crossviz.errors import CrossvizError
 from crossviz.explanation import SUFFIXES, Explanation
-from crossviz.photo import MAX_BYTES, load_photo
+from crossviz.photo import MAX_BYTES
 from crossviz.render.payload import viewer_payload
 from crossviz.view_settings import ViewSettings
 from crossviz.web import viewer_css
@@ -26,11 +26,14 @@ from crossviz.web.compare_events import Comparison
 from crossviz.web.components import envelope, example_row, message
 from crossviz.web.components import viewer as make_viewer
 from crossviz.web.engine import Engine
-from crossviz.web.examples import examples, keep_photo, thumbnail
+from crossviz.web.examples import example_of, examples, keep_photo, thumbnail
 from crossviz.web.file_names import file_name
 from crossviz.web.hide_events import connect as connect_hiding
 from crossviz.web.inside_events import connect as connect_inside
 from crossviz.web.limits import Limits
+from crossviz.web.link_events import connect as connect_link
+from crossviz.web.open_events import NEW_PHOTO, Opening
+from crossviz.web.opener import opener
 from crossviz.web.photo_input import PhotoInput
 from crossviz.web.theme import theme
 from crossviz.web.trust_events import connect as connect_trust
@@ -38,7 +41,6 @@ from crossviz.web.write_events import connect as connect_writing
 
 __all__ = ["build", "launch"]
 
-NEW_PHOTO = "This is still the answer for the photo before: press Explain."
 MAX_SESSIONS = 200
 """Visitors whose last explanation is kept for saving; those who came longest ago are forgotten first."""
 _NOTE_NEW_PHOTO = f"""() => {{
@@ -59,6 +61,8 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
     first = examples()[0]
     shown = first.photo if opening.photo.name == first.photo.name else keep_photo(opening.photo)
     opening_payload = viewer_payload(opening)
+    opening_example = example_of(opening.photo)
+    example_name = opening_example and opening_example.name
 
     with gr.Blocks(title="crossviz", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         gr.HTML(_asset("header.html"), js_on_load=_asset("header.js"), apply_default_css=False, elem_id="cv-header")
@@ -104,8 +108,10 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
                     ],
                     elem_id="cv-gallery",
                 )
+                opened_file = opener("cv-open")
+                open_error = message("cv-open-error")
             with gr.Column(elem_id="cv-answer", min_width=0):
-                opened = envelope(payload=opening_payload, guesses=engine.guesses(model))
+                opened = envelope(payload=opening_payload, guesses=engine.guesses(model), example=example_name)
                 viewer = make_viewer(opened, "cv-viewer")
                 comparison = Comparison(engine)
                 file = gr.DownloadButton(visible="hidden", elem_id="cv-file")
@@ -125,13 +131,6 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
             filled = {photo: str(chosen_example.photo), caption: chosen_example.caption}
             for update in answer(str(chosen_example.photo), chosen_example.caption, model_name, method_name):
                 yield {**filled, **update}
-
-        def new_photo(photo_value: Any) -> str:
-            try:
-                load_photo(photo_value)
-            except CrossvizError as error:
-                return str(error)
-            return ""
 
         def save(wanted: gr.EventData, kept: Kept) -> dict[Any, Any]:
             if wanted.format not in SUFFIXES:
@@ -167,12 +166,15 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
             cancels=[wrote],
             **QUIET,
         )
-        viewer.cancel(fn=None, cancels=[asked, picked, wrote, hid], **QUIET)  # the viewer says it by itself
+        linked = connect_link(screen, photo, caption, choice, answer, outputs)
+        viewer.cancel(fn=None, cancels=[asked, picked, wrote, hid, linked], **QUIET)  # the viewer says it by itself
         viewer.save(save, inputs=asked_last, outputs=[file, *screen.messages.values()], **QUIET).success(
             fn=None, js="() => document.getElementById('cv-file').click()"
         )
         photo.upload(fn=None, js=_NOTE_NEW_PHOTO)
-        photo.upload(new_photo, inputs=photo, outputs=photo_error, **QUIET)
+        Opening(screen, photo, caption, choice, write, open_error).connect(
+            opened_file, [asked, picked, wrote, hid, linked]
+        )
         photo.clear(lambda: "", outputs=photo_error, queue=False, **QUIET)
         comparison.connect(page, asked_last)
         for event in (choice.connect(page, write), asked, picked):

@@ -1,22 +1,54 @@
-// What is taken away from a view: the picture as a file, and, with a server behind the page, what it can write.
+// What is taken away from a view: files, the picture and a link on the clipboard.
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
-  const { el } = CV;
+  const { el, uid } = CV;
+
+  const COPIED = "The link is copied. It holds the caption and the view, and no photo.";
+  const COPIED_EXAMPLE = "The link is copied. It holds the caption, the view and the example's name.";
+  const BY_HAND = "This browser lets no page copy here: copy the link yourself.";
 
   /**
-   * @param options {onSave(format, id, settings), formats: [[suffix, text]]} of the page, or nothing where it stands alone
-   * @param {string} id of the payload
+   * @param options {onSave(format, id, settings), formats: [[suffix, text]], link(payload, settings) -> {address, example}}
+   *   of the page, or nothing where it stands alone
+   * @param {object} payload
    * @param {() => object} view what is drawn
    * @param {() => object} settings
+   * @param {(text: string) => void} live
    */
-  function saving(options, id, view, settings) {
-    const download = () => CV.download(view());
+  function saving(options, payload, view, settings, live) {
+    const note = el("p", { class: "cv-note cv-taken", hidden: true });
+    const id = uid("link");
+    const address = el("input", { id, class: "cv-select", type: "text", readonly: true });
+    const byHand = el("div", { class: "cv-field cv-by-hand", hidden: true }, el("label", { for: id, class: "cv-label", text: "Link" }), address);
+    const tell = (text) => {
+      note.textContent = text;
+      note.hidden = false;
+      live(text);
+    };
     const button = (text, click) => el("button", { type: "button", class: "cv-button", text, on: { click } });
-    if (!options.onSave) return el("div", { class: "cv-saving" }, button("Save as PNG", download));
-    const format = CV.select("Save", [["view", "this view, PNG"], ...options.formats], "view", () => undefined, "cv-save");
-    const save = button("Save", () => (format.control.value === "view" ? download() : options.onSave(format.control.value, id, settings())));
-    return el("div", { class: "cv-saving" }, format.node, save);
+
+    const download = () => CV.download(view());
+    let parts = [button("Save as PNG", download)];
+    if (options.onSave) {
+      const format = CV.select("Save", [["view", "this view, PNG"], ...options.formats], "view", () => undefined, "cv-save");
+      const save = () => (format.control.value === "view" ? download() : options.onSave(format.control.value, payload.id, settings()));
+      parts = [format.node, button("Save", save)];
+    }
+    parts.push(button("Copy picture", async () => tell(await CV.copyPicture(view()))));
+    if (options.link) parts.push(button("Copy link", copyLink));
+
+    async function copyLink() {
+      const link = options.link(payload, settings());
+      const copied = await CV.copyText(link.address);
+      byHand.hidden = copied;
+      if (copied) return tell(link.example ? COPIED_EXAMPLE : COPIED);
+      tell(BY_HAND);
+      address.value = link.address;
+      address.focus();
+      address.select();
+    }
+    return [el("div", { class: "cv-saving" }, ...parts), el("div", { class: "cv-taken-row" }, note, byHand)];
   }
 
   Object.assign(CV, { saving });

@@ -50,7 +50,7 @@
     state.shown = options.plain ? null : CV.firstShown(payload, field, prefs, how);
     take(how.settings);
     const undo = CV.undoing(settings, (wanted) => (take(wanted), paint({ heat: true })), live);
-    const actions = el("div", { class: "cv-actions" }, undo.node, CV.saving(options, payload.id, view, settings));
+    const actions = el("div", { class: "cv-actions" }, undo.node, ...CV.saving(options, payload, view, settings, live));
     root.replaceChildren(
       el("div", { class: "cv-head-row" }, chips.node, field.reads ? null : el("p", { class: "cv-plainly", text: CV.EVERY_WORD })),
       el(

@@ -84,18 +84,18 @@ class Bundle:
         return _dump({"manifest": self.manifest, "arrays": arrays, "files": files}).encode()
 
     @classmethod
-    def from_npz(cls, data: bytes, most_bytes: int = MAX_EXPANDED_BYTES) -> "Bundle":
+    def from_npz(cls, data: bytes, most_bytes: int | None = None) -> "Bundle":
         """Read zip bytes.
 
         Args:
-            most_bytes: what they may unpack to.
+            most_bytes: what they may unpack to; 2 GB if None.
 
         Raises:
             BundleError: if they are no bundle, damaged, too large, or of a schema this version can't read.
         """
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                return cls._from_zip(archive, most_bytes)
+                return cls._from_zip(archive, MAX_EXPANDED_BYTES if most_bytes is None else most_bytes)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, struct.error) as error:
             raise BundleError(
                 f"The bundle is damaged and can't be read ({error}): save the explanation again."
@@ -171,11 +171,11 @@ def embed(suffix: str, document: bytes, npz: bytes) -> bytes:
     raise BundleError(f"No bundle fits into a {suffix!r} file: choose one of {', '.join(LOADABLE)}.")
 
 
-def read_bundle(path: str | os.PathLike, most_bytes: int = MAX_EXPANDED_BYTES) -> Bundle:
+def read_bundle(path: str | os.PathLike, most_bytes: int | None = None) -> Bundle:
     """Read the bundle from a file that `Explanation.save` wrote.
 
     Args:
-        most_bytes: what it may unpack to.
+        most_bytes: what it may unpack to; 2 GB if None.
 
     Raises:
         BundleError: for an unknown suffix, a missing or unreadable file, a file without a bundle, or a damaged one.

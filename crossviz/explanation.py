@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image
 
-from crossviz.bundle import MAX_EXPANDED_BYTES, read_bundle, write_atomic
+from crossviz.bundle import read_bundle, write_atomic
 from crossviz.errors import BundleError, ResultError
 from crossviz.export import SUFFIXES, export_bytes
 from crossviz.geometry import ImageView, PatchGrid
@@ -458,13 +458,13 @@ def load(path: str | os.PathLike) -> Explanation:
 
 
 def load_with_settings(
-    path: str | os.PathLike, *, most_bytes: int = MAX_EXPANDED_BYTES
+    path: str | os.PathLike, *, most_bytes: int | None = None
 ) -> tuple[Explanation, ViewSettings | None]:
     """As `load`, and the settings of the view that it was saved with; None where it was saved without, or with some
     that this version does not know.
 
     Args:
-        most_bytes: what the file may unpack to.
+        most_bytes: what the file may unpack to; 2 GB if None.
 
     Raises:
         BundleError: as for `load`.

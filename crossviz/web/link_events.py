@@ -21,7 +21,13 @@ Answer = Callable[[Any, str, str, str | None], Iterator[dict[Any, Any]]]
 
 
 def connect(
-    screen: Screen, photo: gr.Image, caption: gr.Textbox, choice: Choice, answer: Answer, outputs: list[Any]
+    screen: Screen,
+    photo: gr.Image,
+    caption: gr.Textbox,
+    choice: Choice,
+    writer: gr.Button,
+    answer: Answer,
+    outputs: list[Any],
 ) -> Dependency:
     """Answer the viewer's event `link`; to be called inside the page's `gr.Blocks`.
 
@@ -29,6 +35,7 @@ def connect(
     chosen.
 
     Args:
+        writer: the button that is there for models that write captions.
         answer: the updates of a question: photo, caption, model, method.
         outputs: what `answer` changes.
 
@@ -41,7 +48,9 @@ def connect(
         text, model, method, name = (_text(asked, part) for part in ("caption", "model", "method", "example"))
         model = model[:_MOST_NAME].strip() or engine.model
         filled: dict[Any, Any] = {caption: text, choice.model: model}
-        if method:
+        if engine.loaded(model) is not None:
+            filled |= choice.follow(model, method or None, writer)
+        elif method:
             # Until the model is there its methods are not known; what follows it keeps this one where it has it.
             filled[choice.method] = gr.update(choices=[(method[:_MOST_NAME],) * 2], value=method[:_MOST_NAME])
         example = example_named(name)

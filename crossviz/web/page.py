@@ -193,7 +193,7 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
             cancels=[wrote],
             **QUIET,
         )
-        linked = connect_link(screen, photo, caption, choice, answer, outputs)
+        linked = connect_link(screen, photo, caption, choice, write, answer, outputs)
         viewer.cancel(fn=None, cancels=[asked, picked, wrote, hid, linked], **QUIET)  # the viewer says it by itself
         viewer.save(save, inputs=asked_last, outputs=[file, *screen.messages.values()], **QUIET).success(
             fn=None, js="() => document.getElementById('cv-file').click()"

@@ -111,6 +111,15 @@ def test_a_link_names_model_and_method(app, visit):
     expect(page.locator("#cv-method input")).to_have_value(TITLE)
 
 
+def test_the_methods_of_a_model_that_is_there_stay_to_be_chosen(app, visit):
+    link = {"caption": "a cat asleep", "model": "crossviz-mini", "method": "occlusion", "example": "cat"}
+    page = visit(f"{app}/#{urlencode(link)}").page
+    shows(page, "a cat asleep")
+    expect(page.locator("#cv-method input")).to_have_value("Occlusion")
+    page.locator("#cv-method input").click()
+    assert page.locator("#cv-method li").count() > 2
+
+
 def test_a_link_in_the_same_tab_is_followed_too(app, visit):
     page = visit(app).page
     page.evaluate("link => { location.hash = link; }", urlencode({"caption": "a cup", "example": "coffee"}))

@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 
 __all__ = ["AXE", "PATIENCE", "Watched", "arrived", "free_port", "painted", "ready", "until"]
 
-PATIENCE = 25_000
+PATIENCE = 120_000
 """Milliseconds that a test waits for anything, at most: what takes seconds on two idle cores takes far longer on busy
 ones."""
 

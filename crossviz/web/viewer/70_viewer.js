@@ -191,7 +191,7 @@
       else patches.none();
       if (heat) {
         const wanted = { word, text: word === null ? "" : text(word), pins: pinned(), preview: state.peek, own: state.own, cmap: state.cmap, opacity: state.opacity };
-        requestAnimationFrame(() => strip.paint(wanted));
+        strip.paint(wanted);
       }
       if (say && active.length) live(active.map(({ word }) => CV.spoken(text(word), field, nullOf(word), statsOf(word), share)).join(" "));
       if (sayPatch && !ranked) live("The box is gone.");
@@ -215,7 +215,7 @@
     const idle = window.requestIdleCallback || ((fn) => setTimeout(() => fn({ timeRemaining: () => 5 }), 50));
     let stopped = false;
     idle(function prepare(deadline) {
-      while (!stopped && waiting.length && deadline.timeRemaining() > 3) field.outline(waiting.shift(), null, null, state.smooth, state.contour || 0.5);
+      while (!stopped && waiting.length && deadline.timeRemaining() > 3) stage.prepare(choice(), waiting.shift());
       if (!stopped && waiting.length) idle(prepare);
     });
     const ready = stage.photo.decode ? stage.photo.decode().catch(() => undefined) : Promise.resolve();
@@ -226,6 +226,7 @@
         stage.stop();
         trust.end();
         play.stop();
+        strip.stop();
         inside.end();
       },
       trust,

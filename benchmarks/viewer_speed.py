@@ -3,9 +3,9 @@
     python -m benchmarks.viewer_speed [--throttle RATE] [--rounds N]
 
 The browser's main thread is slowed down, 4 times if nothing else is asked, to that of a phone. Each time runs from when
-the page hears of the pointer to when the browser has done all that it does for the frame that shows the result. An
-empty frame, measured between the others, says how much of that any page would take on this machine. Needs the test
-tools and a Chromium (`make bench-viewer` sees to them).
+the page hears of the pointer to when the browser has done all that it does for the frame that shows the result: by the
+clock, and as processor time of that thread, which leaves out what other programs take. An empty frame is measured
+between the others. Needs the test tools and a Chromium (`make bench-viewer` sees to them).
 """
 
 import argparse
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import CDPSession, Page, sync_playwright
 
 import crossviz
 from benchmarks.attention_like import CAPTION, OTHER_CAPTION, attention_like, example_photo
@@ -30,53 +30,63 @@ sys.path.append(str(ROOT / "tests"))  # where the Chromium of the tests is found
 import browser as chromium  # noqa: E402
 
 PATIENCE_MS = 60_000
-FRAME_MS, FIRST_MS, PAYLOAD_KB = 16, 100, 300
-"""What is aimed at."""
+PAYLOAD_KB = 300
+AIMS = {
+    "an empty frame": None,
+    "pointing at a word": 16,
+    "pointing at a head": 16,
+    "choosing a layer": None,
+    "a new answer, from its text to its first map": 100,
+}
+"""What is done, and the milliseconds that are aimed at."""
 _WATCH = """
 window.shifts = 0;
 new PerformanceObserver((list) => list.getEntries().forEach((entry) => (window.shifts += entry.value)))
   .observe({ type: "layout-shift", buffered: true });
 """
-# A task that is posted while a frame is made runs when it has been laid out, painted and handed on.
+# A task that is posted while a frame is made runs when it has been laid out, painted and handed on. The marks tell the
+# trace how much processor time the main thread had between them.
 _TIMES = """
-window.frameEnd = () => new Promise((done) => requestAnimationFrame(() => {
-  const { port1, port2 } = new MessageChannel();
-  port1.onmessage = () => done(performance.now());
-  port2.postMessage(null);
-}));
-window.quiet = () => new Promise((done) => requestIdleCallback(() => requestIdleCallback(done)));
-// From the event's first listener; `drawn` is when its last one returned.
+let count = 0;
+const begun = () => {
+  performance.mark(`from ${++count}`);
+  return [count, performance.now()];
+};
+const ended = async ([id, heard]) => {
+  await new Promise((done) => requestAnimationFrame(() => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = done;
+    port2.postMessage(null);
+  }));
+  performance.mark(`to ${id}`);
+  return [id, performance.now() - heard];
+};
+window.quiet = async () => {
+  const idle = () => new Promise((done) => requestIdleCallback(done, { timeout: 200 }));
+  do { await idle(); await idle(); } while (document.querySelector(".cv-heads[aria-busy]"));
+};
 window.timed = async (act) => {
   await quiet();
-  const heard = performance.now();
-  act();
-  const drawn = performance.now();
-  return [await frameEnd() - heard, drawn - heard];
+  const start = begun();
+  const done = act();
+  if (done) await done;
+  return await ended(start);
 };
+// From the first listener that hears of the pointer.
 window.byPointer = (kind) => {
   window.measured = new Promise((done, fail) => {
     setTimeout(() => fail(new Error("The pointer came to no " + kind)), 10_000);
-    const listen = (event) => {
+    const listen = async (event) => {
       if (!event.target.closest?.(kind)) return;
       removeEventListener("pointerenter", listen, true);
-      const heard = performance.now();
-      // A listener of its own comes after those of the viewer, which are there since the element was made.
-      const { target } = event;
-      target.addEventListener("pointerenter", async () => {
-        const drawn = performance.now();
-        done([await frameEnd() - heard, drawn - heard]);
-      }, { once: true });
+      done(await ended(begun()));
     };
     addEventListener("pointerenter", listen, true);
   });
 };
+undefined; // or Playwright would call the last of them
 """
-_FIRST = """async (text) => {
-  await quiet();
-  const heard = performance.now();
-  await crossvizView.update(JSON.parse(text));
-  return await frameEnd() - heard;
-}"""
+_FIRST = "(text) => timed(() => crossvizView.update(JSON.parse(text)))"
 _LAYER = """(value) => timed(() => {
   const [select] = document.querySelectorAll(".cv-controls select");
   select.value = value;
@@ -131,40 +141,63 @@ def measure(
     page.evaluate(_TIMES)
     page.evaluate("quiet()")
     plain = page.evaluate(_LOOP)
-    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": throttle})
+    cdp = page.context.new_cdp_session(page)
+    cdp.send("Emulation.setCPUThrottlingRate", {"rate": throttle})
     slowed = page.evaluate(_LOOP)
-    print(f"\nTimes, {throttle:g} times slowed down (a fixed loop: {plain:.1f} ms before, {slowed:.1f} ms then)\n")
-    print("| what | median | 95 % | worst | script alone, median | over an empty frame | aimed at |")
-    print("|---|---|---|---|---|---|---|")
     shifts = {"on load": page.evaluate("shifts")}
     page.on("request", lambda request: request.url.startswith("data:") or asked.append(request.url))
+    trace = Trace(cdp)
 
-    empty: list[list[float]] = []
-    words: list[list[float]] = []
-    heads: list[list[float]] = []
+    times: dict[str, list[list[float]]] = {what: [] for what in AIMS}
+    empty, word, head, layer, first = times.values()
     for turn in range(rounds):
         empty += [page.evaluate("timed(() => undefined)") for _ in range(8)]
-        words += hover(page, ".cv-chip", range(page.locator(".cv-chip").count()))
-        heads += hover(page, ".cv-head", range(turn, page.locator(".cv-head").count(), 7))
-    page.mouse.move(1, 1)
-    floor = statistics.median(frame for frame, _ in empty)
-    row("an empty frame", empty, floor)
-    row("pointing at a word", words, floor, FRAME_MS)
-    row("pointing at a head", heads, floor, FRAME_MS)
-    layers = ["all", *map(str, range(len(one["layers"])))]
-    row("choosing a layer", [page.evaluate(_LAYER, layer) for _ in range(rounds) for layer in layers], floor)
-    page.evaluate(_LAYER, "all")
-    shifts["on pointing"] = page.evaluate("shifts") - sum(shifts.values())
+        word += hover(page, ".cv-chip", range(page.locator(".cv-chip").count()))
+        head += hover(page, ".cv-head", range(turn, page.locator(".cv-head").count(), 7))
+        page.mouse.move(1, 1)
+        layer += [page.evaluate(_LAYER, number) for number in [*map(str, range(len(one["layers"]))), "all"]]
+    shifts["on pointing and choosing"] = page.evaluate("shifts") - sum(shifts.values())
     requests = list(asked)
     texts = [json.dumps(payload) for payload in (other, one)]
-    firsts = [[page.evaluate(_FIRST, texts[turn % 2]), 0.0] for turn in range(2 * rounds)]
-    row("a new answer, from its text to its first map", firsts, floor, FIRST_MS)
+    first += [page.evaluate(_FIRST, texts[turn % 2]) for turn in range(2 * rounds)]
+    page.evaluate("quiet()")
     shifts["on a new answer"] = page.evaluate("shifts") - sum(shifts.values())
+
+    print(f"\nTimes, {throttle:g} times slowed down (a fixed loop: {plain:.1f} ms before, {slowed:.1f} ms then)\n")
+    print("| what | processor time: median | 95 % | worst | to an empty frame | aimed at | clock: median | worst |")
+    print("|---|---|---|---|---|---|---|---|")
+    processor = trace.end(page)
+    floor = statistics.median(processor[number] for number, _ in empty)
+    for what, found in times.items():
+        row(what, [processor[number] for number, _ in found], [clock for _, clock in found], floor, AIMS[what])
     return requests, shifts
 
 
+class Trace:
+    """Chromium's own record of what its main thread does."""
+
+    def __init__(self, cdp: CDPSession) -> None:
+        self._cdp = cdp
+        self._events: list[dict[str, Any]] = []
+        self._ended = False
+        cdp.on("Tracing.dataCollected", lambda message: self._events.extend(message["value"]))
+        cdp.on("Tracing.tracingComplete", lambda _: setattr(self, "_ended", True))
+        cdp.send("Tracing.start", {"transferMode": "ReportEvents", "categories": "blink.user_timing"})
+
+    def end(self, page: Page) -> dict[int, float]:
+        """Processor time in ms of the main thread between the marks, by their number."""
+        self._cdp.send("Tracing.end")
+        while not self._ended:
+            page.wait_for_timeout(20)
+        marks = {
+            event["name"]: event["tts"] for event in self._events if event.get("name", "").startswith(("from ", "to "))
+        }
+        numbers = [int(name[3:]) for name in marks if name.startswith("to ")]
+        return {number: (marks[f"to {number}"] - marks[f"from {number}"]) / 1000 for number in numbers}
+
+
 def hover(page: Page, selector: str, indices: range) -> list[list[float]]:
-    """Times [to the end of the frame, of the script] in ms of the pointer coming to elements, one after the other."""
+    """[number of its marks, ms by the clock] of the pointer coming to elements, one after the other."""
     found = []
     page.mouse.move(1, 1)
     page.locator(selector).first.evaluate("element => element.parentNode.scrollIntoView({ block: 'center' })")
@@ -177,18 +210,21 @@ def hover(page: Page, selector: str, indices: range) -> list[list[float]]:
     return found
 
 
-def row(what: str, times: list[list[float]], floor: float, aim: int | None = None) -> None:
+def row(what: str, processor: list[float], clock: list[float], floor: float, aim: int | None) -> None:
     """Print one line of the table of times."""
-    frames, scripts = (sorted(column) for column in zip(*times, strict=True))
-    middle = statistics.median(frames)
-    worst = frames[-1]
-    high = frames[min(len(frames) - 1, int(0.95 * len(frames)))]
-    script = statistics.median(scripts)
+    middle, high, worst = spread(processor)
+    clock_middle, _, clock_worst = spread(clock)
     print(
-        f"| {what} | {middle:.1f} ms | {high:.1f} ms | {worst:.1f} ms | {f'{script:.1f} ms' if script else ''} "
-        f"| {middle / floor:.1f} x | {f'{aim} ms' if aim else ''} |",
+        f"| {what} | {middle:.1f} ms | {high:.1f} ms | {worst:.1f} ms | {middle / floor:.1f} x | "
+        f"{f'{aim} ms' if aim else ''} | {clock_middle:.0f} ms | {clock_worst:.0f} ms |",
         flush=True,
     )
+
+
+def spread(values: list[float]) -> tuple[float, float, float]:
+    """Median, what 95 % do not exceed, largest."""
+    ordered = sorted(values)
+    return statistics.median(ordered), ordered[int(0.95 * (len(ordered) - 1))], ordered[-1]
 
 
 def size_row(what: str, payload: dict[str, Any]) -> None:

@@ -72,8 +72,8 @@ def dequantise(block: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
         steps = steps.copy()
         for row in range(shape[-2]):
             for col in range(shape[-1]):
-                expected = _expected(steps[:, : row + 1, : col + 1])[:, row, col]
-                steps[:, row, col] = (steps[:, row, col] + expected) % levels
+                corner = steps[:, max(0, row - 1) : row + 1, max(0, col - 1) : col + 1]
+                steps[:, row, col] = (steps[:, row, col] + _expected(corner)[:, -1, -1]) % levels
     low, high = _along(ends, block["knee"])
     values = low + (high - low) / (levels - 1) * steps
     if block["knee"] is not None:

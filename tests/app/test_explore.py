@@ -60,9 +60,10 @@ def test_the_region_of_a_share_is_that_of_python(show, smooth):
         return
     word = index_of(explanation, "dog")
     segments = page.evaluate("w => crossvizView.view().field.outline(w, null, null, true, 0.8)", word)
-    points = {tuple(point) for point in np.round(np.array(segments).reshape(-1, 2), 6)}
-    lines = half_mass_outlines(sent(explanation, None, None)[word], share=0.8)
-    assert points == {tuple(point) for line in lines for point in np.round(line, 6)}
+    points = np.array(segments).reshape(-1, 2)
+    lines = np.concatenate(half_mass_outlines(sent(explanation, None, None)[word], share=0.8))
+    apart = np.abs(points[:, None] - lines).max(axis=-1)
+    assert max(apart.min(axis=0).max(), apart.min(axis=1).max()) < 1e-6
 
 
 def test_the_line_follows_the_chosen_mass_and_the_readout_with_it(show):

@@ -8,6 +8,7 @@ from scenes import meadow, shares, uneven
 from test_pixels import READ, part_scale, rgba, sent
 from watched import painted
 
+from benchmarks.attention_like import attention_like
 from crossviz.explanation import Explanation
 from crossviz.render.overlay import display_rgba
 from crossviz.render.payload import viewer_payload
@@ -227,3 +228,54 @@ def test_where_reduced_motion_is_asked_layers_go_by_press_only(serve):
 
 def test_one_layer_has_nothing_to_play(show):
     assert show(meadow()).page.locator(".cv-play").count() == 0
+
+
+@pytest.mark.parametrize("order", ["layer", "focused"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_many_heads_share_one_canvas_and_each_lies_in_its_cell(show, order, width):
+    explanation = attention_like()
+    page = show(explanation, width=width).page
+    assert page.locator(".cv-head").count() == 144 and page.locator(".cv-heads canvas").count() == 1
+    word = index_of(explanation, "coat")
+    chip(page, "coat").click()
+    page.get_by_label("Sort by").select_option(order)
+    painted(page)
+    scale = shared_scale(sent(explanation, None, None), "probability")
+    wanted = np.clip(scale.position(heads(explanation, word)), 0, 1).reshape(144, -1) ** 0.75  # alpha's ramp
+    # The canvas's alpha in the middle of every patch of every cell.
+    seen = page.evaluate(
+        """() => {
+          const canvas = document.querySelector(".cv-heads-canvas");
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          return [...document.querySelectorAll(".cv-head-map")].map((cell) =>
+            Array.from({ length: 256 }, (_, i) => {
+              const x = Math.floor(cell.offsetLeft + (cell.offsetWidth * ((i % 16) + 0.5)) / 16);
+              const y = Math.floor(cell.offsetTop + (cell.offsetHeight * (Math.floor(i / 16) + 0.5)) / 16);
+              return data[4 * (y * canvas.width + x) + 3] / 255;
+            }));
+        }"""
+    )
+    names = [f"layer {layer + 1}, head {head + 1}" for layer in range(12) for head in range(12)]
+    seen = np.array(seen)[np.argsort([names.index(name) for name in page.locator(".cv-head").evaluate_all(NAMES)])]
+    drawn = np.flatnonzero(wanted.max(axis=1) > 0.3)
+    assert len(drawn) > 50
+    likeness = np.corrcoef(seen[drawn], wanted[drawn])[: len(drawn), len(drawn) :]
+    assert (np.diag(likeness) > 0.9).all()
+    assert (likeness.argmax(axis=1) == np.arange(len(drawn))).all()
+
+
+def test_the_grid_follows_the_last_of_many_words(show):
+    """Maps that are outdated before they are drawn are left; the grid says that it is busy until it is not."""
+    explanation = attention_like()
+    page = show(explanation).page
+    page.evaluate(
+        """() => [...document.querySelectorAll(".cv-chip")].forEach((chip) =>
+          chip.dispatchEvent(new PointerEvent("pointerenter", { pointerType: "mouse" })))"""
+    )
+    assert page.locator(".cv-heads").get_attribute("aria-busy") == "true"
+    last = explanation.words[-1].text
+    painted(page)
+    assert page.inner_text(".cv-strip h2") == f"Every layer and head, for “{last}”"
+    wanted = figures(explanation, len(explanation.words) - 1)
+    names = page.locator(".cv-head").evaluate_all("es => es.map(e => e.getAttribute('aria-label'))")
+    assert all(f"“{last}”" in name for name in names) and len(names) == wanted["entropy"].size

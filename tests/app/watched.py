@@ -27,6 +27,7 @@ _PARTS = (
     ".cv-examples img",
     "#cv-compare > button",
 )
+_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
 _DRAWN = """async () => {
   await document.fonts.ready;
   await Promise.all([...document.images].map((image) => image.decode().catch(() => undefined)));
@@ -66,6 +67,7 @@ class Watched:
 def ready(page: Page) -> None:
     """Until the viewer has drawn, also what it draws in the next frame, and the browser has painted."""
     page.wait_for_selector(".cv-viewer[data-ready]")
+    page.wait_for_selector(".cv-heads[aria-busy]", state="detached")
     page.evaluate(_DRAWN)
 
 
@@ -85,8 +87,10 @@ def until(page: Page, true: Callable[[], bool]) -> None:
 
 
 def painted(page: Page) -> None:
-    """Until what was to be drawn in the next frame is drawn: the grid of heads follows the picture by one."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))")
+    """Until what was to be drawn in the next frame is drawn, and the grid of heads, which follows in pieces."""
+    page.evaluate(_FRAMES)
+    page.wait_for_selector(".cv-heads[aria-busy]", state="detached")
+    page.evaluate(_FRAMES)
 
 
 def free_port() -> int:

@@ -22,6 +22,11 @@
     return node;
   }
 
+  /** Sets a text where it is another one: setting the same anew would be laid out anew. */
+  function say(node, text) {
+    if (node.textContent !== text) node.textContent = text;
+  }
+
   const uid = (prefix) => `cv-${prefix}-${++ids}`;
   const NARROW = "\u202f"; // narrow no-break space between number and unit
 
@@ -130,5 +135,5 @@
     return el("span", { class: "cv-hint-wrap" }, button, box);
   }
 
-  Object.assign(CV, { el, uid, slicer, percent, figure, amount, select, segmented, slider, hint });
+  Object.assign(CV, { el, say, uid, slicer, percent, figure, amount, select, segmented, slider, hint });
 })();

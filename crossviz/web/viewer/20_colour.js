@@ -19,6 +19,8 @@
   const ALPHA_POWER = 0.75; // alpha = opacity * |t| ** 0.75, as colour.ALPHA_POWER
 
   const decoded = new Map();
+  const packed = new Map();
+  const MOST_PACKED = 64; // tables: a slider of opacity makes many
 
   /** RGB bytes of a colour map, 256 x 3. */
   function rgbTable(name) {
@@ -34,14 +36,19 @@
     });
   }
 
-  /** Straight-alpha RGBA of each entry, packed for a Uint32Array over ImageData (little endian). */
+  /** Straight-alpha RGBA of each entry, packed for a Uint32Array over ImageData (little endian); not to be changed. */
   function packedTable(name, opacity, signed) {
+    const key = `${name}.${opacity}.${signed}`;
+    if (packed.has(key)) return packed.get(key);
     const rgb = rgbTable(name);
     const alpha = alphaTable(opacity, signed);
-    return Uint32Array.from(
+    const table = Uint32Array.from(
       { length: 256 },
       (_, i) => ((alpha[i] << 24) | (rgb[3 * i + 2] << 16) | (rgb[3 * i + 1] << 8) | rgb[3 * i]) >>> 0,
     );
+    if (packed.size >= MOST_PACKED) packed.clear();
+    packed.set(key, table);
+    return table;
   }
 
   /** "#rrggbb" -> [r, g, b]. */

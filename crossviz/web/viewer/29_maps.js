@@ -9,11 +9,16 @@
 
   const unpacked = new WeakMap(); // block of a payload -> its bytes
 
-  async function inflate(base64) {
+  function bytesOf(base64) {
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
     const binary = atob(base64);
-    const packed = new Uint8Array(binary.length);
-    for (let i = 0; i < packed.length; i++) packed[i] = binary.charCodeAt(i);
-    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const bytes = new Uint8Array(binary.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
+    return bytes;
+  }
+
+  async function inflate(base64) {
+    const stream = new Blob([bytesOf(base64)]).stream().pipeThrough(new DecompressionStream("deflate"));
     return new Uint8Array(await new Response(stream).arrayBuffer());
   }
 

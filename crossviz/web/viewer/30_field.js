@@ -4,6 +4,7 @@
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
 
+  const CACHED = 4e6; // numbers of maps that are kept: 32 MB
   const FLOOR_POWER = 0.5; // square root, as scale.Scale.power for unsigned maps
 
   /**
@@ -58,6 +59,7 @@
       this._maps = payload.maps ? new CV.Maps(payload.maps, this.gh, this.gw) : null;
       this.hasHeads = Boolean(this._maps) && this.layers.length * this.heads > 1;
       this._cache = new Map();
+      this._most = Math.max(600, Math.floor(CACHED / this.size));
       this._tops = {};
     }
 
@@ -85,7 +87,8 @@
     _remember(key, make) {
       let value = this._cache.get(key);
       if (value === undefined) {
-        if (this._cache.size > 600) this._cache.clear();
+        // Those that came first go first: a word that is pointed at must not cost all that was worked out before.
+        if (this._cache.size >= this._most) this._cache.delete(this._cache.keys().next().value);
         value = make();
         this._cache.set(key, value);
       }
@@ -154,9 +157,14 @@
       return this._remember(`p${what}.${layer}.${head}.${share}`, () => CV.places(this.values(what, layer, head), this.payload, share));
     }
 
-    /** The figures of every head, as `CV.headFigures`. */
+    /** The figures of one head, as `CV.headFigure`. */
+    figure(what, layer, head) {
+      return this._remember(`f${what}.${layer}.${head}`, () => CV.headFigure(this, what, layer, head));
+    }
+
+    /** The figures of every head, layer by layer. */
     figures(what) {
-      return this._remember(`f${what}`, () => CV.headFigures(this, what));
+      return this.parts(null, null).map(([layer, head]) => this.figure(what, layer, head));
     }
 
     /** Whether a choice of layer or head has a scale of its own kind: single parts of a sum are far smaller than it. */

@@ -4,6 +4,7 @@
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
 
+  const BINS = 512; // of values, when the smallest region is looked for
   const SAMPLES = 8; // lattice points per patch and axis, as contour.SAMPLES
 
   /** Neighbours and weights of bilinear interpolation at grid coordinates, clamped at the edges. */
@@ -54,15 +55,34 @@
   function smallestRegion(values, gh, gw, smooth, share = 0.5) {
     const positive = Float64Array.from(values, (v) => Math.max(v, 0));
     const field = smooth ? bilinear(positive, gh, gw, lattice(gw), lattice(gh)) : positive;
-    const ordered = field.slice().sort();
+    let top = 0;
     let total = 0;
-    for (let i = ordered.length - 1; i >= 0; i--) total += ordered[i];
+    for (let i = 0; i < field.length; i++) {
+      total += field[i];
+      if (field[i] > top) top = field[i];
+    }
     if (!(total > 0)) return { level: 0, area: 1, mass: 0 };
+    // From the highest down. Sorted by bins, and inside only the bin that the share ends in: all of them would take long.
+    const sums = new Float64Array(BINS);
+    const counts = new Int32Array(BINS);
+    const scale = (BINS - 1) / top;
+    for (let i = 0; i < field.length; i++) {
+      const bin = Math.floor(field[i] * scale);
+      sums[bin] += field[i];
+      counts[bin]++;
+    }
+    let bin = BINS - 1;
     let running = 0;
-    let i = ordered.length;
-    do running += ordered[--i];
+    let above = 0;
+    while (bin > 0 && running + sums[bin] < share * total) {
+      above += counts[bin];
+      running += sums[bin--];
+    }
+    const last = field.filter((v) => Math.floor(v * scale) === bin).sort();
+    let i = last.length;
+    do running += last[--i];
     while (running < share * total && i > 0);
-    return { level: ordered[i], area: (ordered.length - i) / ordered.length, mass: running / total };
+    return { level: last[i], area: (above + last.length - i) / field.length, mass: running / total };
   }
 
   /**
@@ -86,11 +106,14 @@
 
     const out = [];
     for (let j = 0; j + 1 < h; j++) {
-      for (let i = 0; i + 1 < w; i++) {
-        const at = j * w + i;
-        const [nw, ne, sw, se] = [grid[at], grid[at + 1], grid[at + w], grid[at + w + 1]];
-        const code = (nw >= level ? 8 : 0) + (ne >= level ? 4 : 0) + (se >= level ? 2 : 0) + (sw >= level ? 1 : 0);
+      let at = j * w;
+      let left = (grid[at] >= level ? 8 : 0) + (grid[at + w] >= level ? 1 : 0);
+      for (let i = 0; i + 1 < w; i++, at++) {
+        const right = (grid[at + 1] >= level ? 4 : 0) + (grid[at + w + 1] >= level ? 2 : 0);
+        const code = left + right;
+        left = 2 * (right & 4) + ((right & 2) >> 1); // what is at the right here is at the left of the next
         if (code === 0 || code === 15) continue;
+        const [nw, ne, sw, se] = [grid[at], grid[at + 1], grid[at + w], grid[at + w + 1]];
         // Where the level crosses the cell's four sides; only those that it crosses are used.
         const [x, y, dx, dy] = [xs[i], ys[j], xs[i + 1] - xs[i], ys[j + 1] - ys[j]];
         const north = x + (dx * (level - nw)) / (ne - nw);

@@ -30,20 +30,18 @@
   }
 
   /**
-   * The figures of every head for a word or phrase, layer by layer.
-   * @returns {{layer: number, head: number, entropy: number, peak: number, nullMass: number|null}[]} peak as displayed
+   * The figures of a head for a word or phrase.
+   * @returns {{layer: number, head: number, entropy: number, peak: number, nullMass: number|null}} peak as displayed
    */
-  function headFigures(field, what) {
-    return field.parts(null, null).map(([layer, head]) => {
-      const values = field.values(what, layer, head);
-      const peak = values.reduce((top, v) => Math.max(top, v), -Infinity) * field.factor;
-      return { layer, head, entropy: entropy(values), peak, nullMass: field.nullMass(what, layer, head) };
-    });
+  function headFigure(field, what, layer, head) {
+    const values = field.values(what, layer, head);
+    const peak = values.reduce((top, v) => Math.max(top, v), -Infinity) * field.factor;
+    return { layer, head, entropy: entropy(values), peak, nullMass: field.nullMass(what, layer, head) };
   }
 
   /**
    * The heads in the order of a key of ORDERS; equal ones stay in the order of layers.
-   * @param {ReturnType<typeof headFigures>} figures
+   * @param {ReturnType<typeof headFigure>[]} figures
    * @returns {number[]} positions in `figures`
    */
   function headOrder(figures, key) {
@@ -74,5 +72,5 @@
     return field.heads === 1 ? `${how} of all ${field.layers.length} layers` : `${how} of ${field.layers.length} layers × ${field.heads} heads`;
   }
 
-  Object.assign(CV, { ORDERS, headFigures, headOrder, headName, through });
+  Object.assign(CV, { ORDERS, headFigure, headOrder, headName, through });
 })();

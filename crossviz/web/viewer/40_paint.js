@@ -26,14 +26,19 @@
     };
   }
 
-  /** Calls draw(offset, value) for every display pixel that the model saw. */
-  function eachPixel(values, field, axes, width, smooth, draw) {
+  /**
+   * Calls draw(start, row, first, stop) for every row of display pixels that the model saw any of: `row` holds its
+   * values from `first` to before `stop`, `start` is where it begins in the picture.
+   */
+  function eachRow(values, field, axes, width, smooth, draw) {
     const { gh, gw } = field;
     const { x, y } = axes;
+    const row = new Float64Array(width);
     if (!smooth) {
       for (let j = y.first; j < y.stop; j++) {
-        const row = Math.floor(y.coords[j]) * gw;
-        for (let i = x.first; i < x.stop; i++) draw(j * width + i, values[row + Math.floor(x.coords[i])]);
+        const from = Math.floor(y.coords[j]) * gw;
+        for (let i = x.first; i < x.stop; i++) row[i] = values[from + Math.floor(x.coords[i])];
+        draw(j * width, row, x.first, x.stop);
       }
       return;
     }
@@ -50,7 +55,8 @@
       const top = down.low[j] * width;
       const bottom = down.high[j] * width;
       const w = down.weight[j];
-      for (let i = x.first; i < x.stop; i++) draw(j * width + i, rows[top + i] * (1 - w) + rows[bottom + i] * w);
+      for (let i = x.first; i < x.stop; i++) row[i] = rows[top + i] * (1 - w) + rows[bottom + i] * w;
+      draw(j * width, row, x.first, x.stop);
     }
   }
 
@@ -72,8 +78,8 @@
     const table = CV.packedTable(cmap, opacity, scale.signed);
     const index = indexer(field.factor, scale);
     const axes = displayAxes(payload, width, height);
-    eachPixel(values, field, axes, width, smooth, (at, v) => {
-      pixels[at] = table[index(v)];
+    eachRow(values, field, axes, width, smooth, (start, row, first, stop) => {
+      for (let i = first; i < stop; i++) pixels[start + i] = table[index(row[i])];
     });
     return image;
   }
@@ -101,13 +107,16 @@
       if (scale.signed) alpha.fill(0, 0, 128); // only what speaks for the word can be added up
       const index = indexer(field.factor, scale);
       const [r, g, b] = rgb.map(linear);
-      eachPixel(values, field, axes, width, smooth, (at, v) => {
-        const a = alpha[index(v)];
-        if (a === 0) return;
-        clear[at] *= 1 - a;
-        light[3 * at] += a * r;
-        light[3 * at + 1] += a * g;
-        light[3 * at + 2] += a * b;
+      eachRow(values, field, axes, width, smooth, (start, row, first, stop) => {
+        for (let i = first; i < stop; i++) {
+          const a = alpha[index(row[i])];
+          if (a === 0) continue;
+          const at = start + i;
+          clear[at] *= 1 - a;
+          light[3 * at] += a * r;
+          light[3 * at + 1] += a * g;
+          light[3 * at + 2] += a * b;
+        }
       });
     }
     const srgb = (c) => TO_SRGB[Math.min(4096, Math.round(4096 * c))];
@@ -135,9 +144,9 @@
   function strokeOutline(ctx, segments, to, colours, thin) {
     if (!segments.length) return;
     const path = new Path2D();
-    for (let i = 0; i < segments.length; i += 4) {
-      path.moveTo(to.x(segments[i]), to.y(segments[i + 1]));
-      path.lineTo(to.x(segments[i + 2]), to.y(segments[i + 3]));
+    for (const line of CV.linesOf(segments)) {
+      path.moveTo(to.x(line[0]), to.y(line[1]));
+      for (let i = 2; i < line.length; i += 2) path.lineTo(to.x(line[i]), to.y(line[i + 1]));
     }
     ctx.lineCap = "round";
     ctx.lineJoin = "round";
@@ -261,7 +270,8 @@
 
   Object.assign(CV, {
     displayAxes,
-    eachPixel,
+    eachRow,
+    indexer,
     heatOne,
     heatMany,
     gridToDisplay,

@@ -8,7 +8,9 @@
   function sampled({ payload, field, values }, { width, height, smooth }) {
     const out = new Float64Array(width * height).fill(NaN);
     const displayed = values.map((value) => value * field.factor);
-    CV.eachPixel(displayed, field, CV.displayAxes(payload, width, height), width, smooth, (at, value) => (out[at] = value));
+    CV.eachRow(displayed, field, CV.displayAxes(payload, width, height), width, smooth, (start, row, first, stop) => {
+      for (let i = first; i < stop; i++) out[start + i] = row[i];
+    });
     return out;
   }
 

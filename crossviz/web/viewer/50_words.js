@@ -107,6 +107,8 @@
       if (next !== null) chips[next].focus({ focusVisible: true });
     });
 
+    const style = (chip, name, value) => chip.style.getPropertyValue(name) === value || chip.style.setProperty(name, value);
+
     /**
      * @param state {nulls: per word or null, shown: [what], held: Map what -> hue, looks: per word 0..1 or null}
      */
@@ -122,13 +124,14 @@
         chip.classList.toggle("cv-no-level", nullMass === null);
         chip.classList.toggle("cv-shown", shownWords.has(index));
         chip.setAttribute("aria-pressed", String(hues.has(index)));
-        chip.style.setProperty("--cv-found", nullMass === null ? "0%" : `${100 * (1 - nullMass)}%`);
+        style(chip, "--cv-found", nullMass === null ? "0%" : `${100 * (1 - nullMass)}%`);
         if (held.size > 1 && hues.has(index)) chip.dataset.hue = hues.get(index) + 1;
         else delete chip.dataset.hue;
-        chip.style.setProperty("--cv-look", looks ? String(looks[index]) : "0");
-        if (hidden.includes(index)) chip.title = "Hidden from the model";
-        else if (word.unknown) chip.title = UNKNOWN;
-        else chip.title = nullMass === null ? "" : `found ${percent(1 - nullMass)}, null ${percent(nullMass)}`;
+        style(chip, "--cv-look", looks ? String(looks[index]) : "0");
+        let title = nullMass === null ? "" : `found ${percent(1 - nullMass)}, null ${percent(nullMass)}`;
+        if (hidden.includes(index)) title = "Hidden from the model";
+        else if (word.unknown) title = UNKNOWN;
+        if (chip.title !== title) chip.title = title;
       });
       offered.paint(shown, held);
       gaps.flat().forEach((node) => {

@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
-  const { el, percent, amount, hint } = CV;
+  const { el, say, percent, amount, hint } = CV;
 
   const RANKED = 5; // words listed for a patch
   const NOTHING = 0.8; // from here on a word says that it found nothing; between half and this it is not sure
@@ -79,24 +79,33 @@
     /** @param how {share: of the mass, that the region in `stats` holds; line: whether it is outlined} */
     function one(text, field, nullMass, stats, { share = 0.5, line = true } = {}) {
       const said = sentences(field, nullMass, stats);
-      name.textContent = text;
-      headline.textContent = said.headline || (!field.reads ? "the same map as for every other word" : field.looked ? "what looks at it" : "where it looks");
+      say(name, text);
+      say(headline, said.headline || (!field.reads ? "the same map as for every other word" : field.looked ? "what looks at it" : "where it looks"));
       gauge.hidden = said.found === null;
       if (said.found !== null) {
         gauge.firstChild.classList.toggle("cv-absent", said.absent);
         level.style.inlineSize = `${100 * (1 - nullMass)}%`;
-        foundText.textContent = said.found;
+        say(foundText, said.found);
       }
-      const figure = (value, after) => [el("b", { class: "cv-figure", text: value }), el("span", { text: ` ${after}` })];
-      list.replaceChildren(
-        ...[
-          !said.nothing && said.half && row(`${held(share)} of it lies in`, DEFINE.half + (line ? DEFINE.line : ""), ...figure(said.half, "of the picture")),
-          field.isProbability
-            ? row("peak", DEFINE.peak, ...(said.below ? ["below chance everywhere"] : figure(said.peak, "chance")))
-            : row("largest share", DEFINE.top, ...figure(said.peak, "")),
-          field.isProbability ? null : row("all shares", DEFINE.share, ...figure(amount(stats.total, field), "")),
-        ].filter(Boolean),
-      );
+      const shown = [
+        !said.nothing && said.half && rowOf(`${held(share)} of it lies in`, DEFINE.half + (line ? DEFINE.line : ""), said.half, " of the picture"),
+        field.isProbability
+          ? rowOf("peak", DEFINE.peak, said.below ? "" : said.peak, said.below ? "below chance everywhere" : " chance")
+          : rowOf("largest share", DEFINE.top, said.peak, " "),
+        field.isProbability ? null : rowOf("all shares", DEFINE.share, amount(stats.total, field), " "),
+      ].filter(Boolean);
+      if (shown.length !== list.children.length || shown.some((node, i) => node !== list.children[i])) list.replaceChildren(...shown);
+    }
+    const rows = new Map(); // by term and definition: from word to word only the figures change
+    function rowOf(term, about, value, after) {
+      const key = term + about;
+      if (!rows.has(key)) rows.set(key, row(term, about));
+      const node = rows.get(key);
+      // New ones instead of new texts: as texts they would be said to have moved, since they end at the right.
+      if (node.lastChild.textContent !== value + after) {
+        node.lastChild.replaceChildren(el("b", { class: "cv-figure", text: value }), el("span", { text: after }));
+      }
+      return node;
     }
 
     function many(items, field) {
@@ -123,7 +132,7 @@
     /** Says which layers and heads the maps are of; without any there is no such line. */
     function of(text) {
       which.hidden = !text;
-      which.textContent = text;
+      say(which, text);
     }
     return { node, none, one, many, of };
   }
@@ -144,7 +153,10 @@
     const list = el("ol", { class: "cv-ranks" }, ...rows.map((r) => r.node));
     const node = el("section", { class: "cv-patch", "aria-label": "Words that look at a patch" }, title, el("div", { class: "cv-patch-list" }, list, note), controls);
 
+    let idle = false; // whether it says so already
     function none() {
+      if (idle) return;
+      idle = true;
       title.textContent = "At a patch";
       note.textContent = "Point at the photo, or move there with the arrow keys: the words that look at that patch.";
       rows.forEach((r) => (r.node.hidden = true));
@@ -153,6 +165,7 @@
 
     /** @param ranked [{text, said, t}] best first; only words that look there more than by chance. `none`: said of none. */
     function show(place, ranked, none = "No word looks here more than by chance.") {
+      idle = false;
       title.textContent = place;
       note.hidden = ranked.length > 0;
       note.textContent = none;

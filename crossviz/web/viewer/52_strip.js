@@ -3,7 +3,7 @@
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
-  const { el, amount, figure, percent, hint } = CV;
+  const { el, say, amount, figure, percent, hint } = CV;
 
   const MOST_PHOTOS = 16; // up to so many maps the photo shows behind each
   const DEFINE =
@@ -12,10 +12,10 @@
   /**
    * @param prefs {sort: a key of CV.ORDERS}
    * @param act {preview(layer, head), leave(), pin(layer, head), unpin()}; layer and head are indices
-   * @returns {node, paint(state)}; node is null where there is only one map
+   * @returns {node, paint(state), stop()}; node is null where there is only one map
    */
   function strip(payload, field, prefs, act) {
-    if (!field.hasHeads) return { node: null, paint() {} };
+    if (!field.hasHeads) return { node: null, paint() {}, stop() {} };
     const few = field.layers.length * field.heads <= MOST_PHOTOS;
     const layered = field.layers.length > 1;
     const every = layered ? "Every layer and head" : "Every head";
@@ -25,20 +25,17 @@
     // With the photo behind it a map lies where the model's crop lies.
     const place = few
       ? { left: x0 / width, top: y0 / height, width: (x1 - x0) / width, height: (y1 - y0) / height }
-      : { left: 0, top: 0, width: 1, height: 1 };
+      : null;
     const aspect = few ? Math.min(2, Math.max(0.5, width / height)) : field.gw / field.gh;
     const orders = CV.ORDERS.filter(([, , name]) => field.nulls || name !== "nullMass");
     if (!orders.some(([key]) => key === prefs.sort)) prefs.sort = "layer";
 
     const cells = field.parts(null, null).map(([layer, head], index) => {
-      const canvas = el("canvas", { width: field.gw, height: field.gh, "aria-hidden": "true" });
-      for (const [key, share] of Object.entries(place)) canvas.style[key] = `${100 * share}%`;
-      const under = el("span", { class: "cv-head-under", "aria-hidden": "true" });
+      const under = el("span", { class: "cv-head-under", "aria-hidden": "true" }, layered ? el("span", { text: `${layer + 1}·${head + 1}` }) : null, el("b"));
       const map = el(
         "span",
         { class: "cv-head-map" },
         few ? el("img", { src: payload.photo.src, alt: "", draggable: "false" }) : null,
-        canvas,
         layered ? null : el("span", { class: "cv-head-name", text: String(head + 1), "aria-hidden": "true" }),
       );
       const cell = el("button", { type: "button", class: "cv-head", tabindex: index ? "-1" : "0", "aria-pressed": "false" }, map, under);
@@ -49,7 +46,7 @@
       });
       cell.addEventListener("blur", () => act.leave());
       cell.addEventListener("click", () => act.pin(layer, head));
-      return { cell, canvas, under, layer, head };
+      return { cell, map, under, layer, head };
     });
     let order = null; // positions in `cells`, as they stand
     const grid = el("div", {
@@ -58,6 +55,7 @@
       "aria-label": "Heads. Arrow keys preview, Enter pins or lets go, Escape lets all go.",
       style: { "--cv-heads": String(field.heads), "--cv-head-aspect": String(aspect) },
     });
+    const maps = CV.headMaps(field, cells.map(({ map }) => map), place, grid, () => last && begin());
     grid.addEventListener("pointerleave", () => act.leave());
     grid.addEventListener("keydown", (event) => {
       const row = order.map((index) => cells[index].cell);
@@ -86,13 +84,13 @@
       grid,
       said,
     );
-    let last = null;
+    let last = null; // the state that was painted last
 
-    /** Puts the cells into an order; only where it is another, or a focused one would lose the focus. */
+    /** Puts the cells into an order; only where it is another, or a focused one would lose the focus. Whether it was. */
     function arrange(next) {
       const sorted = prefs.sort !== "layer";
       const key = `${sorted}:${next}`;
-      if (grid.dataset.order === key) return;
+      if (grid.dataset.order === key) return false;
       grid.dataset.order = key;
       order = next;
       grid.classList.toggle("cv-layered", layered && !sorted);
@@ -107,8 +105,10 @@
           const label = field.layers[layer];
           return names && head === 0 ? [el("span", { class: "cv-heads-layer", text: label, title: label }), cell] : [cell];
         }),
+        ...(maps.node ? [maps.node] : []),
       );
       if (grid.contains(focused)) focused.focus();
+      return true;
     }
 
     /** The figure that the heads are sorted by, short. */
@@ -125,40 +125,79 @@
       return `${CV.headName(field, one.layer, one.head)}: “${text}” ${parts.join(", ")}`;
     }
 
-    /** @param state {word or null, text, pins: [[layer, head]], preview: [layer, head] or null, own, cmap, opacity} */
+    let look = null; // what the maps show, or will when all are drawn: `lookOf`
+    const lookOf = ({ word, own, cmap, opacity }) => `${word}.${own}.${cmap}.${opacity}.${prefs.sort}`;
+    const pieces = CV.inPieces();
+
+    /** The name of a head with all its figures, and the one below that it is sorted by. */
+    function nameCell({ cell, under, layer, head }, { word, text }) {
+      const figures = word === null ? null : field.figure(word, layer, head);
+      say(under.lastChild, figures ? short(figures) : "");
+      cell.setAttribute("aria-label", figures ? about(figures, text) : CV.headName(field, layer, head));
+    }
+    function drawCell(place, { word, own, cmap, opacity }) {
+      if (word === null) return maps.draw(place, null);
+      const { layer, head } = cells[place];
+      const values = field.values(word, layer, head);
+      const scale = field.scaleFor(values, { layer, head, own });
+      const table = CV.packedTable(cmap, few ? opacity : 1, scale.signed);
+      const index = CV.indexer(field.factor, scale);
+      for (let i = 0; i < values.length; i++) pixels[i] = table[index(values[i])];
+      maps.draw(place, image);
+    }
+    const image = new ImageData(field.gw, field.gh);
+    const pixels = new Uint32Array(image.data.buffer);
+
+    const titleOf = ({ word, text }) => (word === null ? every : `${every}${field.sum ? " on their own scale" : ""}, for \u201c${text}\u201d`);
+
+    function* drawAll(state) {
+      const { word } = state;
+      if (word !== null) for (const { layer, head } of cells) yield void field.figure(word, layer, head);
+      const moved = arrange(word === null ? cells.map((_, i) => i) : CV.headOrder(field.figures(word), prefs.sort));
+      for (const cell of cells) yield void nameCell(cell, state);
+      maps.measure(moved || prefs.sort !== "layer"); // figures below a map take their room
+      for (const index of order) yield void drawCell(index, state);
+      say(title, titleOf(state));
+      grid.removeAttribute("aria-busy");
+      tell(last);
+    }
+
+    /** The line below: the head that is pointed at, the pinned ones, or what to do. */
+    function tell({ word, text, pins, preview }) {
+      let line = pins.length > 1 ? `Pinned: ${CV.through(field, null, pins, pins.length)}.` : idle;
+      if (preview) line = word === null ? CV.headName(field, ...preview) : about(field.figure(word, ...preview), text);
+      say(said, line);
+    }
+
+    /**
+     * What is chosen at once, the maps in pieces after the next frame, where they are others; `aria-busy` until then.
+     * @param state {word or null, text, pins: [[layer, head]], preview: [layer, head] or null, own, cmap, opacity}
+     */
     function paint(state) {
       last = state;
-      const { word, text, pins, preview, own, cmap, opacity } = state;
-      const figures = word === null ? null : field.figures(word);
-      arrange(figures ? CV.headOrder(figures, prefs.sort) : cells.map((_, i) => i));
-      said.textContent = pins.length > 1 ? `Pinned: ${CV.through(field, null, pins, pins.length)}.` : idle;
-      cells.forEach(({ cell, canvas, under, layer, head }, index) => {
-        cell.setAttribute("aria-pressed", String(pins.some(([l, h]) => l === layer && h === head)));
-        const ctx = canvas.getContext("2d");
-        ctx.clearRect(0, 0, canvas.width, canvas.height);
-        const name = CV.headName(field, layer, head);
-        const tells = figures ? about(figures[index], text) : name;
-        if (figures) {
-          const values = field.values(word, layer, head);
-          const scale = field.scaleFor(values, { layer, head, own });
-          const table = CV.packedTable(cmap, few ? opacity : 1, scale.signed);
-          const image = new ImageData(field.gw, field.gh);
-          const pixels = new Uint32Array(image.data.buffer);
-          for (let i = 0; i < values.length; i++) {
-            const t = CV.position(values[i] * field.factor, scale);
-            pixels[i] = table[scale.signed ? Math.floor(128 + 127 * t + 0.5) : Math.floor(255 * t + 0.5)];
-          }
-          ctx.putImageData(image, 0, 0);
-        }
-        under.replaceChildren(...(layered ? [el("span", { text: `${layer + 1}·${head + 1}` })] : []), el("b", { text: figures ? short(figures[index]) : "" }));
-        cell.setAttribute("aria-label", tells);
-        if (preview && preview[0] === layer && preview[1] === head) said.textContent = tells;
+      const { pins } = state;
+      cells.forEach(({ cell, layer, head }) => {
+        const pressed = String(pins.some(([l, h]) => l === layer && h === head));
+        if (cell.getAttribute("aria-pressed") !== pressed) cell.setAttribute("aria-pressed", pressed);
       });
       clear.style.visibility = pins.length ? "visible" : "hidden";
-      const scale = field.sum ? " on their own scale" : "";
-      title.textContent = word === null ? every : `${every}${scale}, for \u201c${text}\u201d`;
+      tell(state);
+      if (look === lookOf(state)) return;
+      if (look === null) say(title, titleOf(state)); // or it would grow with the first maps
+      look = lookOf(state);
+      begin();
     }
-    return { node, paint };
+    function begin() {
+      const state = last;
+      grid.setAttribute("aria-busy", "true");
+      pieces.begin(() => drawAll(state));
+    }
+    function stop() {
+      pieces.stop();
+      maps.stop();
+    }
+    arrange(cells.map((_, i) => i));
+    return { node, paint, stop };
   }
 
   Object.assign(CV, { strip });

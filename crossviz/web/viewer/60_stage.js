@@ -5,7 +5,12 @@
   const { el } = CV;
 
   const BACKING = 512; // pixels of the heat canvas's long side; CSS scales it to the photo
+  const KEPT = 32; // heats that were drawn, each of up to 1 MB
   const STAGE_ASPECT = [0.86, 2.4]; // the stage keeps within these; a taller or wider photo is centred in it
+
+  // The design variables that lie on the picture are the same in light and dark, and in every explanation: read once, when
+  // the style is there. Reading makes the browser work out the style of all that is new.
+  let known = null;
 
   /** Colours that the canvases need, read from the design variables. */
   function palette(node) {
@@ -61,8 +66,8 @@
    * @param act {patch(row, col) on pointing, leave(), clear(), pick(row, col) on a click or Enter}
    * @param draw {heat(state, words, size) -> ImageData, ink(ctx, colours, size) over all else}: what another than the
    *   words' own maps is drawn with
-   * @returns {node, frame, paint(state, words, cursor), describe(sentences), photo, heat(): canvas, size, claim(end)}: a
-   *   box that is being drawn claims the pointer, and what was being drawn before is told to `end`
+   * @returns {node, frame, paint(state, words, cursor), prepare(state, word), describe(sentences), photo, heat(): canvas,
+   *   size, claim(end)}: a box that is being drawn claims the pointer, and what was being drawn before is told to `end`
    */
   function stage(payload, field, act, draw = {}) {
     const aspect = payload.photo.width / payload.photo.height;
@@ -95,13 +100,25 @@
     let front = 0;
     let last = null;
 
-    // The design variables that lie on the picture are the same in light and dark: read once, when the style is there.
-    let known = null;
     const colours = () => {
       if (!known || !known.line) known = palette(node);
       return known;
     };
     let box = { width: 0, height: 0 };
+
+    const drawn = new Map(); // of single words or phrases, those drawn last at the end
+    /** The heat at the canvas's size; of one word or phrase it is kept. */
+    function heatAt(state, words, of) {
+      const make = () => heatFor(payload, of, state, words, colours().hues, size);
+      if (words.length > 1 || of !== field) return make();
+      const { layer, head, smooth, own, cmap, opacity } = state;
+      const key = [words[0].word, layer, head, smooth, own, cmap, opacity].join(" ");
+      const image = drawn.get(key) || make();
+      drawn.delete(key);
+      if (drawn.size >= KEPT) drawn.delete(drawn.keys().next().value);
+      drawn.set(key, image);
+      return image;
+    }
 
     function drawInk() {
       if (!last) return;
@@ -128,7 +145,7 @@
         const canvas = heats[front];
         const ctx = canvas.getContext("2d");
         ctx.clearRect(0, 0, size.width, size.height);
-        const heat = () => (draw.heat ? draw.heat(state, words, size) : heatFor(payload, of, state, words, colours().hues, size));
+        const heat = () => (draw.heat ? draw.heat(state, words, size) : heatAt(state, words, of));
         if (words.length) ctx.putImageData(heat(), 0, 0);
         heats[front].classList.add("cv-front");
         heats[1 - front].classList.remove("cv-front");
@@ -190,7 +207,12 @@
       if (release && release !== end) release();
       release = end;
     };
-    return { node, frame, paint, colours, photo, size, claim, describe, heat: () => heats[front], stop: () => observer.disconnect() };
+    /** Works out what showing a word will need. */
+    function prepare(state, word) {
+      if (state.contour) CV.linesOf(field.outline(word, state.layer, state.head, state.smooth, state.contour));
+      heatAt(state, [{ word, hue: 0 }], field);
+    }
+    return { node, frame, paint, prepare, colours, photo, size, claim, describe, heat: () => heats[front], stop: () => observer.disconnect() };
   }
 
   Object.assign(CV, { stage, heatFor, inkOn });

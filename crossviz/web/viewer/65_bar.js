@@ -19,8 +19,12 @@
     const ticks = el("div", { class: "cv-ticks", "aria-hidden": "true" });
     const label = el("p", { class: "cv-label" });
     const node = el("div", { class: "cv-colourbar", role: "img" }, label, canvas, ticks);
+    let shown = null; // all that it depends on: a word that is pointed at seldom changes it
     function paint(field, scale, state, words, ground) {
       const text = barLabel(field, state, words);
+      const key = JSON.stringify([text, scale, state.cmap, state.opacity, state.own, words > 1, ground, field.signed]);
+      if (key === shown) return;
+      shown = key;
       label.textContent = field.isProbability && !state.own ? `${text} (1 = looks everywhere alike)` : text;
       CV.paintBar(canvas, {
         cmap: state.cmap,

@@ -9,7 +9,7 @@
     let most = -Infinity;
     payload.caption.words.forEach((word, index) => {
       if (word.truncated || !/\p{L}\p{L}\p{L}|[^\u0000-\u024f]/u.test(word.text)) return;
-      const { peak } = field.stats(index, null, null, true);
+      const peak = Math.max(...field.values(index));
       const found = field.nulls ? 1 - field.nullMass(index) : 1;
       const score = peak * found;
       if (score > most) [best, most] = [index, score];

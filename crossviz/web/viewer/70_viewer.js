@@ -221,7 +221,7 @@
       else patches.none();
       if (heat) {
         const wanted = { word, text: word === null ? "" : text(word), pins: pinned(), preview: state.peek, own: state.own, cmap: state.cmap, opacity: state.opacity };
-        requestAnimationFrame(() => strip.paint(wanted));
+        strip.paint(wanted);
       }
       const whereOf = (word) => field.places(word, now.layer, now.head, share);
       if (heat) stage.describe(active.map(({ word }) => CV.mapSentence(text(word), field, nullOf(word), statsOf(word), whereOf(word))));
@@ -247,7 +247,7 @@
     const idle = window.requestIdleCallback || ((fn) => setTimeout(() => fn({ timeRemaining: () => 5 }), 50));
     let stopped = false;
     idle(function prepare(deadline) {
-      while (!stopped && waiting.length && deadline.timeRemaining() > 3) field.outline(waiting.shift(), null, null, state.smooth, state.contour || 0.5);
+      while (!stopped && waiting.length && deadline.timeRemaining() > 3) stage.prepare(choice(), waiting.shift());
       if (!stopped && waiting.length) idle(prepare);
     });
     const ready = stage.photo.decode ? stage.photo.decode().catch(() => undefined) : Promise.resolve();
@@ -259,6 +259,7 @@
         chips.stop();
         trust.end();
         play.stop();
+        strip.stop();
         inside.end();
         compare.stop();
         undo.stop();

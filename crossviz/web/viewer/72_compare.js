@@ -107,7 +107,7 @@
       drop: () => point(null),
       clear: () => hold({ first: null, second: null }),
     });
-    const chips = ["first", "second"].map((side, i) => CV.words(payloads[i].caption, act(side), payloads[i].hidden ? payloads[i].hidden.words : []));
+    const chips = ["first", "second"].map((side, i) => CV.words(payloads[i].caption, act(side), payloads[i].hidden ? payloads[i].hidden.words : [], payloads[i].phrases));
     chips.forEach(({ node }) => {
       node.addEventListener("pointerleave", () => point(null));
       node.addEventListener("focusout", (event) => node.contains(event.relatedTarget) || point(null));
@@ -224,7 +224,7 @@
       if (!held) held = table.most();
       paintMaps(false);
     }
-    return { node, paint, stop: () => [...stages, ...(difference ? [difference] : [])].forEach((stage) => stage.stop()) };
+    return { node, paint, stop: () => [...stages, ...chips, ...(difference ? [difference] : [])].forEach((part) => part.stop()) };
   }
 
   Object.assign(CV, { compare, sideBySide });

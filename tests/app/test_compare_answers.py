@@ -151,7 +151,7 @@ def test_swapped_the_sides_change_places(side_by_side):
     page = side_by_side(moved_meadow(), meadow()).page
     page.get_by_role("button", name="Swap sides").click()
     heads = page.locator(".cv-comparing-side h3")
-    expect(heads).to_have_text(["A · earlier answer", "B · this answer", "A minus B"])
+    expect(heads).to_have_text(["A · the other answer", "B · this answer", "A minus B"])
     expect(page.locator(".cv-comparing .cv-shown")).to_have_text(["frisbee", "ball"])
 
 

@@ -55,7 +55,7 @@
       const focused = place.contains(document.activeElement);
       stop();
       const [first, second] = swapped ? [other.payload, payload] : [payload, other.payload];
-      pair = CV.sideBySide(first, second, swapped ? ["earlier", "this"] : ["this", "earlier"], live);
+      pair = CV.sideBySide(first, second, swapped ? ["other", "this"] : ["this", "other"], live);
       place.replaceChildren(el("p", { class: "cv-comparing-differs", text: differing(first, second) }), pair.node);
       if (last) pair.paint(last);
       if (focused) pair.node.querySelector(".cv-chip")?.focus();
@@ -73,11 +73,11 @@
     return { node, paint, stop };
   }
 
-  const NAMES = { this: "this answer", earlier: "earlier answer" };
+  const NAMES = { this: "this answer", other: "the other answer" };
 
   /**
    * The panels of two payloads and of what differs, the table of what moved, and the cursor that all share.
-   * @param {string[]} which of the two is "this" answer, which the "earlier" one
+   * @param {string[]} which of the two is "this" answer, which the "other" one
    * @returns {{node: HTMLElement, paint(state), stop()}}
    */
   function sideBySide(first, second, which, live) {

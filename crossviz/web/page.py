@@ -137,7 +137,7 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
                 return screen.said("general", FORGOTTEN)
             try:
                 explanation = kept.of(wanted.id)
-                settings = ViewSettings.from_json(wanted.settings)
+                settings = ViewSettings.from_json(getattr(wanted, "settings", {}))
                 data = explanation.to_bytes(str(wanted.format), settings=settings)
             except CrossvizError as error:
                 return screen.said("general", str(error))

@@ -151,7 +151,7 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
                 return screen.said("general", FORGOTTEN)
             try:
                 explanation = kept.of(wanted.id)
-                settings = ViewSettings.from_json(wanted.settings)
+                settings = ViewSettings.from_json(getattr(wanted, "settings", {}))
                 cells = []
                 if wanted.format == ".html" and getattr(wanted, "cell", None) is not None:
                     cells.append(engine.inside(explanation, kept.model, **cell_question(wanted.cell)))

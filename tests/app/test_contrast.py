@@ -156,12 +156,14 @@ def test_it_finds_what_is_too_weak(visit):
         """<style>
         body { background: white } button { font-size: 14px; outline: none; margin: 20px; border: 1px solid black }
         .weak { border-color: rgb(150, 150, 150) } .weak:focus-visible { outline: 2px solid rgb(150, 150, 150) }
-        .strong:focus-visible { outline: 2px solid black } </style><main>
+        .strong:focus-visible { outline: 2px solid black }
+        .grows { display: inline-block; color: white; background: linear-gradient(90deg, black, white) }</style><main>
         <p style="color: rgb(119, 119, 119)">four point four eight</p><p style="color: rgb(118, 118, 118)">enough</p>
         <p style="color: rgb(149, 149, 149); font-size: 24px">large, two point nine nine</p>
         <p style="opacity: 0.4; color: black">half gone</p>
-        <p style="display: inline-block; color: white; background: linear-gradient(90deg, black, white)">on a ground that grows bright</p>
-        <button class="weak">weak</button><button class="strong">strong</button><button>without a ring</button></main>"""
+        <p class="grows">on a ground that grows bright</p>
+        <button class="weak">weak</button>
+        <button class="strong">strong</button><button>without a ring</button></main>"""
     )
     found, counts = failures(page, "main")
     assert [line.partition(":")[0].partition(" of ")[0] for line in found] == [

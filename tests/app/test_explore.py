@@ -82,7 +82,7 @@ def test_the_line_follows_the_chosen_mass_and_the_readout_with_it(show):
     chip(page, "dog").hover()
     page.mouse.move(0, 0)
     chip(page, "dog").hover()
-    assert "80\u202f% of its attention lies in" in said(page)
+    assert explanation.sentence("dog", share=0.8) in said(page)
     page.mouse.move(0, 0)
     page.locator(".cv-segment", has_text="Off").click()
     assert page.evaluate(INK) == 0

@@ -279,3 +279,15 @@ def test_the_grid_follows_the_last_of_many_words(show):
     wanted = figures(explanation, len(explanation.words) - 1)
     names = page.locator(".cv-head").evaluate_all("es => es.map(e => e.getAttribute('aria-label'))")
     assert all(f"“{last}”" in name for name in names) and len(names) == wanted["entropy"].size
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280, 1600])
+def test_the_order_is_chosen_at_the_edge_and_nothing_moves_when_heads_are_pinned(show, width):
+    page = show(uneven(), width=width, height=3000).page  # a click must not scroll
+    select, strip = page.get_by_label("Sort by"), page.locator(".cv-strip")
+    place, whole = select.bounding_box(), strip.bounding_box()
+    assert place["x"] + place["width"] == pytest.approx(whole["x"] + whole["width"], abs=1)
+    page.locator(".cv-head").nth(0).click()
+    clear = page.get_by_role("button", name="Unpin all").bounding_box()
+    assert select.bounding_box() == place and strip.bounding_box() == whole
+    assert clear["x"] + clear["width"] <= whole["x"] + whole["width"] + 1

@@ -80,7 +80,7 @@
     const node = el(
       "section",
       { class: "cv-strip", "aria-label": every },
-      el("div", { class: "cv-strip-head" }, el("div", { class: "cv-strip-title" }, title, hint("entropy, peak, null mass", DEFINE)), sort.node, clear),
+      el("div", { class: "cv-strip-head" }, el("div", { class: "cv-strip-title" }, title, hint("entropy, peak, null mass", DEFINE)), clear, sort.node),
       grid,
       said,
     );

@@ -132,7 +132,8 @@ class Caption:
                 raise CaptionError(f"Token {place} of the caption says that it is token {token.index}.")
             _check_span("Token", token.text, token.start, token.end, len(self.text))
         for place, word in enumerate(self.words):
-            if word.index != place or word.text != self.text[word.start : word.end]:
+            spanned = type(word.start) is type(word.end) is int and 0 <= word.start < word.end <= len(self.text)
+            if word.index != place or not spanned or word.text != self.text[word.start : word.end]:
                 raise CaptionError(f"Word {place} of the caption is not its characters {word.start} to {word.end}.")
             if any(not 0 <= index < len(self.tokens) for index in word.tokens):
                 raise CaptionError(f"Word {place} of the caption has tokens that are not in its sequence.")

@@ -66,7 +66,7 @@
    * @param act {patch(row, col) on pointing, leave(), clear(), pick(row, col) on a click or Enter}
    * @param draw {heat(state, words, size) -> ImageData, ink(ctx, colours, size) over all else}: what another than the
    *   words' own maps is drawn with
-   * @returns {node, frame, paint(state, words, cursor), prepare(state, word), describe(sentences), photo, heat(): canvas,
+   * @returns {node, frame, paint(state, words, cursor), ink(), prepare(state, word), describe(sentences), photo, heat(): canvas,
    *   size, claim(end)}: a box that is being drawn claims the pointer, and what was being drawn before is told to `end`
    */
   function stage(payload, field, act, draw = {}) {
@@ -97,6 +97,7 @@
     );
     frame.dataset.fit = aspect >= held ? "width" : "height";
     const node = el("div", { class: "cv-stage", style: { "--cv-stage-aspect": String(held) } }, frame, told);
+    const still = window.matchMedia("(prefers-reduced-motion: reduce)");
     let front = 0;
     let last = null;
 
@@ -136,12 +137,16 @@
       draw.ink?.(ctx, colours(), { width: w, height: h });
     }
 
-    /** @param words [{word, hue}]: none leaves the plain photo. `of`: the field that they are of. */
-    function paint(state, words, cursor, heatChanged, of = field) {
+    /**
+     * @param words [{word, hue}]: none leaves the plain photo
+     * @param of the field that they are of
+     * @param {boolean} lines whether what lies over the heat is drawn now; else `ink` is to follow
+     */
+    function paint(state, words, cursor, heatChanged, of = field, lines = true) {
       last = { state, words, cursor, field: of };
       frame.classList.toggle("cv-active", words.length > 0);
       if (heatChanged) {
-        front = 1 - front;
+        if (!still.matches) front = 1 - front; // the one fades into the other
         const canvas = heats[front];
         const ctx = canvas.getContext("2d");
         ctx.clearRect(0, 0, size.width, size.height);
@@ -150,7 +155,7 @@
         heats[front].classList.add("cv-front");
         heats[1 - front].classList.remove("cv-front");
       }
-      drawInk();
+      if (lines) drawInk();
     }
 
     const patchAt = (event) => {
@@ -212,7 +217,7 @@
       if (state.contour) CV.linesOf(field.outline(word, state.layer, state.head, state.smooth, state.contour));
       heatAt(state, [{ word, hue: 0 }], field);
     }
-    return { node, frame, paint, prepare, colours, photo, size, claim, describe, heat: () => heats[front], stop: () => observer.disconnect() };
+    return { node, frame, paint, ink: drawInk, prepare, colours, photo, size, claim, describe, heat: () => heats[front], stop: () => observer.disconnect() };
   }
 
   Object.assign(CV, { stage, heatFor, inkOn });

@@ -72,12 +72,12 @@
       chosen = true;
       if (!state.held.size) state.shown = word;
       undo.pointed();
-      paint({ heat: true, say: true });
+      paint({ heat: true, say: true, passing: true });
     }
     function unhover() {
       if (hovering === null) return;
       hovering = null;
-      paint({ heat: state.held.size > 0 });
+      paint({ heat: state.held.size > 0, passing: true });
     }
     function hold(what) {
       chosen = true;
@@ -123,12 +123,12 @@
     }
     function preview(layer, head) {
       state.peek = [layer, head];
-      paint({ heat: true });
+      paint({ heat: true, passing: true });
     }
     function unpreview() {
       if (!state.peek) return;
       state.peek = null;
-      paint({ heat: true });
+      paint({ heat: true, passing: true });
     }
     /** The heads that are chosen one by one. */
     function pinned() {
@@ -187,7 +187,15 @@
       controls.sync(state);
     }
 
-    function paint({ heat = false, say = false, sayPatch = false }) {
+    const follow = CV.inPieces();
+    let owed = {}; // what a paint that was passed over has not told yet
+
+    /**
+     * @param {boolean} passing whether something is only pointed at: then its map comes first, in the very next frame, and
+     *   its line, figures and words in the one after
+     */
+    function paint({ heat = false, say = false, sayPatch = false, passing = false }) {
+      follow.stop();
       const now = choice();
       const active = words();
       const nulls = field.nulls ? payload.caption.words.map((w, i) => (w.truncated ? null : field.nullMass(i, now.layer, now.head))) : null;
@@ -201,7 +209,20 @@
       const word = active.length ? active[0].word : null;
       if (heat) steps.paint(word, now);
       if (state.query !== null) return paintQuery(now);
-      stage.paint(now, active, state.patch || inside.cursor(), heat);
+      stage.paint(now, active, state.patch || inside.cursor(), heat, field, !passing);
+      owed = { heat: heat || owed.heat, say: say || owed.say, sayPatch };
+      if (!passing) return tell(now, active, ranked);
+      follow.begin(function* () {
+        stage.ink();
+        yield;
+        tell(now, active, ranked);
+      });
+    }
+    /** All that is said of what is shown. */
+    function tell(now, active, ranked) {
+      const { heat, say, sayPatch } = owed;
+      owed = {};
+      const word = active.length ? active[0].word : null;
       const share = now.contour || 0.5;
       const statsOf = (word) => field.stats(word, now.layer, now.head, now.smooth, share);
       const nullOf = (word) => field.nullMass(word, now.layer, now.head);
@@ -259,6 +280,7 @@
         chips.stop();
         trust.end();
         play.stop();
+        follow.stop();
         strip.stop();
         inside.end();
         compare.stop();

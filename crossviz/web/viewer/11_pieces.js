@@ -7,9 +7,11 @@
 
   /**
    * One thing at a time: what is begun next ends what was begun before.
+   * @param {boolean} now whether it begins in the very next task: of what the pointer does, the browser hears while it
+   *   makes a frame, so that this frame comes first; else it begins after the frame that comes next
    * @returns {{begin: (work: () => Iterator<void>) => void, stop: () => void}} `work` may be left wherever it yields
    */
-  function inPieces() {
+  function inPieces(now = false) {
     let turn = 0;
     const channel = new MessageChannel();
     let go = null;
@@ -26,6 +28,7 @@
         while (performance.now() < end);
         channel.port2.postMessage(null);
       };
+      if (now) return channel.port2.postMessage(null);
       // A message that is posted while a frame is made comes when the frame is on its way.
       requestAnimationFrame(() => own === turn && channel.port2.postMessage(null));
     }

@@ -187,7 +187,7 @@
       controls.sync(state);
     }
 
-    const follow = CV.inPieces();
+    const follow = CV.inPieces(true);
     let owed = {}; // what a paint that was passed over has not told yet
 
     /**

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import itertools
+import re
 
 import factories
 import numpy as np
@@ -175,6 +176,7 @@ def test_two_photos_and_two_units_stand_side_by_side_without_a_difference(side_b
     page = side_by_side(meadow(), other).page
     expect(page.locator(".cv-comparing-not")).to_contain_text("different photos")
     expect(page.locator(".cv-comparing-side")).to_have_count(2)
+    expect(page.get_by_label("Compare with").locator("option")).to_have_text(re.compile("· another photo$"))
     signed = shares(2, 3)
     plain = dataclasses.replace(meadow(signed.caption.text), photo=signed.photo)
     page = side_by_side(plain, signed).page

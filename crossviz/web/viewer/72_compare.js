@@ -40,7 +40,8 @@
     let swapped = false;
     let pair = null; // what CV.pairOf made of the two
     let last = null; // the state that was last painted with
-    const choice = CV.select("Compare with", others.map((entry) => [entry.payload.id, entry.label]), other.payload.id, (id) => {
+    const named = (entry) => entry.label + (entry.payload.photo.src === payload.photo.src ? "" : " · another photo");
+    const choice = CV.select("Compare with", others.map((entry) => [entry.payload.id, named(entry)]), other.payload.id, (id) => {
       other = others.find((entry) => entry.payload.id === id);
       draw();
     });

@@ -50,7 +50,7 @@
     });
     let order = null; // positions in `cells`, as they stand
     const grid = el("div", {
-      class: "cv-heads",
+      class: few ? "cv-heads" : "cv-heads cv-heads-one",
       role: "toolbar",
       "aria-label": "Heads. Arrow keys preview, Enter pins or lets go, Escape lets all go.",
       style: { "--cv-heads": String(field.heads), "--cv-head-aspect": String(aspect) },

@@ -253,8 +253,8 @@
       const key = `${oneLayer}.${oneHead}`;
       if (this._tops[key] !== undefined) return this._tops[key];
       let top = 0;
-      if (this._maps && oneLayer && oneHead) {
-        const maps = this._maps;
+      const maps = this._maps;
+      if (maps && oneLayer && oneHead) {
         for (let i = 0; i < maps.count; i++) top = Math.max(top, ...maps.ends(i).map(Math.abs));
       } else {
         for (const l of oneLayer ? this.layers.keys() : [null]) {

@@ -487,6 +487,9 @@ interface Attributes {
   style?: Record<string, string>;
   [attribute: string]: unknown;
 }
+
+// ---- What the parts of the screen hand to each other ----
+
 type Point = [x: number, y: number];
 /** Lines over a horizontal axis from 0 to 1; `zero` draws a line there, `ends` are said below the axis's ends. */
 interface Chart {

@@ -32,6 +32,7 @@ lint:
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@.venv/bin/hadolint Dockerfile
+	@.venv/bin/node scripts/types/check.js
 
 screenshots:
 	@scripts/setup test
@@ -51,5 +52,5 @@ bench-viewer:
 	@$(PY) -m benchmarks.viewer_speed
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .gradio tests/app/report
+	rm -rf .venv scripts/types/node_modules build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .gradio tests/app/report
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

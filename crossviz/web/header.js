@@ -1,5 +1,5 @@
 // Light or dark: Gradio follows the system; this button goes the other way, and the browser remembers it.
-const button = element.querySelector(".cv-theme");
+const button = /** @type {HTMLButtonElement} */ (element.querySelector(".cv-theme"));
 const key = "crossviz-theme";
 const remembered = () => {
   try {
@@ -21,9 +21,11 @@ button.addEventListener("click", () => {
   }
 });
 // The photo's field takes pictures only and says no more of another file than a note that soon goes away.
+/** @type {(event: Event) => void} */
 const refuse = (event) => {
-  if (!event.target.closest?.("#cv-photo")) return;
-  const file = (event.target.files || event.dataTransfer?.files || [])[0];
+  const target = /** @type {Partial<HTMLInputElement>} */ (event.target);
+  if (!target.closest?.("#cv-photo")) return;
+  const file = (target.files || /** @type {DragEvent} */ (event).dataTransfer?.files || [])[0];
   const said = document.querySelector("#cv-photo-error-text");
   if (!file || !said) return;
   const wrong = `\u201c${file.name}\u201d is no picture: choose a JPEG, PNG, WebP, GIF, BMP or TIFF file.`;

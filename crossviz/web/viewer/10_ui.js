@@ -7,39 +7,52 @@
   /**
    * An element. `attrs`: `class`, `text` (textContent: never markup), `on` {event: listener}, `style` {property: value},
    * anything else an attribute (null and false leave it out).
+   * @template {keyof HTMLElementTagNameMap} K
+   * @param {K} tag
+   * @param {Attributes} [attrs]
+   * @param {Child[]} children
+   * @returns {HTMLElementTagNameMap[K]}
    */
   function el(tag, attrs = {}, ...children) {
     const node = document.createElement(tag);
     for (const [name, value] of Object.entries(attrs)) {
       if (value === null || value === false || value === undefined) continue;
-      if (name === "text") node.textContent = value;
-      else if (name === "class") node.className = value;
+      if (name === "text") node.textContent = /** @type {string} */ (value);
+      else if (name === "class") node.className = /** @type {string} */ (value);
       else if (name === "on") for (const [event, fn] of Object.entries(value)) node.addEventListener(event, fn);
       else if (name === "style") for (const [key, v] of Object.entries(value)) node.style.setProperty(key, v);
-      else node.setAttribute(name, value === true ? "" : value);
+      else node.setAttribute(name, value === true ? "" : String(value));
     }
     node.append(...children.filter((child) => child !== null && child !== undefined));
     return node;
   }
 
-  /** Sets a text where it is another one: setting the same anew would be laid out anew. */
+  /**
+   * Sets a text where it is another one: setting the same anew would be laid out anew.
+   * @type {(node: Node, text: string) => void}
+   */
   function say(node, text) {
     if (node.textContent !== text) node.textContent = text;
   }
 
+  /** @type {(prefix: string) => string} */
   const uid = (prefix) => `cv-${prefix}-${++ids}`;
   const NARROW = "\u202f"; // narrow no-break space between number and unit
 
   /**
    * The caption's text cut at positions that Python counted: in code points, where JavaScript counts UTF-16 units.
-   * @returns (start, end) -> text
+   * @param {string} text
+   * @returns {(start: number, end?: number) => string}
    */
   function slicer(text) {
     const points = Array.from(text);
     return (start, end = points.length) => points.slice(start, end).join("");
   }
 
-  /** 0.9234 -> "92 %"; never rounds a little to nothing or almost all to all. */
+  /**
+   * 0.9234 -> "92 %"; never rounds a little to nothing or almost all to all.
+   * @type {(share: number) => string}
+   */
   function percent(share) {
     const value = 100 * share;
     if (value > 0 && value < 0.1) return `<${NARROW}0.1${NARROW}%`;
@@ -48,7 +61,10 @@
     return `${Math.round(value)}${NARROW}%`;
   }
 
-  /** A displayed value without its unit: 38.4 -> "38", 2.43 -> "2.4", 0.00412 -> "0.0041". */
+  /**
+   * A displayed value without its unit: 38.4 -> "38", 2.43 -> "2.4", 0.00412 -> "0.0041".
+   * @type {(value: number) => string}
+   */
   function figure(value) {
     const size = Math.abs(value);
     if (size >= 10) return String(Math.round(value));
@@ -56,13 +72,23 @@
     return size >= 0.001 ? String(Number(value.toPrecision(2))) : value.toExponential(1);
   }
 
-  /** A displayed value with its unit, as said to people. */
+  /**
+   * A displayed value with its unit, as said to people.
+   * @type {(value: number, field: Pick<Field, "isProbability" | "signed">) => string}
+   */
   function amount(value, field) {
     if (field.isProbability) return `${figure(value)}${NARROW}×`;
     return (field.signed && value > 0 ? "+" : "") + figure(value).replace("-", "\u2212");
   }
 
-  /** A labelled native select. `options` [[value, text]]. */
+  /**
+   * A labelled native select. `options` [[value, text]].
+   * @param {string} label
+   * @param {string[][]} options
+   * @param {string} value
+   * @param {(value: string) => void} onChange
+   * @param {string} [extra] classes
+   */
   function select(label, options, value, onChange, extra = "") {
     const id = uid("select");
     const control = el("select", { id, class: "cv-select", on: { change: () => onChange(control.value) } });
@@ -72,11 +98,18 @@
     return { node, control };
   }
 
-  /** Two or three choices side by side, as one radio group (arrow keys move inside, Tab leaves): {node, put(key)}. */
+  /**
+   * Two or three choices side by side, as one radio group (arrow keys move inside, Tab leaves): {node, put(key)}.
+   * @param {string} label
+   * @param {[key: string, text: string][]} options
+   * @param {string} value
+   * @param {(key: string) => void} onChange
+   */
   function segmented(label, options, value, onChange) {
     const name = uid("segment");
     const row = el("div", { class: "cv-segments", role: "radiogroup", "aria-labelledby": `${name}-label` });
     const inputs = options.map(([key]) => el("input", { type: "radio", name, value: key, on: { change: () => onChange(key) } }));
+    /** @type {(chosen: string) => void} */
     const put = (chosen) => inputs.forEach((input) => (input.checked = input.value === chosen));
     put(value);
     for (const [at, [, text]] of options.entries()) {
@@ -86,25 +119,35 @@
     return { node: el("div", { class: "cv-field" }, el("span", { id: `${name}-label`, class: "cv-label", text: label }), row), put };
   }
 
-  /** A labelled slider of 0 to 100 %: {node, put(share)}. `onDone` is called when it is let go. */
+  /**
+   * A labelled slider of 0 to 100 %: {node, put(share)}. `onDone` is called when it is let go.
+   * @param {string} label
+   * @param {number} value
+   * @param {(share: number) => void} onInput
+   * @param {() => void} onDone
+   */
   function slider(label, value, onInput, onDone) {
     const id = uid("slider");
     const shown = el("output", { class: "cv-figure", for: id });
     const input = el("input", { id, class: "cv-slider", type: "range", min: 0, max: 100, step: 5 });
+    /** @type {(share: number) => void} */
     const put = (share) => {
       input.value = String(100 * share);
       shown.textContent = percent(share);
     };
     put(value);
     input.addEventListener("input", () => {
-      shown.textContent = percent(input.value / 100);
-      onInput(input.value / 100);
+      shown.textContent = percent(Number(input.value) / 100);
+      onInput(Number(input.value) / 100);
     });
     input.addEventListener("change", onDone);
     return { node: el("div", { class: "cv-field" }, el("label", { for: id, class: "cv-label", text: `${label} ` }, shown), input), put };
   }
 
-  /** A question mark that opens a definition. */
+  /**
+   * A question mark that opens a definition.
+   * @type {(about: string, text: string) => HTMLElement}
+   */
   function hint(about, text) {
     const id = uid("hint");
     const box = el("span", { id, class: "cv-hint-box", role: "note", hidden: true, text });

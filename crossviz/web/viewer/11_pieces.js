@@ -14,11 +14,14 @@
   function inPieces(now = false) {
     let turn = 0;
     const channel = new MessageChannel();
+    /** @type {(() => void) | null} */
     let go = null;
     channel.port1.onmessage = () => go?.();
 
+    /** @type {(work: () => Iterator<void>) => void} */
     function begin(work) {
       const own = ++turn;
+      /** @type {Iterator<void> | null} */
       let steps = null;
       go = () => {
         if (own !== turn) return;

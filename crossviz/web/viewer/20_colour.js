@@ -4,6 +4,7 @@
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
 
+  /** @type {Record<string, string>} */
   const TABLES = {
     viridis: "RAFURAJWRQRXRQVZRgdaRghcRgpdRgteRw1gRw5hRxBjRxFkRxNlSBRnSBZoSBdpSBhqSBpsSBttSBxuSB1vSB9wSCBxSCFzSCN0SCR1SCV2SCZ3SCh4SCl5Ryp6Ryx6Ry17Ry58Ry99RjB+RjJ+RjN/RjSARTWBRTeBRTiCRDmDRDqDRDuEQz2EQz6FQj+FQkCGQkGGQUKHQUSHQEWIQEaIP0eIP0iJPkmJPkqJPkyKPU2KPU6KPE+KPFCLO1GLO1KLOlOLOlSMOVWMOVaMOFiMOFmMN1qMN1uNNlyNNl2NNV6NNV+NNGCNNGGNM2KNM2ONMmSOMmWOMWaOMWeOMWiOMGmOMGqOL2uOL2yOLm2OLm6OLm+OLXCOLXGOLHGOLHKOLHOOK3SOK3WOKnaOKneOKniOKXmOKXqOKXuOKHyOKH2OJ36OJ3+OJ4COJoGOJoKOJoKOJYOOJYSOJYWOJIaOJIeOI4iOI4mOI4qNIouNIoyNIo2NIY6NIY+NIZCNIZGMIJKMIJKMIJOMH5SMH5WLH5aLH5eLH5iLH5mKH5qKHpuKHpyJHp2JH56JH5+IH6CIH6GIH6GHH6KHIKOGIKSGIaWFIaaFIqeFIqiEI6mDJKqDJauCJayCJq2BJ62BKK6AKa9/KrB/LLF+LbJ9LrN8L7R8MbV7MrZ6NLZ5Nbd5N7h4OLl3Orp2O7t1Pbx0P7xzQL1yQr5xRL9wRsBvSMFuSsFtTMJsTsNrUMRqUsVpVMVoVsZnWMdlWshkXMhjXsliYMpgY8tfZcteZ8xcac1bbM1abs5YcM9Xc9BWddBUd9FTetFRfNJQf9NOgdNNhNRLhtVJidVIi9ZGjtZFkNdDk9dBldhAmNg+m9k8ndk7oNo5oto3pds2qNs0qtwyrdwwsN0vst0ttd4ruN4put4ovd8mwN8lwt8jxeAhyOAgyuEfzeEd0OEc0uIb1eIa2OIZ2uMZ3eMY3+MY4uQY5eQZ5+QZ6uUa7OUb7+Uc8eUd9OYe9uYg+OYh++cj/ecl",
     plasma: "DQiHEAeIEweJFgeKGQaMGwaNHQaOIAaPIgaQJAaRJgWRKAWSKgWTLAWULgWVLwWWMQWXMwWXNQSYNwSZOASaOgSaPASbPgScPwScQQSdQwOeRAOeRgOfSAOfSQOgSwOhTAKhTgKiUAKiUQKjUwKjVQKkVgGkWAGkWQGlWwGlXAGmXgGmYAGmYQCnYwCnZACnZgCnZwCoaQCoagCobACobgCobwCocQCocgGodAGodQGodwGoeAGoegKoewKofQOofgOogASogQSngwWnhAWnhgamhwemiAimigmliwqljQuljgykjw2kkQ6jkg+jlBCilRGhlhOhmBSgmRWfmhafnBeenRidnhmdoBqcoRuboh2aox6apR+ZpiCYpyGXqCKWqiOVqySUrCaUrSeTriiSsCmRsSqQsiuPsyyOtC6NtS+MtjCLtzGKuDKJujOIuzSIvDWHvTeGvjiFvzmEwDqDwTuCwjyBwz2AxD5/xUB+xkF9x0J8yEN7yUR6ykV6y0Z5zEd4zEl3zUp2zkt1z0x00E1z0U5y0k9x01Fx1FJw1VNv1VRu1lVt11Zs2Fdr2Vhq2lpq2ltp21xo3F1n3V5m3l9l3mFk32Jj4GNj4WRi4mVh4mZg42hf5Gle5Wpd5Wtd5mxc525b529a6HBZ6XFY6XJX6nRX63VW63ZV7HdU7XlT7XpS7ntR73xR735Q8H9P8IBO8YFN8YNM8oRL84VL84dK9IhJ9IlI9YtH9YxG9o1F9o9E95BE95FD95NC+JRB+JVA+Zc/+Zg++Zo++ps9+pw8+p47+586+6E5+6I4/KM4/KU3/KY2/Kg1/Kk0/asz/awz/a4y/a8x/bEw/bIv/bQv/bUu/rct/rgs/ros/rsr/r0q/r4q/sAp/cIp/cMo/cUn/cYn/cgn/com/csm/M0l/M4l/NAl/NIl+9Mk+9Uk+9ck+tgk+tok+dwk+d0l+N8l+OEl9+Il9+Ql9uYm9ugm9ekm9esn9O0n8+4n8/An8vIn8fQm8fUl8Pck8Pkh",
@@ -18,17 +19,25 @@
   const DIVERGING = ["RdBu_r", "PuOr_r", "coolwarm"];
   const ALPHA_POWER = 0.75; // alpha = opacity * |t| ** 0.75, as colour.ALPHA_POWER
 
+  /** @type {Map<string, Uint8Array>} */
   const decoded = new Map();
+  /** @type {Map<string, Uint32Array>} */
   const packed = new Map();
   const MOST_PACKED = 64; // tables: a slider of opacity makes many
 
-  /** RGB bytes of a colour map, 256 x 3. */
+  /**
+   * RGB bytes of a colour map, 256 x 3.
+   * @type {(name: string) => Uint8Array}
+   */
   function rgbTable(name) {
     if (!decoded.has(name)) decoded.set(name, Uint8Array.from(atob(TABLES[name]), (c) => c.charCodeAt(0)));
-    return decoded.get(name);
+    return /** @type {Uint8Array} */ (decoded.get(name));
   }
 
-  /** Alpha bytes, 256: the ramp from transparent (index 0, or 128 if signed) to `opacity`. */
+  /**
+   * Alpha bytes, 256: the ramp from transparent (index 0, or 128 if signed) to `opacity`.
+   * @type {(opacity: number, signed: boolean) => Uint8Array}
+   */
   function alphaTable(opacity, signed) {
     return Uint8Array.from({ length: 256 }, (_, i) => {
       const t = signed ? Math.abs(Math.min(1, Math.max(-1, (i - 128) / 127))) : i / 255;
@@ -36,10 +45,14 @@
     });
   }
 
-  /** Straight-alpha RGBA of each entry, packed for a Uint32Array over ImageData (little endian); not to be changed. */
+  /**
+   * Straight-alpha RGBA of each entry, packed for a Uint32Array over ImageData (little endian); not to be changed.
+   * @type {(name: string, opacity: number, signed: boolean) => Uint32Array}
+   */
   function packedTable(name, opacity, signed) {
     const key = `${name}.${opacity}.${signed}`;
-    if (packed.has(key)) return packed.get(key);
+    const known = packed.get(key);
+    if (known) return known;
     const rgb = rgbTable(name);
     const alpha = alphaTable(opacity, signed);
     const table = Uint32Array.from(
@@ -51,7 +64,10 @@
     return table;
   }
 
-  /** "#rrggbb" -> [r, g, b]. */
+  /**
+   * "#rrggbb" -> [r, g, b].
+   * @type {(hex: string) => Rgb}
+   */
   function parseHex(hex) {
     const n = parseInt(hex.trim().slice(1), 16);
     return [n >> 16, (n >> 8) & 255, n & 255];

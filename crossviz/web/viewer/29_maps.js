@@ -7,8 +7,10 @@
     "This browser can't unpack the maps: it has no DecompressionStream. Open this page with Chrome or Edge 80, Firefox 113, Safari 16.4 or any later one.";
   const BROKEN = "The maps of this page are damaged and can't be unpacked: save or load it again.";
 
+  /** @type {WeakMap<Block, Uint8Array>} */
   const unpacked = new WeakMap(); // block of a payload -> its bytes
 
+  /** @type {(base64: string) => Uint8Array<ArrayBuffer>} */
   function bytesOf(base64) {
     if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
     const binary = atob(base64);
@@ -17,6 +19,7 @@
     return bytes;
   }
 
+  /** @type {(base64: string) => Promise<Uint8Array>} */
   async function inflate(base64) {
     const stream = new Blob([bytesOf(base64)]).stream().pipeThrough(new DecompressionStream("deflate"));
     return new Uint8Array(await new Response(stream).arrayBuffer());
@@ -24,10 +27,12 @@
 
   /**
    * Makes a payload's maps readable by `Maps`; once is enough.
+   * @param {Pick<Payload, "means" | "maps" | "steps">} payload
    * @returns {Promise<void>} fails with one sentence for the reader
    */
   async function unpack({ means, maps, steps }) {
-    const blocks = [means, maps, steps?.words, steps?.queries].filter((block) => block && !unpacked.has(block));
+    const all = [means, maps, steps?.words, steps?.queries];
+    const blocks = all.filter((block) => block !== null && block !== undefined).filter((block) => !unpacked.has(block));
     if (blocks.length && !window.DecompressionStream) throw new Error(UNABLE);
     await Promise.all(
       blocks.map(async (block) => {
@@ -41,6 +46,11 @@
 
   /** The maps of one block that was unpacked, by their place in it. */
   class Maps {
+    /**
+     * @param {Block} block
+     * @param {number} gh
+     * @param {number} gw
+     */
     constructor(block, gh, gw) {
       this.gh = gh;
       this.gw = gw;
@@ -49,21 +59,30 @@
       this.levels = block.levels;
       this.knee = block.knee;
       this.predicted = block.predicted;
-      const bytes = unpacked.get(block);
+      const bytes = /** @type {Uint8Array} */ (unpacked.get(block));
       const head = new DataView(bytes.buffer, bytes.byteOffset, 8 * this.count);
       this._ends = Float64Array.from({ length: 2 * this.count }, (_, i) => head.getFloat32(4 * i, true));
       this._bytes = bytes.subarray(8 * this.count);
     }
 
-    /** Its smallest and its largest value. */
+    /**
+     * Its smallest and its largest value.
+     * @param {number} index
+     * @returns {[number, number]}
+     */
     ends(index) {
       return [this._ends[2 * index], this._ends[2 * index + 1]];
     }
 
-    /** Raw values `gh * gw`. */
+    /**
+     * Raw values `gh * gw`.
+     * @param {number} index
+     * @returns {Float64Array}
+     */
     map(index) {
       const [least, most] = this.ends(index);
       const { knee } = this;
+      /** @type {(v: number) => number} */
       const along = (v) => (knee === null ? v : Math.sign(v - knee) * Math.sqrt(Math.abs(v - knee)));
       const low = along(least);
       const step = (along(most) - low) / (this.levels - 1);
@@ -78,6 +97,10 @@
       return out;
     }
 
+    /**
+     * @param {number} index
+     * @returns {Uint8Array | Int16Array}
+     */
     _levels(index) {
       const sent = this._bytes.subarray(index * this.size, (index + 1) * this.size);
       if (!this.predicted) return sent;

@@ -34,6 +34,7 @@
    * `layer` is an index or null for all; `head` an index, null for all, or a list of [layer, head] whose mean is meant.
    */
   class Field {
+    /** @param {Payload} payload */
     constructor(payload) {
       this.payload = payload;
       this.gh = payload.grid.height;
@@ -58,52 +59,85 @@
       this._means = new CV.Maps(payload.means, this.gh, this.gw);
       this._maps = payload.maps ? new CV.Maps(payload.maps, this.gh, this.gw) : null;
       this.hasHeads = Boolean(this._maps) && this.layers.length * this.heads > 1;
+      /** @type {Map<string, any>} */
       this._cache = new Map();
       this._most = Math.max(600, Math.floor(CACHED / this.size));
+      /** @type {Record<string, number>} */
       this._tops = {};
     }
 
-    /** A word's or phrase's text as it stands in the caption. */
+    /**
+     * A word's or phrase's text as it stands in the caption.
+     * @param {What} what
+     * @returns {string}
+     */
     text(what) {
       const { start, end } = this.span(what);
       return this.slice(start, end);
     }
 
-    /** Its start and end in the caption, in characters as Python counts them. */
+    /**
+     * Its start and end in the caption, in characters as Python counts them.
+     * @param {What} what
+     * @returns {Span}
+     */
     span(what) {
       const words = membersOf(what);
-      return { start: this.caption.words[words[0]].start, end: this.caption.words[words.at(-1)].end };
+      return { start: this.caption.words[words[0]].start, end: this.caption.words[words[words.length - 1]].end };
     }
 
-    /** Each word's part in the mean over its tokens: [[word, weight], ...]; the weights sum to 1. */
+    /**
+     * Each word's part in the mean over its tokens: [[word, weight], ...]; the weights sum to 1.
+     * @param {What} what
+     * @returns {[word: number, weight: number][]}
+     */
     weights(what) {
       if (typeof what === "number") return [[what, 1]];
       const words = membersOf(what);
       const tokens = words.map((word) => this.caption.words[word].tokens);
       const total = tokens.reduce((sum, n) => sum + n, 0);
-      return words.map((word, i) => [word, tokens[i] / total]).filter(([, weight]) => weight > 0);
+      /** @type {[word: number, weight: number][]} */
+      const parts = words.map((word, i) => [word, tokens[i] / total]);
+      return parts.filter(([, weight]) => weight > 0);
     }
 
+    /**
+     * @template T
+     * @param {string} key
+     * @param {() => T} make
+     * @returns {T}
+     */
     _remember(key, make) {
       let value = this._cache.get(key);
       if (value === undefined) {
         // Those that came first go first: a word that is pointed at must not cost all that was worked out before.
-        if (this._cache.size >= this._most) this._cache.delete(this._cache.keys().next().value);
+        if (this._cache.size >= this._most) this._cache.delete(/** @type {string} */ (this._cache.keys().next().value));
         value = make();
         this._cache.set(key, value);
       }
       return value;
     }
 
-    /** The single heads that a choice takes together: [[layer, head], ...]. */
+    /**
+     * The single heads that a choice takes together: [[layer, head], ...].
+     * @param {number | null} layer
+     * @param {HeadChoice} head
+     * @returns {Pin[]}
+     */
     parts(layer, head) {
       if (Array.isArray(head)) return head;
       const layers = layer === null ? [...this.layers.keys()] : [layer];
       const heads = head === null ? [...Array(this.heads).keys()] : [head];
-      return layers.flatMap((l) => heads.map((h) => [l, h]));
+      return layers.flatMap((l) => heads.map((h) => /** @type {Pin} */ ([l, h])));
     }
 
-    /** Raw values `gh * gw`. */
+    /**
+     * Raw values `gh * gw`.
+     * @param {What} what
+     * @param {number | null} [layer]
+     * @param {HeadChoice} [head]
+     * @returns {Float64Array}
+     */
     values(what, layer = null, head = null) {
       return this._remember(`v${what}.${layer}.${head}`, () => {
         const out = new Float64Array(this.size);
@@ -126,18 +160,33 @@
       });
     }
 
-    /** The share of its attention that went to the null key, or null where the method has none. */
+    /**
+     * The share of its attention that went to the null key, or null where the method has none.
+     * @param {What} what
+     * @param {number | null} [layer]
+     * @param {HeadChoice} [head]
+     * @returns {number | null}
+     */
     nullMass(what, layer = null, head = null) {
-      if (!this.nulls) return null;
+      const { nulls } = this;
+      if (!nulls) return null;
       if (typeof what === "string") {
-        return this.weights(what).reduce((sum, [word, weight]) => sum + weight * this.nullMass(word, layer, head), 0);
+        return this.weights(what).reduce((sum, [word, weight]) => sum + weight * Number(this.nullMass(word, layer, head)), 0);
       }
-      if (layer === null && head === null) return this.nulls.mean[what];
+      if (layer === null && head === null) return nulls.mean[what];
       const parts = this.parts(layer, head);
-      return parts.reduce((sum, [l, h]) => sum + this.nulls.head[l][h][what], 0) / parts.length;
+      return parts.reduce((sum, [l, h]) => sum + nulls.head[l][h][what], 0) / parts.length;
     }
 
-    /** What the readout says: peak (displayed unit), total, and the smallest region that holds `share` of its mass. */
+    /**
+     * What the readout says: peak (displayed unit), total, and the smallest region that holds `share` of its mass.
+     * @param {What} what
+     * @param {number | null} layer
+     * @param {HeadChoice} head
+     * @param {boolean} smooth
+     * @param {number} share
+     * @returns {Stats}
+     */
     stats(what, layer, head, smooth, share = 0.5) {
       return this._remember(`s${what}.${layer}.${head}.${smooth}.${share}`, () => {
         const values = this.values(what, layer, head);
@@ -152,33 +201,61 @@
       });
     }
 
-    /** Where it lies in the photo, as `CV.places`. */
+    /**
+     * Where it lies in the photo, as `CV.places`.
+     * @param {What} what
+     * @param {number | null} layer
+     * @param {HeadChoice} head
+     * @param {number} share
+     * @returns {string[]}
+     */
     places(what, layer, head, share) {
       return this._remember(`p${what}.${layer}.${head}.${share}`, () => CV.places(this.values(what, layer, head), this.payload, share));
     }
 
-    /** The figures of one head, as `CV.headFigure`. */
+    /**
+     * The figures of one head, as `CV.headFigure`.
+     * @param {What} what
+     * @param {number} layer
+     * @param {number} head
+     * @returns {HeadFigure}
+     */
     figure(what, layer, head) {
       return this._remember(`f${what}.${layer}.${head}`, () => CV.headFigure(this, what, layer, head));
     }
 
-    /** The figures of every head, layer by layer. */
+    /**
+     * The figures of every head, layer by layer.
+     * @param {What} what
+     * @returns {HeadFigure[]}
+     */
     figures(what) {
       return this.parts(null, null).map(([layer, head]) => this.figure(what, layer, head));
     }
 
-    /** Whether a choice of layer or head has a scale of its own kind: single parts of a sum are far smaller than it. */
+    /**
+     * Whether a choice of layer or head has a scale of its own kind: single parts of a sum are far smaller than it.
+     * @param {number | null} layer
+     * @param {HeadChoice} head
+     * @returns {boolean}
+     */
     groups(layer, head) {
       return this.sum && Boolean(this._maps) && (layer ?? head ?? null) !== null;
     }
 
-    /** The largest absolute value of any word in any part of the sum of the same kind: one head, or one layer, ... */
+    /**
+     * The largest absolute value of any word in any part of the sum of the same kind: one head, or one layer, ...
+     * @param {boolean} oneLayer
+     * @param {boolean} oneHead
+     * @returns {number}
+     */
     _groupMax(oneLayer, oneHead) {
       const key = `${oneLayer}.${oneHead}`;
       if (this._tops[key] !== undefined) return this._tops[key];
       let top = 0;
-      if (oneLayer && oneHead) {
-        for (let i = 0; i < this._maps.count; i++) top = Math.max(top, ...this._maps.ends(i).map(Math.abs));
+      const maps = this._maps;
+      if (maps && oneLayer && oneHead) {
+        for (let i = 0; i < maps.count; i++) top = Math.max(top, ...maps.ends(i).map(Math.abs));
       } else {
         for (const l of oneLayer ? this.layers.keys() : [null]) {
           for (const h of oneHead ? Array(this.heads).keys() : [null]) {
@@ -195,6 +272,9 @@
     /**
      * Where a map lies on the colour scale: the end that all words share (and, of a sum's parts, all parts of the same
      * kind), or with `own` the map's own end.
+     * @param {Iterable<number>} values
+     * @param {Partial<Through> & {own?: boolean}} [choice]
+     * @returns {Scale}
      */
     scaleFor(values, { layer = null, head = null, own = false } = {}) {
       const single = Array.isArray(head);
@@ -207,12 +287,24 @@
       return top > this.vmin ? { ...shared, vmax: top } : shared;
     }
 
-    /** Whether a level lies above the scale's start, so that what it encloses is seen. */
+    /**
+     * Whether a level lies above the scale's start, so that what it encloses is seen.
+     * @param {number} level
+     * @returns {boolean}
+     */
     stands(level) {
       return level * this.factor > (this.signed ? 0.05 * this.vmax : this.vmin);
     }
 
-    /** Line segments [x0, y0, x1, y1, ...] in grid coordinates around the region that holds `share` of the mass. */
+    /**
+     * Line segments [x0, y0, x1, y1, ...] in grid coordinates around the region that holds `share` of the mass.
+     * @param {What} what
+     * @param {number | null} layer
+     * @param {HeadChoice} head
+     * @param {boolean} smooth
+     * @param {number} share
+     * @returns {number[]}
+     */
     outline(what, layer, head, smooth, share = 0.5) {
       return this._remember(`o${what}.${layer}.${head}.${smooth}.${share}`, () => {
         const { half } = this.stats(what, layer, head, smooth, share);
@@ -222,7 +314,10 @@
     }
   }
 
-  /** Position t on the scale, in [0, 1], or [-1, 1] if signed. */
+  /**
+   * Position t on the scale, in [0, 1], or [-1, 1] if signed.
+   * @type {(displayed: number, scale: Scale) => number}
+   */
   function position(displayed, scale) {
     if (scale.signed) return Math.min(1, Math.max(-1, displayed / scale.vmax));
     return Math.min(1, Math.max(0, (displayed - scale.vmin) / (scale.vmax - scale.vmin))) ** FLOOR_POWER;

@@ -7,7 +7,11 @@
   const BINS = 512; // of values, when the smallest region is looked for
   const SAMPLES = 8; // lattice points per patch and axis, as contour.SAMPLES
 
-  /** Neighbours and weights of bilinear interpolation at grid coordinates, clamped at the edges. */
+  /**
+   * Neighbours and weights of bilinear interpolation at grid coordinates, clamped at the edges.
+   * @param {Float64Array} coords
+   * @param {number} size
+   */
   function sampleAxis(coords, size) {
     const n = coords.length;
     const low = new Int32Array(n);
@@ -22,7 +26,10 @@
     return { low, high, weight };
   }
 
-  /** The values at all pairs of grid coordinates (y, x), row by row. Horizontal first, then vertical. */
+  /**
+   * The values at all pairs of grid coordinates (y, x), row by row. Horizontal first, then vertical.
+   * @type {(values: Float64Array, gh: number, gw: number, xs: Float64Array, ys: Float64Array) => Float64Array}
+   */
   function bilinear(values, gh, gw, xs, ys) {
     const x = sampleAxis(xs, gw);
     const y = sampleAxis(ys, gh);
@@ -43,11 +50,14 @@
     return out;
   }
 
+  /** @type {(n: number) => Float64Array} */
   const lattice = (n) => Float64Array.from({ length: n * SAMPLES }, (_, k) => (k + 0.5) / SAMPLES);
 
   /**
    * The smallest region that holds a share of a map's positive mass.
    * @param {Float64Array} values raw, `gh * gw`
+   * @param {number} gh
+   * @param {number} gw
    * @param {boolean} smooth the bilinear map, or the patches themselves
    * @param {number} share 0..1
    * @returns {{level: number, area: number, mass: number}} the value at its edge, its share of the area, what it holds
@@ -87,15 +97,24 @@
 
   /**
    * Line segments [x0, y0, x1, y1, ...] in grid coordinates around {value >= level}.
+   * @param {Float64Array} values raw, `gh * gw`
+   * @param {number} gh
+   * @param {number} gw
+   * @param {boolean} smooth
+   * @param {number} level
    * @returns {number[]}
    */
   function outlineAt(values, gh, gw, smooth, level) {
     return smooth ? smoothOutline(values, gh, gw, level) : patchOutline(values, gh, gw, level);
   }
 
-  /** Marching squares over the lattice, closed along the edge by a ring of zero width below every level. */
+  /**
+   * Marching squares over the lattice, closed along the edge by a ring of zero width below every level.
+   * @type {(values: Float64Array, gh: number, gw: number, level: number) => number[]}
+   */
   function smoothOutline(values, gh, gw, level) {
     const positive = Float64Array.from(values, (v) => Math.max(v, 0));
+    /** @type {(n: number) => Float64Array} */
     const axis = (n) => Float64Array.from([0, 0, ...lattice(n), n, n]);
     const xs = axis(gw);
     const ys = axis(gh);
@@ -131,9 +150,14 @@
     return out;
   }
 
-  /** The edges between patches inside and outside the region. */
+  /**
+   * The edges between patches inside and outside the region.
+   * @type {(values: Float64Array, gh: number, gw: number, level: number) => number[]}
+   */
   function patchOutline(values, gh, gw, level) {
+    /** @type {(r: number, c: number) => boolean} */
     const inside = (r, c) => r >= 0 && c >= 0 && r < gh && c < gw && Math.max(values[r * gw + c], 0) >= level;
+    /** @type {number[]} */
     const out = [];
     for (let r = 0; r < gh; r++) {
       for (let c = 0; c < gw; c++) {

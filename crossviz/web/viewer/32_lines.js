@@ -3,6 +3,7 @@
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
 
+  /** @type {WeakMap<number[], number[][]>} */
   const known = new WeakMap(); // segments -> lines
 
   /**
@@ -13,7 +14,9 @@
   function linesOf(segments) {
     let lines = known.get(segments);
     if (lines) return lines;
+    /** @type {Map<number, number[]>} */
     const ends = new Map(); // a number made of the point -> the segment ends that lie there
+    /** @type {(x: number, y: number) => number} */
     const key = (x, y) => x * 4096 + y;
     for (let end = 0; end < segments.length; end += 2) {
       const at = key(segments[end], segments[end + 1]);
@@ -22,11 +25,15 @@
       else ends.set(at, [end]);
     }
     const used = new Uint8Array(segments.length / 4);
-    /** Goes on from a point for as long as there are segments, and returns the points on the way. */
+    /**
+     * Goes on from a point for as long as there are segments, and returns the points on the way.
+     * @type {(x: number, y: number) => [number, number][]}
+     */
     const follow = (x, y) => {
+      /** @type {[number, number][]} */
       const way = [];
       for (;;) {
-        const end = ends.get(key(x, y)).find((other) => !used[other >> 2] && segments[other] === x && segments[other + 1] === y);
+        const end = ends.get(key(x, y))?.find((other) => !used[other >> 2] && segments[other] === x && segments[other + 1] === y);
         if (end === undefined) return way;
         used[end >> 2] = 1;
         const far = end % 4 ? end - 2 : end + 2;

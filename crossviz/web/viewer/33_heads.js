@@ -3,7 +3,10 @@
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
 
-  /** What the heads can be sorted by: [key, text, figure, sign]; sign 1 puts the smallest first. */
+  /**
+   * What the heads can be sorted by: [key, text, figure, sign]; sign 1 puts the smallest first.
+   * @type {[key: string, text: string, figure: "entropy" | "peak" | "nullMass" | null, sign: number][]}
+   */
   const ORDERS = [
     ["layer", "layer and head", null, 1],
     ["focused", "entropy, most focused first", "entropy", 1],
@@ -31,7 +34,11 @@
 
   /**
    * The figures of a head for a word or phrase.
-   * @returns {{layer: number, head: number, entropy: number, peak: number, nullMass: number|null}} peak as displayed
+   * @param {Field} field
+   * @param {What} what
+   * @param {number} layer
+   * @param {number} head
+   * @returns {HeadFigure} peak as displayed
    */
   function headFigure(field, what, layer, head) {
     const values = field.values(what, layer, head);
@@ -41,20 +48,28 @@
 
   /**
    * The heads in the order of a key of ORDERS; equal ones stay in the order of layers.
-   * @param {ReturnType<typeof headFigure>[]} figures
+   * @param {HeadFigure[]} figures
+   * @param {string} key
    * @returns {number[]} positions in `figures`
    */
   function headOrder(figures, key) {
-    const [, , name, sign] = ORDERS.find(([own]) => own === key);
+    const [, , name, sign] = ORDERS.find(([own]) => own === key) ?? ORDERS[0];
     const places = figures.map((_, i) => i);
-    return name ? places.sort((a, b) => sign * (figures[a][name] - figures[b][name]) || a - b) : places;
+    return name ? places.sort((a, b) => sign * (Number(figures[a][name]) - Number(figures[b][name])) || a - b) : places;
   }
 
-  /** "layer 2, head 5", or "head 5" where there is one layer. */
+  /**
+   * "layer 2, head 5", or "head 5" where there is one layer.
+   * @type {(field: Field, layer: number, head: number) => string}
+   */
   const headName = (field, layer, head) => `${field.layers.length > 1 ? `${field.layers[layer]}, ` : ""}head ${head + 1}`;
 
   /**
    * Which layers and heads a map is of, in words; at most `most` heads of a blend by name. "" where there are none.
+   * @param {Field} field
+   * @param {number | null} layer
+   * @param {HeadChoice} head
+   * @param {number} [most]
    * @returns {string}
    */
   function through(field, layer, head, most = 2) {

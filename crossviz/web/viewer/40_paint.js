@@ -4,9 +4,15 @@
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
 
-  /** Grid coordinate of each display column and row, and which of them the model saw. */
+  /**
+   * Grid coordinate of each display column and row, and which of them the model saw.
+   * @param {Payload} payload
+   * @param {number} width
+   * @param {number} height
+   */
   function displayAxes(payload, width, height) {
     const [x0, y0, x1, y1] = payload.view.crop_xyxy;
+    /** @type {(n: number, source: number, start: number, end: number, cells: number) => {coords: Float64Array, first: number, stop: number}} */
     const axis = (n, source, start, end, cells) => {
       const coords = new Float64Array(n);
       let first = n;
@@ -29,6 +35,12 @@
   /**
    * Calls draw(start, row, first, stop) for every row of display pixels that the model saw any of: `row` holds its
    * values from `first` to before `stop`, `start` is where it begins in the picture.
+   * @param {Float64Array} values
+   * @param {Pick<Field, "gh" | "gw">} field
+   * @param {ReturnType<typeof displayAxes>} axes
+   * @param {number} width
+   * @param {boolean} smooth
+   * @param {(start: number, row: Float64Array, first: number, stop: number) => void} draw
    */
   function eachRow(values, field, axes, width, smooth, draw) {
     const { gh, gw } = field;
@@ -60,7 +72,10 @@
     }
   }
 
-  /** Raw value -> entry of the colour table. */
+  /**
+   * Raw value -> entry of the colour table.
+   * @type {(factor: number, scale: Scale) => (value: number) => number}
+   */
   function indexer(factor, scale) {
     if (scale.signed) return (v) => Math.floor(128 + 127 * Math.min(1, Math.max(-1, (v * factor) / scale.vmax)) + 0.5);
     const { vmin } = scale;
@@ -71,7 +86,10 @@
     };
   }
 
-  /** The heat of one word: ImageData of width x height, straight alpha, (0, 0, 0, 0) where the model did not look. */
+  /**
+   * The heat of one word: ImageData of width x height, straight alpha, (0, 0, 0, 0) where the model did not look.
+   * @type {(payload: Payload, field: Field, values: Float64Array, scale: Scale, options: HeatOptions) => ImageData}
+   */
   function heatOne(payload, field, values, scale, { width, height, smooth, opacity, cmap }) {
     const image = new ImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);
@@ -84,6 +102,7 @@
     return image;
   }
 
+  /** @type {(byte: number) => number} */
   const linear = (byte) => (byte <= 10.31475 ? byte / 3294.6 : ((byte / 255 + 0.055) / 1.055) ** 2.4);
   const TO_SRGB = Uint8Array.from({ length: 4097 }, (_, i) => {
     const c = i / 4096;
@@ -93,7 +112,10 @@
   /**
    * Several words, one hue each, added up as light: where two look at the same place the hues add in linear light and
    * the place gets brighter, never muddier.
-   * @param layers [{values, scale, rgb}]
+   * @param {Payload} payload
+   * @param {Field} field
+   * @param {{values: Float64Array, scale: Scale, rgb: Rgb}[]} layers
+   * @param {Size & {smooth: boolean, opacity: number}} options
    */
   function heatMany(payload, field, layers, { width, height, smooth, opacity }) {
     const image = new ImageData(width, height);
@@ -119,6 +141,7 @@
         }
       });
     }
+    /** @type {(c: number) => number} */
     const srgb = (c) => TO_SRGB[Math.min(4096, Math.round(4096 * c))];
     for (let at = 0; at < n; at++) {
       const a = 1 - clear[at];
@@ -129,7 +152,10 @@
     return image;
   }
 
-  /** Grid coordinates -> display coordinates, as two affine functions. */
+  /**
+   * Grid coordinates -> display coordinates, as two affine functions.
+   * @type {(payload: Payload, width: number, height: number) => ToDisplay}
+   */
   function gridToDisplay(payload, width, height) {
     const [x0, y0, x1, y1] = payload.view.crop_xyxy;
     const sx = width / payload.photo.width;
@@ -140,7 +166,10 @@
     };
   }
 
-  /** Thin lines with a dark halo, readable on any heat. `segments` in grid coordinates. */
+  /**
+   * Thin lines with a dark halo, readable on any heat. `segments` in grid coordinates.
+   * @type {(ctx: CanvasRenderingContext2D, segments: number[], to: ToDisplay, colours: LineColours, thin: number) => void}
+   */
   function strokeOutline(ctx, segments, to, colours, thin) {
     if (!segments.length) return;
     const path = new Path2D();
@@ -150,28 +179,35 @@
     }
     ctx.lineCap = "round";
     ctx.lineJoin = "round";
-    for (const [colour, width] of [[colours.halo, 2.6 * thin], [colours.line, thin]]) {
+    for (const [colour, width] of /** @type {[string, number][]} */ ([[colours.halo, 2.6 * thin], [colours.line, thin]])) {
       ctx.strokeStyle = colour;
       ctx.lineWidth = width;
       ctx.stroke(path);
     }
   }
 
-  /** One patch, outlined. */
+  /**
+   * One patch, outlined.
+   * @type {(ctx: CanvasRenderingContext2D, row: number, col: number, to: ToDisplay, colours: LineColours, thin: number) => void}
+   */
   function strokePatch(ctx, row, col, to, colours, thin) {
     const [x, y] = [to.x(col), to.y(row)];
     const [w, h] = [to.x(col + 1) - x, to.y(row + 1) - y];
     ctx.lineJoin = "miter";
-    for (const [colour, width] of [[colours.halo, 4 * thin], [colours.line, 1.8 * thin]]) {
+    for (const [colour, width] of /** @type {[string, number][]} */ ([[colours.halo, 4 * thin], [colours.line, 1.8 * thin]])) {
       ctx.strokeStyle = colour;
       ctx.lineWidth = width;
       ctx.strokeRect(x, y, w, h);
     }
   }
 
-  /** Darkens and hatches what the model did not see (a crop cut it off). */
+  /**
+   * Darkens and hatches what the model did not see (a crop cut it off).
+   * @type {(ctx: CanvasRenderingContext2D, payload: Payload, width: number, height: number, colours: Palette) => void}
+   */
   function hatchUnseen(ctx, payload, width, height, colours) {
     const to = gridToDisplay(payload, width, height);
+    /** @type {(v: number, top: number) => number} */
     const clamp = (v, top) => Math.min(top, Math.max(0, v));
     const [l, r] = [clamp(to.x(0), width), clamp(to.x(payload.grid.width), width)];
     const [t, b] = [clamp(to.y(0), height), clamp(to.y(payload.grid.height), height)];
@@ -197,7 +233,10 @@
     }
   }
 
-  /** The permanent stripe on pictures of weights that were not trained. */
+  /**
+   * The permanent stripe on pictures of weights that were not trained.
+   * @type {(ctx: CanvasRenderingContext2D, width: number, height: number, colours: Palette) => void}
+   */
   function strokeUntrained(ctx, width, height, colours) {
     const thick = Math.max(3, Math.min(Math.sqrt(width * height) * 0.085, Math.max(Math.min(width, height) * 0.3, 10)));
     const length = Math.hypot(width, height);
@@ -219,7 +258,10 @@
     ctx.restore();
   }
 
-  /** The photo as it lies under the heat: CSS grayscale(1) brightness(0.7), computed for the download. */
+  /**
+   * The photo as it lies under the heat: CSS grayscale(1) brightness(0.7), computed for the download.
+   * @type {(ctx: CanvasRenderingContext2D, width: number, height: number) => void}
+   */
   function dimPhoto(ctx, width, height) {
     const image = ctx.getImageData(0, 0, width, height);
     const d = image.data;
@@ -230,9 +272,12 @@
     ctx.putImageData(image, 0, 0);
   }
 
-  /** The colour bar as the heat looks over a dim photo: position t runs along the canvas. */
+  /**
+   * The colour bar as the heat looks over a dim photo: position t runs along the canvas.
+   * @type {(canvas: HTMLCanvasElement, look: {cmap: string, opacity: number, signed: boolean, rgb: Rgb | null, ground: Rgb}) => void}
+   */
   function paintBar(canvas, { cmap, opacity, signed, rgb, ground }) {
-    const ctx = canvas.getContext("2d");
+    const ctx = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     const { width, height } = canvas;
     const image = ctx.createImageData(width, height);
     const alpha = CV.alphaTable(opacity, signed);
@@ -251,7 +296,10 @@
     ctx.putImageData(image, 0, 0);
   }
 
-  /** Ticks of the colour bar as displayed values: both ends, and round numbers that lie well apart between them. */
+  /**
+   * Ticks of the colour bar as displayed values: both ends, and round numbers that lie well apart between them.
+   * @type {(scale: Scale, most?: number) => number[]}
+   */
   function barTicks(scale, most = 6) {
     if (scale.signed) return [-scale.vmax, -scale.vmax / 2, 0, scale.vmax / 2, scale.vmax];
     const { vmin, vmax } = scale;

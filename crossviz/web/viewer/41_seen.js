@@ -8,7 +8,9 @@
 
   /**
    * @param {CanvasRenderingContext2D} ctx
-   * @param {{width: number, height: number, thin: number}} size in the canvas's pixels; `thin` is a thin line's width
+   * @param {Payload} payload
+   * @param {Palette} colours
+   * @param {Size & {thin: number}} size in the canvas's pixels; `thin` is a thin line's width
    */
   function strokeSeen(ctx, payload, colours, { width, height, thin }) {
     const to = CV.gridToDisplay(payload, width, height);
@@ -29,9 +31,10 @@
     ctx.stroke();
     // Inside the photo's edge, so that it is seen where the model saw the whole.
     const inset = 1.5 * thin;
+    /** @type {(v: number, most: number) => number} */
     const clamp = (v, most) => Math.min(most - inset, Math.max(inset, v));
     const [x, y] = [clamp(left, width), clamp(top, height)];
-    for (const [colour, line] of [[colours.halo, 5 * thin], [colours.line, 2 * thin]]) {
+    for (const [colour, line] of /** @type {[string, number][]} */ ([[colours.halo, 5 * thin], [colours.line, 2 * thin]])) {
       ctx.strokeStyle = colour;
       ctx.lineWidth = line;
       ctx.strokeRect(x, y, clamp(right, width) - x, clamp(bottom, height) - y);
@@ -40,9 +43,11 @@
     ctx.restore();
   }
 
+  /** @type {(ctx: CanvasRenderingContext2D, grid: {gh: number, gw: number}, to: ToDisplay, colours: Palette, thin: number) => void} */
   function numbers(ctx, { gh, gw }, to, colours, thin) {
     const px = thin / 1.25; // a CSS pixel
     const [w, h] = [to.x(1) - to.x(0), to.y(1) - to.y(0)];
+    /** @type {(size: number) => string} */
     const font = (size) => `600 ${size}px ${colours.font}`;
     ctx.font = font(SMALLEST * px);
     const widest = ctx.measureText(String(gh * gw)).width + 4 * px;
@@ -58,6 +63,7 @@
     ctx.fillStyle = colours.line;
     for (let row = 0; row < gh; row++) {
       for (let col = 0; col < (all ? gw : 1); col++) {
+        /** @type {[text: string, x: number, y: number]} */
         const at = [String(row * gw + col + 1), to.x(col) + (all ? w / 2 : 3 * px), to.y(row) + h / 2];
         ctx.strokeText(...at);
         ctx.fillText(...at);
@@ -65,9 +71,13 @@
     }
   }
 
-  /** "The model saw 480 × 480 of the photo's 720 × 480 pixels, as 16 rows of 16 patches; they are numbered row by row, from 1 to 256." */
+  /**
+   * "The model saw 480 × 480 of the photo's 720 × 480 pixels, as 16 rows of 16 patches; they are numbered row by row, from 1 to 256."
+   * @type {(payload: Payload) => string}
+   */
   function seenInWords({ photo, view, grid }) {
     const [x0, y0, x1, y1] = view.crop_xyxy;
+    /** @type {(low: number, high: number, most: number) => number} */
     const span = (low, high, most) => Math.round(Math.min(most, high) - Math.max(0, low));
     const [w, h] = [span(x0, x1, photo.width), span(y0, y1, photo.height)];
     const whole = w === photo.width && h === photo.height;

@@ -5,8 +5,12 @@
 
   const LONGEST = 3; // words of a run that a run of another length may take the place of, as pairs.LONGEST
 
-  /** The pairs of two stretches [start, end) that have no word in common. */
+  /**
+   * The pairs of two stretches [start, end) that have no word in common.
+   * @type {(a: number, b: number, c: number, d: number) => WordPair[]}
+   */
   function between(a, b, c, d) {
+    /** @type {(from: number, to: number, pair: (k: number) => Partial<WordPair>) => WordPair[]} */
     const each = (from, to, pair) => Array.from({ length: to - from }, (_, k) => ({ first: null, second: null, same: false, ...pair(k) }));
     if (b - a === d - c) return each(a, b, (k) => ({ first: [a + k, a + k], second: [c + k, c + k] }));
     if (a < b && c < d && Math.max(b - a, d - c) <= LONGEST) return [{ first: [a, b - 1], second: [c, d - 1], same: false }];
@@ -18,7 +22,7 @@
    * there are as many on both sides, run by run where the runs are short, and has no counterpart else.
    * @param {string[]} first
    * @param {string[]} second
-   * @returns {{first: number[]|null, second: number[]|null, same: boolean}[]} runs of words, [first, last]
+   * @returns {WordPair[]} runs of words, [first, last]
    */
   function wordPairs(first, second) {
     const [one, other] = [first, second].map((words) => words.map((word) => word.toLowerCase()));
@@ -29,6 +33,7 @@
         common[i][j] = one[i] === other[j] ? 1 + common[i + 1][j + 1] : Math.max(common[i + 1][j], common[i][j + 1]);
       }
     }
+    /** @type {WordPair[]} */
     const pairs = [];
     let [i, j, begunI, begunJ] = [0, 0, 0, 0];
     while (i < n && j < m) {
@@ -43,20 +48,23 @@
 
   /**
    * What stands in the place of a run of words, and the run itself, widened to every run that was replaced as a whole.
-   * @param pairs of `wordPairs`
-   * @param {"first"|"second"} side whose words `what` names
-   * @param {number|string} what a word or a run (CV.runOf)
-   * @returns {{first: number|string|null, second: number|string|null}}
+   * @param {WordPair[]} pairs of `wordPairs`
+   * @param {"first" | "second"} side whose words `what` names
+   * @param {What} what a word or a run (CV.runOf)
+   * @returns {Both}
    */
   function paired(pairs, side, what) {
     const words = CV.membersOf(what);
-    const hit = pairs.filter((pair) => pair[side] && pair[side][0] <= words.at(-1) && words[0] <= pair[side][1]);
+    const last = words[words.length - 1];
+    const hit = pairs.filter(({ [side]: run }) => run && run[0] <= last && words[0] <= run[1]);
+    /** @type {(name: "first" | "second", own: [number, number][]) => What | null} */
     const run = (name, own) => {
-      const runs = [...hit.map((pair) => pair[name]).filter(Boolean), ...own];
+      const runs = [...hit.map((pair) => pair[name]).filter((run) => run !== null), ...own];
       return runs.length ? CV.runOf(Math.min(...runs.map(([a]) => a)), Math.max(...runs.map(([, b]) => b))) : null;
     };
     const other = side === "first" ? "second" : "first";
-    return { [side]: run(side, [[words[0], words.at(-1)]]), [other]: run(other, []) };
+    const [own, theirs] = [run(side, [[words[0], last]]), run(other, [])];
+    return side === "first" ? { first: own, second: theirs } : { first: theirs, second: own };
   }
 
   Object.assign(CV, { wordPairs, paired });

@@ -4,7 +4,10 @@
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
 
-  /** Displayed values at every display pixel; NaN where the model did not look. `side` {payload, field, values}. */
+  /**
+   * Displayed values at every display pixel; NaN where the model did not look. `side` {payload, field, values}.
+   * @type {(side: Side, size: Size & {smooth: boolean}) => Float64Array}
+   */
   function sampled({ payload, field, values }, { width, height, smooth }) {
     const out = new Float64Array(width * height).fill(NaN);
     const displayed = values.map((value) => value * field.factor);
@@ -16,6 +19,9 @@
 
   /**
    * First minus second at every display pixel, in displayed units; NaN where not both models saw the photo.
+   * @param {Side} first
+   * @param {Side} second
+   * @param {Size & {smooth: boolean}} size
    * @returns {Float64Array} row by row
    */
   function subtract(first, second, size) {
@@ -28,6 +34,7 @@
   /**
    * The heat of a difference: ImageData, straight alpha.
    * @param {Float64Array} values of `subtract`, at that size
+   * @param {Size & {opacity: number, cmap: string, vmax: number}} look
    */
   function heatDifference(values, { width, height, opacity, cmap, vmax }) {
     const image = new ImageData(width, height);
@@ -39,10 +46,15 @@
     return image;
   }
 
+  /** @type {(edges: number[]) => number[]} */
   const cuts = (edges) => [...new Set(edges)].sort((a, b) => a - b);
+  /** @type {(start: number, end: number, cells: number) => number[]} */
   const edgesOf = (start, end, cells) => Array.from({ length: cells + 1 }, (_, k) => start + k * ((end - start) / cells));
 
-  /** For each stretch between two cuts the cell of `edges` that it lies in, or -1. */
+  /**
+   * For each stretch between two cuts the cell of `edges` that it lies in, or -1.
+   * @type {(edges: number[], lines: number[]) => number[]}
+   */
   function cellsOf(edges, lines) {
     return lines.slice(1).map((end, i) => {
       const middle = (lines[i] + end) / 2;
@@ -54,7 +66,8 @@
   /**
    * The total variation distance of two maps of probabilities over the photo and the null key: 0 the same, 1 nothing in
    * common. Patches of different grids are compared by the part of each that lies in each other.
-   * @param first {payload, field, values, nullMass}
+   * @param {Side} first
+   * @param {Side} second
    */
   function moved(first, second) {
     const sides = [first, second].map(({ payload, field, values, nullMass }) => {
@@ -62,8 +75,9 @@
       const density = (field.gh * field.gw) / ((x1 - x0) * (y1 - y0));
       return { values, density, gw: field.gw, nullMass: nullMass || 0, x: edgesOf(x0, x1, field.gw), y: edgesOf(y0, y1, field.gh) };
     });
-    const [xs, ys] = ["x", "y"].map((axis) => cuts(sides.flatMap((side) => side[axis])));
+    const [xs, ys] = /** @type {("x" | "y")[]} */ (["x", "y"]).map((axis) => cuts(sides.flatMap((side) => side[axis])));
     const cells = sides.map((side) => ({ columns: cellsOf(side.x, xs), rows: cellsOf(side.y, ys) }));
+    /** @type {(side: number, row: number, col: number) => number} */
     const density = (i, row, col) => {
       const [r, c] = [cells[i].rows[row], cells[i].columns[col]];
       return r < 0 || c < 0 ? 0 : sides[i].values[r * sides[i].gw + c] * sides[i].density;

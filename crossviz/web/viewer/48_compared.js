@@ -11,7 +11,9 @@
   /**
    * The scales of both sides, one and the same where their units are: of probabilities, up to the higher peak of the two
    * maps that are shown; of other units, up to where the captions' own scales end.
-   * @param words what each side shows, or null
+   * @param {Field[]} fields
+   * @param {(What | null)[]} words what each side shows, or null
+   * @param {Through & {own: boolean, smooth: boolean}} state
    */
   function jointScale(fields, words, state) {
     const scales = fields.map((field, i) => {
@@ -28,13 +30,19 @@
     return scales.map((scale) => ({ ...scale, vmax, vmin: scale.signed ? -vmax : scale.vmin }));
   }
 
-  /** "+2.8 ×", with a true minus sign. */
+  /**
+   * "+2.8 ×", with a true minus sign.
+   * @type {(value: number, field: Field) => string}
+   */
   function signed(value, field) {
     const sign = value > 0 ? "+" : value < 0 ? "\u2212" : "";
     return sign + figure(Math.abs(value)).replace("-", "\u2212") + (field.isProbability ? `${NARROW}×` : "");
   }
 
-  /** What one side's word found, in a few words. */
+  /**
+   * What one side's word found, in a few words.
+   * @type {(field: Field, what: What | null, state: Through & {smooth: boolean}) => string}
+   */
   function sideSaid(field, what, { layer, head, smooth }) {
     if (what === null) return "no word stands in its place";
     const { peak } = field.stats(what, layer, head, smooth);
@@ -42,7 +50,10 @@
     return `${nullMass === null ? "" : `found ${percent(1 - nullMass)}, `}${field.isProbability ? "peak" : "largest"} ${amount(peak, field)}`;
   }
 
-  /** What both sides' words have at the cursor. */
+  /**
+   * What both sides' words have at the cursor.
+   * @type {(at: [number, number] | null, values: (number | null)[], fields: Field[], subtracts: boolean) => string}
+   */
   function placeSaid(at, values, fields, subtracts) {
     if (!at) return "Point at a place in either picture to compare its numbers.";
     const sides = values.map((value, i) => `${"AB"[i]} ${value === null ? "nothing" : amount(value, fields[i])}`);
@@ -50,16 +61,25 @@
     return `Here: ${sides.join(", ")}${both ? `; A minus B ${signed(values[0] - values[1], fields[0])}` : ""}.`;
   }
 
+  /** @type {(payload: Payload, field: Field, what: What, state: Through) => Side} */
+  const side = (payload, field, what, { layer, head }) => ({ payload, field, values: field.values(what, layer, head), nullMass: field.nullMass(what, layer, head) });
+
   /**
    * The difference of two maps on their photo.
-   * @param act what the pointer does on it, as for CV.stage
-   * @returns {{node, paint(words, state, cursor), cursor(patch), said(): string, stop()}}
+   * @param {Payload[]} payloads
+   * @param {Field[]} fields
+   * @param {PatchAct} act what the pointer does on it, as for CV.stage
+   * @returns {DifferencePanel}
    */
   function differencePanel(payloads, fields, act) {
-    let drawn = null; // {values, vmax} at the canvas's size
+    /** @type {{vmax: number} | null} */
+    let drawn = null; // where the scale of what is drawn ends
+    /** @type {(What | null)[]} */
     let words = [null, null];
+    /** @type {MapState | null} */
     let state = null;
-    const sideOf = (i) => ({ payload: payloads[i], field: fields[i], values: fields[i].values(words[i], state.layer, state.head), nullMass: fields[i].nullMass(words[i], state.layer, state.head) });
+    /** @type {(i: number) => Side} */
+    const sideOf = (i) => side(payloads[i], fields[i], /** @type {What} */ (words[i]), /** @type {MapState} */ (state));
     const stage = CV.stage(payloads[0], fields[0], act, {
       heat(now, _, size) {
         const values = CV.subtract(sideOf(0), sideOf(1), { ...size, smooth: now.smooth });
@@ -85,37 +105,47 @@
       text,
       bar.node,
     );
-    const shownWords = () => (words.includes(null) ? [] : [{ word: words[0], hue: 0 }]);
+    /** @type {() => ShownWord[]} */
+    const shownWords = () => (words[0] === null || words[1] === null ? [] : [{ word: words[0], hue: 0 }]);
+    /** @type {(now: (What | null)[], settings: Omit<MapState, "saw">, patch: Patch | null) => void} */
     function paint(now, settings, patch) {
       words = now;
       state = { ...settings, contour: 0, saw: false, cmap: CV.DIVERGING.includes(settings.cmap) ? settings.cmap : CV.DIVERGING[0] };
       drawn = null;
       stage.paint(state, shownWords(), patch, true);
-      const vmax = drawn ? drawn.vmax : Math.max(...CV.jointScale(fields, words, { ...state, own: false }).map((scale) => scale.vmax));
+      const end = /** @type {{vmax: number} | null} */ (drawn); // set while painting
+      const vmax = end ? end.vmax : Math.max(...CV.jointScale(fields, words, { ...state, own: false }).map((scale) => scale.vmax));
       bar.paint(barField(fields[0]), { vmin: -vmax, vmax, signed: true }, state, 1, stage.colours().ground);
       text.textContent = words.includes(null) ? "one side has no such word" : fields[0].isProbability ? `${percent(CV.moved(sideOf(0), sideOf(1)))} of its attention lies elsewhere` : "";
     }
-    return { node, paint, cursor: (patch) => state && stage.paint(state, shownWords(), patch, false), said: () => text.textContent && `${text.textContent}.`, stop: stage.stop };
+    return { node, paint, cursor: (patch) => void (state && stage.paint(state, shownWords(), patch, false)), said: () => text.textContent && `${text.textContent}.`, stop: stage.stop };
   }
 
-  /** What the colour bar has to know of a field whose maps are subtracted. */
+  /**
+   * What the colour bar has to know of a field whose maps are subtracted.
+   * @type {(field: Field) => BarField}
+   */
   const barField = (field) => ({ isProbability: false, unit: `A minus B, ${field.isProbability ? "× chance" : field.unit}`, signed: true, groups: (...choice) => field.groups(...choice) });
 
   /**
    * Every word that has another in its place, with it: what each found and, of one photo and in probabilities, how much moved.
-   * @param act {show({first, second})}
-   * @returns {{node, paint(shown, state), most(): {first, second}}}
+   * @param {Payload[]} payloads
+   * @param {Field[]} fields
+   * @param {WordPair[]} pairs
+   * @param {boolean} samePhoto
+   * @param {{show: (both: Both) => void}} act
+   * @returns {{node: HTMLElement, paint: (shown: Both, state: Through) => void, most: () => Both}}
    */
   function movedTable(payloads, fields, pairs, samePhoto, act) {
     const measures = samePhoto && fields.every((field) => field.isProbability);
     const found = fields.every((field) => field.nulls);
-    const run = (range) => (range ? CV.runOf(...range) : null);
-    const rows = pairs.filter((pair) => pair.first && pair.second).map((pair) => {
-      const what = { first: run(pair.first), second: run(pair.second) };
+    const rows = pairs.flatMap((pair) => {
+      if (!pair.first || !pair.second) return [];
+      const what = { first: CV.runOf(...pair.first), second: CV.runOf(...pair.second) };
       const texts = [what.first, what.second].map((one, i) => fields[i].text(one));
       const name = el("button", { type: "button", class: "cv-link", on: { click: () => act.show(what) } }, ...(pair.same ? [el("bdi", { text: texts[0] })] : [el("bdi", { text: texts[0] }), " / ", el("bdi", { text: texts[1] })]));
       const cells = Array.from({ length: (found ? 2 : 0) + (measures ? 1 : 0) }, () => el("td", { class: "cv-figure" }));
-      return { pair, what, cells, node: el("tr", {}, el("th", { scope: "row" }, name), ...cells), moved: 0 };
+      return [{ pair, what, cells, node: el("tr", {}, el("th", { scope: "row" }, name), ...cells), moved: 0 }];
     });
     const id = uid("moved");
     const body = el("tbody");
@@ -128,6 +158,7 @@
       el("table", {}, el("thead", {}, el("tr", {}, ...heads.map((text) => el("th", { scope: "col", text })))), body),
     );
     let painted = "";
+    /** @type {(state: Through) => void} */
     function measure(state) {
       const now = JSON.stringify([state.layer, state.head]);
       if (now === painted) return;
@@ -135,10 +166,10 @@
       for (const row of rows) {
         const words = [row.what.first, row.what.second];
         const nulls = words.map((what, i) => fields[i].nullMass(what, state.layer, state.head));
-        const said = found ? nulls.map((mass) => percent(1 - mass)) : [];
+        const said = found ? nulls.map((mass) => percent(1 - Number(mass))) : [];
         if (measures) {
-          const sides = words.map((what, i) => ({ payload: payloads[i], field: fields[i], values: fields[i].values(what, state.layer, state.head), nullMass: nulls[i] }));
-          row.moved = CV.moved(...sides);
+          const [first, second] = words.map((what, i) => side(payloads[i], fields[i], what, state));
+          row.moved = CV.moved(first, second);
           said.push(percent(row.moved));
         }
         said.forEach((text, i) => (row.cells[i].textContent = text));
@@ -146,12 +177,14 @@
       const order = measures ? [...rows].sort((a, b) => b.moved - a.moved) : rows;
       body.replaceChildren(...order.map((row) => row.node));
     }
+    /** @type {(shown: Both, state: Through) => void} */
     function paint(shown, state) {
       measure(state);
       rows.forEach((row) => row.node.toggleAttribute("data-shown", row.what.first === shown.first && row.what.second === shown.second));
     }
     /** What is shown first: a word that was replaced, else the one that moved most. */
     function most() {
+      /** @type {(i: number) => number | null} */
       const telling = (i) => CV.mostTelling(payloads[i], fields[i]);
       measure({ layer: null, head: null });
       if (!measures || !rows.length) {
@@ -160,8 +193,7 @@
       }
       const replaced = rows.filter(({ pair }) => !pair.same);
       const from = replaced.length ? replaced : rows;
-      const best = from.reduce((top, row) => (!top || row.moved > top.moved ? row : top), null);
-      return best.what;
+      return from.reduce((top, row) => (row.moved > top.moved ? row : top)).what;
     }
     return { node, paint, most };
   }

@@ -8,10 +8,10 @@
   /**
    * @param {HTMLElement} line the toolbar of words, which positions what is in it
    * @param {HTMLButtonElement[]} chips one per word
-   * @param {number[][]} phrases first and last word of each
-   * @param caption the payload's caption
-   * @param {{show: Function, hold: Function, clear: Function}} act what to do with a phrase (`CV.runOf`)
-   * @returns {{paint: Function, stop: Function}}
+   * @param {[number, number][]} phrases first and last word of each
+   * @param {Caption} caption
+   * @param {WordAct} act what to do with a phrase (`CV.runOf`)
+   * @returns {{paint: (shown: What[], held: Map<What, number>) => void, stop: () => void}}
    */
   function offers(line, chips, phrases, caption, act) {
     if (!phrases.length) return { paint() {}, stop() {} };
@@ -57,6 +57,7 @@
       const whole = line.getBoundingClientRect();
       const [x, y] = [line.scrollLeft - whole.left, line.scrollTop - whole.top];
       for (const { node, first, last } of brackets) {
+        /** @type {Map<number, {left: number, right: number}>} */
         const rows = new Map(); // of each line where it lies
         for (const chip of chips.slice(first, last + 1)) {
           const { left, right, bottom } = chip.getBoundingClientRect();
@@ -65,6 +66,7 @@
         }
         const pieces = [...rows].map(([top, { left, right }]) => ({ top: top + y, left: left + x, width: right - left }));
         const at = pieces[0];
+        /** @type {(at: {top: number, left: number, width: number}) => {top: string, left: string, width: string}} */
         const px = ({ top, left, width }) => ({ top: `${top}px`, left: `${left}px`, width: `${width}px` });
         Object.assign(node.style, px(at));
         node.replaceChildren(
@@ -79,7 +81,10 @@
     observer.observe(line);
 
     return {
-      /** @param shown [what] @param held Map what -> hue */
+      /**
+       * @param {What[]} shown
+       * @param {Map<What, number>} held with their hues
+       */
       paint(shown, held) {
         for (const { node, what } of brackets) {
           node.classList.toggle("cv-shown", shown.includes(what));

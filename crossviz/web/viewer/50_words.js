@@ -10,14 +10,14 @@
   const UNKNOWN = "The model does not know this word: it read [UNK] in its place.";
 
   /**
-   * @param caption the payload's caption
-   * @param act {show(what), hold(what), drop(), clear()}; `what` is a word or a phrase (CV.runOf), `drop` shows again
-   *   what was shown before
-   * @param hidden indices of the words that the model did not get to read
-   * @param phrases first and last word of each phrase that is offered
-   * @returns {node, paint(state), stop()}
+   * @param {Caption} caption
+   * @param {WordAct} act `drop` shows again what was shown before
+   * @param {number[]} hidden indices of the words that the model did not get to read
+   * @param {[number, number][]} phrases first and last word of each phrase that is offered
+   * @returns {{node: HTMLElement, paint: (state: WordsState) => void, stop: () => void}}
    */
   function words(caption, act, hidden = [], phrases = []) {
+    /** @type {HTMLButtonElement[]} */
     const chips = [];
     const line = el("div", {
       class: "cv-words",
@@ -28,19 +28,23 @@
     if (caption.words.length > 24) line.classList.add("cv-words-many");
     const slice = CV.slicer(caption.text);
     let at = 0;
+    /** @type {HTMLElement | null} */
     let unit = null; // a chip with the punctuation that touches it: never broken between two lines
+    /** @type {HTMLElement[][]} */
     const gaps = [[]]; // what stands before each word, and after the last
+    /** @type {(text: string, to: HTMLElement) => void} */
     const plain = (text, to) => {
       if (!text) return;
       const node = el("span", { class: "cv-plain", text });
-      gaps.at(-1).push(node);
+      gaps[gaps.length - 1].push(node);
       to.append(node);
     };
+    /** @type {(end?: number) => void} */
     const between = (end) => {
-      const [, closing, space, opening] = /^(\S*)(\s*)([^]*)$/.exec(slice(at, end));
+      const [, closing, space, opening] = /** @type {RegExpExecArray} */ (/^(\S*)(\s*)([^]*)$/.exec(slice(at, end)));
       plain(closing, unit || line);
       plain(space, line);
-      const parts = /^([^]*\s)?(\S*)$/.exec(opening);
+      const parts = /** @type {RegExpExecArray} */ (/^([^]*\s)?(\S*)$/.exec(opening));
       plain(parts[1], line);
       unit = el("span", { class: "cv-unit" });
       plain(parts[2], unit);
@@ -78,7 +82,7 @@
         if (chip.matches(":focus-visible") && !word.truncated) act.show(taking.focus(index));
       });
       chips.push(chip);
-      unit.append(chip);
+      /** @type {HTMLElement} */ (unit).append(chip);
       gaps.push([]);
     });
     between();
@@ -88,10 +92,11 @@
     const taking = CV.runs(line, chips, (index) => !caption.words[index].truncated, act);
     line.addEventListener("focusout", (event) => line.contains(event.relatedTarget) || taking.end());
     line.addEventListener("keydown", (event) => {
-      const here = chips.indexOf(document.activeElement);
+      const here = chips.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
       if (here < 0) return;
       const rtl = getComputedStyle(line).direction === "rtl";
       const step = { ArrowRight: rtl ? -1 : 1, ArrowLeft: rtl ? 1 : -1, ArrowDown: 1, ArrowUp: -1 }[event.key];
+      /** @type {number | null} */
       let next = null;
       if (step && event.shiftKey) next = taking.walk(here, step);
       else if (step) next = (here + step + chips.length) % chips.length;
@@ -107,10 +112,11 @@
       if (next !== null) chips[next].focus({ focusVisible: true });
     });
 
+    /** @type {(chip: HTMLElement, name: string, value: string) => unknown} */
     const style = (chip, name, value) => chip.style.getPropertyValue(name) === value || chip.style.setProperty(name, value);
 
     /**
-     * @param state {nulls: per word or null, shown: [what], held: Map what -> hue, looks: per word 0..1 or null}
+     * @type {(state: WordsState) => void}
      */
     function paint({ nulls, shown, held, looks }) {
       line.classList.toggle("cv-looking", Boolean(looks));
@@ -125,7 +131,7 @@
         chip.classList.toggle("cv-shown", shownWords.has(index));
         chip.setAttribute("aria-pressed", String(hues.has(index)));
         style(chip, "--cv-found", nullMass === null ? "0%" : `${100 * (1 - nullMass)}%`);
-        if (held.size > 1 && hues.has(index)) chip.dataset.hue = hues.get(index) + 1;
+        if (held.size > 1 && hues.has(index)) chip.dataset.hue = String(Number(hues.get(index)) + 1);
         else delete chip.dataset.hue;
         style(chip, "--cv-look", looks ? String(looks[index]) : "0");
         let title = nullMass === null ? "" : `found ${percent(1 - nullMass)}, null ${percent(nullMass)}`;
@@ -143,7 +149,7 @@
           for (const node of gaps[index]) {
             node.classList.add("cv-joined");
             node.classList.toggle("cv-joined-held", held.has(what));
-            if (held.size > 1 && held.has(what)) node.dataset.hue = held.get(what) + 1;
+            if (held.size > 1 && held.has(what)) node.dataset.hue = String(Number(held.get(what)) + 1);
           }
         }
       }

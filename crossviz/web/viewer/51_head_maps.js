@@ -5,14 +5,17 @@
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
   const { el } = CV;
 
-  /** A canvas in every cell, `place` of it. */
+  /**
+   * A canvas in every cell, `place` of it.
+   * @type {(field: Field, frames: HTMLElement[], place: Shares) => HeadMaps}
+   */
   function ownCanvases(field, frames, place) {
     const made = frames.map((frame) => {
       const canvas = el("canvas", { width: field.gw, height: field.gh, "aria-hidden": "true" });
-      for (const [key, share] of Object.entries(place)) canvas.style[key] = `${100 * share}%`;
+      for (const [key, share] of Object.entries(place)) canvas.style.setProperty(key, `${100 * share}%`);
       const name = frame.querySelector(".cv-head-name");
       frame.insertBefore(canvas, name);
-      return canvas.getContext("2d");
+      return /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     });
     return {
       node: null,
@@ -24,13 +27,17 @@
 
   /**
    * One canvas for all cells.
+   * @param {Field} field
+   * @param {HTMLElement[]} frames
    * @param {HTMLElement} grid which holds the cells and scrolls them
    * @param {() => void} resized called when the maps are to be drawn anew
+   * @returns {HeadMaps}
    */
   function oneCanvas(field, frames, grid, resized) {
     const node = el("canvas", { class: "cv-heads-canvas", "aria-hidden": "true" });
-    const ctx = node.getContext("2d");
-    const small = el("canvas", { width: field.gw, height: field.gh }).getContext("2d");
+    const ctx = /** @type {CanvasRenderingContext2D} */ (node.getContext("2d"));
+    const small = /** @type {CanvasRenderingContext2D} */ (el("canvas", { width: field.gw, height: field.gh }).getContext("2d"));
+    /** @type {number[][]} */
     let boxes = [];
     let width = 0;
     const observer = new ResizeObserver(() => {
@@ -38,7 +45,10 @@
     });
     observer.observe(grid);
 
-    /** Where the cells lie, if they may have moved; then whatever was drawn is gone. */
+    /**
+     * Where the cells lie, if they may have moved; then whatever was drawn is gone.
+     * @type {(moved: boolean) => void}
+     */
     function measure(moved) {
       if (!moved && width === grid.clientWidth) return;
       width = grid.clientWidth;
@@ -51,6 +61,7 @@
       node.height = Math.round(ratio * bottom);
       boxes = css.map((box) => box.map((v) => Math.round(ratio * v)));
     }
+    /** @type {(index: number, image: ImageData | null) => void} */
     function draw(index, image) {
       const [x, y, w, h] = boxes[index];
       ctx.clearRect(x, y, w, h);
@@ -62,11 +73,12 @@
   }
 
   /**
+   * @param {Field} field
    * @param {HTMLElement[]} frames one per head
-   * @param {object|null} place left, top, width and height of a map in its frame, as shares; null: the whole frame, and
-   *   all maps in one canvas
-   * @returns {{node: HTMLElement|null, measure: (moved: boolean) => void, draw: Function, stop: () => void}} `node`
-   *   belongs into the grid, after the cells; `measure` before they are drawn; `draw(index, ImageData or null)`
+   * @param {Shares | null} place of a map in its frame; null: the whole frame, and all maps in one canvas
+   * @param {HTMLElement} grid
+   * @param {() => void} resized
+   * @returns {HeadMaps}
    */
   function headMaps(field, frames, place, grid, resized) {
     return place ? ownCanvases(field, frames, place) : oneCanvas(field, frames, grid, resized);

@@ -12,11 +12,16 @@
   const COLUMNS = ["left", "middle", "right"];
   const ROWS = ["upper ", "", "lower "];
 
+  /** @type {(position: number) => number} */
   const third = (position) => Math.min(2, Math.max(0, Math.floor(3 * position)));
 
-  /** The connected parts (also by corners) of what is inside, each as patch numbers in ascending order. */
+  /**
+   * The connected parts (also by corners) of what is inside, each as patch numbers in ascending order.
+   * @type {(inside: boolean[], gh: number, gw: number) => number[][]}
+   */
   function partsOf(inside, gh, gw) {
     const seen = new Uint8Array(inside.length);
+    /** @type {number[][]} */
     const parts = [];
     for (let start = 0; start < inside.length; start++) {
       if (!inside[start] || seen[start]) continue;
@@ -38,16 +43,20 @@
     return parts;
   }
 
-  /** The third that the middle of the mass lies in; null where it reaches across all of them. */
+  /**
+   * The third that the middle of the mass lies in; null where it reaches across all of them.
+   * @type {(thirds: number[]) => number | null}
+   */
   function axisOf(thirds) {
     if (Math.min(thirds[0], thirds[2]) >= ACROSS) return null;
     if (thirds[0] > 0.5 || thirds[2] > 0.5) return thirds[0] > 0.5 ? 0 : 2;
     return 1;
   }
 
+  /** @type {(column: number | null, row: number | null) => string} */
   function nameOf(column, row) {
     if (column === null && row === null) return EVERYWHERE;
-    if (column === null) return ["the upper part", "the middle from side to side", "the lower part"][row];
+    if (column === null) return ["the upper part", "the middle from side to side", "the lower part"][/** @type {number} */ (row)];
     if (row === null) return ["the left side", "the middle from top to bottom", "the right side"][column];
     return `the ${ROWS[row]}${COLUMNS[column]}`;
   }
@@ -55,7 +64,7 @@
   /**
    * The places in the photo of the smallest region of patches that holds a share of a map's positive mass.
    * @param {Float64Array} values raw, `gh * gw`
-   * @param payload its grid, view and photo
+   * @param {Pick<Payload, "grid" | "view" | "photo">} payload
    * @param {number} share 0..1
    * @returns {string[]} one or two names, or [EVERYWHERE], or [SEVERAL]; empty for a map without mass
    */
@@ -67,6 +76,7 @@
     const [x0, y0, x1, y1] = view.crop_xyxy;
     const x = Array.from({ length: gw }, (_, col) => third((x0 + ((col + 0.5) / gw) * (x1 - x0)) / photo.width));
     const y = Array.from({ length: gh }, (_, row) => third((y0 + ((row + 0.5) / gh) * (y1 - y0)) / photo.height));
+    /** @type {Map<string, number>} */
     const held = new Map();
     for (const part of partsOf(Array.from(mass, (v) => v >= region.level), gh, gw)) {
       let total = 0;
@@ -93,9 +103,9 @@
   /**
    * One sentence that says where a map lies, as `render.sentences.map_sentence`.
    * @param {string} name the word or phrase
-   * @param field its maps
+   * @param {Field} field its maps
    * @param {number|null} nullMass
-   * @param stats as `Field.stats`, of the region that holds `share`
+   * @param {Stats} stats of the region that holds a share
    * @param {string[]} where as `places`
    */
   function mapSentence(name, field, nullMass, stats, where) {

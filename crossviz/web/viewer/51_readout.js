@@ -18,16 +18,24 @@
     top: "The patch with the largest share.",
   };
 
+  /** @type {(term: string, about: string, ...value: Child[]) => HTMLElement} */
   const row = (term, about, ...value) =>
     el("div", { class: "cv-row" }, el("dt", {}, el("span", { text: term }), hint(term, about)), el("dd", {}, ...value));
 
-  /** "half" or "80 %". */
+  /**
+   * "half" or "80 %".
+   * @type {(share: number) => string}
+   */
   const held = (share) => (share === 0.5 ? "half" : percent(share));
 
-  /** What one word found, as sentences and figures. */
+  /**
+   * What one word found, as sentences and figures.
+   * @type {(field: Field, nullMass: number | null, stats: Stats) => Sentences}
+   */
   function sentences(field, nullMass, stats) {
     const absent = nullMass !== null && nullMass > CV.ABSENT;
     const found = nullMass === null ? null : percent(1 - nullMass);
+    /** @type {string | null} */
     let headline = null;
     if (nullMass !== null && nullMass >= NOTHING) headline = `looked, and found nothing here (null ${percent(nullMass)})`;
     else if (absent) headline = `not sure that it is here (null ${percent(nullMass)})`;
@@ -37,7 +45,10 @@
     return { absent, nothing: nullMass !== null && nullMass >= NOTHING, found, headline, half, below, peak: amount(stats.peak, field) };
   }
 
-  /** One word's map for the live region. `where`: as `CV.places`, of the region in `stats`. */
+  /**
+   * One word's map for the live region. `where`: as `CV.places`, of the region in `stats`.
+   * @type {(word: string, field: Field, nullMass: number | null, stats: Stats, where: string[]) => string}
+   */
   function spoken(word, field, nullMass, stats, where) {
     const said = sentences(field, nullMass, stats);
     const parts = [`${word}:`];
@@ -53,11 +64,12 @@
     const title = el("h2", { class: "cv-title" }, name);
     const headline = el("p", { class: "cv-headline" });
     const level = el("span");
+    const track = el("div", { class: "cv-gauge", "aria-hidden": "true" }, level);
     const foundText = el("b", { class: "cv-figure" });
     const gauge = el(
       "div",
       { class: "cv-found" },
-      el("div", { class: "cv-gauge", "aria-hidden": "true" }, level),
+      track,
       foundText,
       hint("found", DEFINE.found),
     );
@@ -65,7 +77,8 @@
     const which = el("p", { class: "cv-note cv-through" });
     const node = el("section", { class: "cv-readout", "aria-label": "What the word found" }, title, which, headline, gauge, list);
 
-    function none(field, similarity) {
+    /** @type {(similarity: string | null) => void} */
+    function none(similarity) {
       name.textContent = "The plain photo";
       headline.textContent = "Point at a word to see where it looks. Click to hold it; several add up. Drag over words for a phrase.";
       gauge.hidden = true;
@@ -76,14 +89,21 @@
       );
     }
 
-    /** @param how {share: of the mass, that the region in `stats` holds; line: whether it is outlined} */
+    /**
+     * @param {string} text
+     * @param {Field} field
+     * @param {number | null} nullMass
+     * @param {Stats} stats
+     * @param {{share?: number, line?: boolean}} [how] share of the mass that the region in `stats` holds; whether it is
+     *   outlined
+     */
     function one(text, field, nullMass, stats, { share = 0.5, line = true } = {}) {
       const said = sentences(field, nullMass, stats);
       say(name, text);
       say(headline, said.headline || (!field.reads ? "the same map as for every other word" : field.looked ? "what looks at it" : "where it looks"));
       gauge.hidden = said.found === null;
-      if (said.found !== null) {
-        gauge.firstChild.classList.toggle("cv-absent", said.absent);
+      if (nullMass !== null && said.found !== null) {
+        track.classList.toggle("cv-absent", said.absent);
         level.style.inlineSize = `${100 * (1 - nullMass)}%`;
         say(foundText, said.found);
       }
@@ -93,21 +113,25 @@
           ? rowOf("peak", DEFINE.peak, said.below ? "" : said.peak, said.below ? "below chance everywhere" : " chance")
           : rowOf("largest share", DEFINE.top, said.peak, " "),
         field.isProbability ? null : rowOf("all shares", DEFINE.share, amount(stats.total, field), " "),
-      ].filter(Boolean);
+      ].filter((node) => node instanceof Node);
       if (shown.length !== list.children.length || shown.some((node, i) => node !== list.children[i])) list.replaceChildren(...shown);
     }
+    /** @type {Map<string, HTMLElement>} */
     const rows = new Map(); // by term and definition: from word to word only the figures change
+    /** @type {(term: string, about: string, value: string, after: string) => HTMLElement} */
     function rowOf(term, about, value, after) {
       const key = term + about;
-      if (!rows.has(key)) rows.set(key, row(term, about));
-      const node = rows.get(key);
+      const node = rows.get(key) ?? row(term, about);
+      rows.set(key, node);
+      const said = /** @type {HTMLElement} */ (node.lastElementChild);
       // New ones instead of new texts: as texts they would be said to have moved, since they end at the right.
-      if (node.lastChild.textContent !== value + after) {
-        node.lastChild.replaceChildren(el("b", { class: "cv-figure", text: value }), el("span", { text: after }));
+      if (said.textContent !== value + after) {
+        said.replaceChildren(el("b", { class: "cv-figure", text: value }), el("span", { text: after }));
       }
       return node;
     }
 
+    /** @type {(items: {text: string, phrase: boolean, hue: number, nullMass: number | null, stats: Stats}[], field: Field) => void} */
     function many(items, field) {
       name.textContent = `${items.length} ${items.some(({ phrase }) => phrase) ? "words and phrases" : "words"}`;
       headline.textContent = "Each has its own colour; where they overlap the light adds up.";
@@ -129,7 +153,10 @@
         }),
       );
     }
-    /** Says which layers and heads the maps are of; without any there is no such line. */
+    /**
+     * Says which layers and heads the maps are of; without any there is no such line.
+     * @type {(text: string) => void}
+     */
     function of(text) {
       which.hidden = !text;
       say(which, text);
@@ -140,6 +167,7 @@
   /**
    * The ranked list of the words that look at one patch, or into the reader's box. Its rows are always there, so that
    * nothing jumps. `controls` stand below.
+   * @param {Node | null} controls
    */
   function patchList(controls) {
     const title = el("h2", { class: "cv-label" });
@@ -163,7 +191,12 @@
       note.hidden = false;
     }
 
-    /** @param ranked [{text, said, t}] best first; only words that look there more than by chance. `none`: said of none. */
+    /**
+     * @param {string} place
+     * @param {{text: string, said: string, t: number}[]} ranked best first; only words that look there more than by
+     *   chance
+     * @param {string} [none] said of none
+     */
     function show(place, ranked, none = "No word looks here more than by chance.") {
       idle = false;
       title.textContent = place;

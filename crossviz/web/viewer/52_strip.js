@@ -10,9 +10,12 @@
     "Entropy: how widely a head's attention is spread over the patches, in bits; each bit less is half as many patches. Peak: its most looked-at patch. Null mass: what it gave to “nothing in this picture”. All of the word or phrase that is shown.";
 
   /**
-   * @param prefs {sort: a key of CV.ORDERS}
-   * @param act {preview(layer, head), leave(), pin(layer, head), unpin()}; layer and head are indices
-   * @returns {node, paint(state), stop()}; node is null where there is only one map
+   * @param {Payload} payload
+   * @param {Field} field
+   * @param {{sort: string}} prefs a key of CV.ORDERS
+   * @param {{preview: (layer: number, head: number) => void, leave: () => void, pin: (layer: number, head: number) => void, unpin: () => void}} act layer and head are indices
+   * @returns {{node: HTMLElement | null, paint: (state: StripState) => void, stop: () => void}} node null where there
+   *   is only one map
    */
   function strip(payload, field, prefs, act) {
     if (!field.hasHeads) return { node: null, paint() {}, stop() {} };
@@ -48,7 +51,8 @@
       cell.addEventListener("click", () => act.pin(layer, head));
       return { cell, map, under, layer, head };
     });
-    let order = null; // positions in `cells`, as they stand
+    /** @type {number[]} */
+    let order = []; // positions in `cells`, as they stand
     const grid = el("div", {
       class: few ? "cv-heads" : "cv-heads cv-heads-one",
       role: "toolbar",
@@ -59,7 +63,7 @@
     grid.addEventListener("pointerleave", () => act.leave());
     grid.addEventListener("keydown", (event) => {
       const row = order.map((index) => cells[index].cell);
-      const here = row.indexOf(document.activeElement);
+      const here = row.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
       if (here < 0) return;
       const below = row.findIndex((cell) => cell.offsetTop > row[0].offsetTop);
       const down = below < 0 ? row.length : below;
@@ -84,9 +88,13 @@
       grid,
       said,
     );
+    /** @type {StripState | null} */
     let last = null; // the state that was painted last
 
-    /** Puts the cells into an order; only where it is another, or a focused one would lose the focus. Whether it was. */
+    /**
+     * Puts the cells into an order; only where it is another, or a focused one would lose the focus. Whether it was.
+     * @type {(next: number[]) => boolean}
+     */
     function arrange(next) {
       const sorted = prefs.sort !== "layer";
       const key = `${sorted}:${next}`;
@@ -95,8 +103,9 @@
       order = next;
       grid.classList.toggle("cv-layered", layered && !sorted);
       grid.classList.toggle("cv-sorted", sorted);
-      const focused = document.activeElement;
+      const focused = /** @type {HTMLElement | null} */ (document.activeElement);
       const names = layered && !sorted;
+      /** @type {(head: number) => HTMLElement} */
       const name = (head) => el("span", { class: "cv-heads-name", text: String(head + 1), "aria-hidden": "true" });
       grid.replaceChildren(
         ...(names ? [el("span"), ...Array.from({ length: field.heads }, (_, head) => name(head))] : []),
@@ -107,17 +116,21 @@
         }),
         ...(maps.node ? [maps.node] : []),
       );
-      if (grid.contains(focused)) focused.focus();
+      if (grid.contains(focused)) focused?.focus();
       return true;
     }
 
-    /** The figure that the heads are sorted by, short. */
+    /**
+     * The figure that the heads are sorted by, short.
+     * @type {(one: HeadFigure) => string}
+     */
     function short(one) {
-      const [, , name] = CV.ORDERS.find(([key]) => key === prefs.sort);
+      const [, , name] = CV.ORDERS.find(([key]) => key === prefs.sort) ?? CV.ORDERS[0];
       if (!name) return "";
-      return { entropy: () => `${figure(one.entropy)} bits`, peak: () => amount(one.peak, field), nullMass: () => percent(one.nullMass) }[name]();
+      return { entropy: () => `${figure(one.entropy)} bits`, peak: () => amount(one.peak, field), nullMass: () => percent(Number(one.nullMass)) }[name]();
     }
 
+    /** @type {(one: HeadFigure, text: string) => string} */
     function about(one, text) {
       const peak = `${amount(one.peak, field)}${field.isProbability ? " chance" : ""}`;
       const parts = [`peaks at ${peak}`, `entropy ${figure(one.entropy)} of ${figure(Math.log2(field.size))} bits`];
@@ -125,16 +138,22 @@
       return `${CV.headName(field, one.layer, one.head)}: “${text}” ${parts.join(", ")}`;
     }
 
+    /** @type {string | null} */
     let look = null; // what the maps show, or will when all are drawn: `lookOf`
+    /** @type {(state: StripState) => string} */
     const lookOf = ({ word, own, cmap, opacity }) => `${word}.${own}.${cmap}.${opacity}.${prefs.sort}`;
     const pieces = CV.inPieces();
 
-    /** The name of a head with all its figures, and the one below that it is sorted by. */
+    /**
+     * The name of a head with all its figures, and the one below that it is sorted by.
+     * @type {(cell: (typeof cells)[number], state: StripState) => void}
+     */
     function nameCell({ cell, under, layer, head }, { word, text }) {
       const figures = word === null ? null : field.figure(word, layer, head);
-      say(under.lastChild, figures ? short(figures) : "");
+      say(/** @type {Node} */ (under.lastChild), figures ? short(figures) : "");
       cell.setAttribute("aria-label", figures ? about(figures, text) : CV.headName(field, layer, head));
     }
+    /** @type {(place: number, state: StripState) => void} */
     function drawCell(place, { word, own, cmap, opacity }) {
       if (word === null) return maps.draw(place, null);
       const { layer, head } = cells[place];
@@ -148,8 +167,13 @@
     const image = new ImageData(field.gw, field.gh);
     const pixels = new Uint32Array(image.data.buffer);
 
+    /** @type {(state: StripState) => string} */
     const titleOf = ({ word, text }) => (word === null ? every : `${every}${field.sum ? " on their own scale" : ""}, for \u201c${text}\u201d`);
 
+    /**
+     * @param {StripState} state
+     * @returns {Generator<void>}
+     */
     function* drawAll(state) {
       const { word } = state;
       if (word !== null) for (const { layer, head } of cells) yield void field.figure(word, layer, head);
@@ -159,10 +183,13 @@
       for (const index of order) yield void drawCell(index, state);
       say(title, titleOf(state));
       grid.removeAttribute("aria-busy");
-      tell(last);
+      tell(/** @type {StripState} */ (last));
     }
 
-    /** The line below: the head that is pointed at, the pinned ones, or what to do. */
+    /**
+     * The line below: the head that is pointed at, the pinned ones, or what to do.
+     * @type {(state: StripState) => void}
+     */
     function tell({ word, text, pins, preview }) {
       let line = pins.length > 1 ? `Pinned: ${CV.through(field, null, pins, pins.length)}.` : idle;
       if (preview) line = word === null ? CV.headName(field, ...preview) : about(field.figure(word, ...preview), text);
@@ -171,7 +198,7 @@
 
     /**
      * What is chosen at once, the maps in pieces after the next frame, where they are others; `aria-busy` until then.
-     * @param state {word or null, text, pins: [[layer, head]], preview: [layer, head] or null, own, cmap, opacity}
+     * @param {StripState} state
      */
     function paint(state) {
       last = state;
@@ -188,7 +215,7 @@
       begin();
     }
     function begin() {
-      const state = last;
+      const state = /** @type {StripState} */ (last);
       grid.setAttribute("aria-busy", "true");
       pieces.begin(() => drawAll(state));
     }

@@ -5,7 +5,12 @@
   const { el } = CV;
   const SVG = "http://www.w3.org/2000/svg";
 
-  /** An SVG element with attributes. */
+  /**
+   * An SVG element with attributes.
+   * @param {string} tag
+   * @param {Record<string, string | number>} attrs
+   * @param {Node[]} children
+   */
   function draw(tag, attrs, ...children) {
     const node = document.createElementNS(SVG, tag);
     for (const [name, value] of Object.entries(attrs)) node.setAttribute(name, String(value));
@@ -13,10 +18,15 @@
     return node;
   }
 
+  /** @type {(value: number) => number} */
   const round = (value) => Math.round(1000 * value) / 1000;
+  /** @type {(points: Point[]) => string} */
   const path = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${round(x)} ${round(y)}`).join("");
 
-  /** The values that a vertical axis spans: from zero where that leaves room to see the lines, else a little around them. */
+  /**
+   * The values that a vertical axis spans: from zero where that leaves room to see the lines, else a little around them.
+   * @type {(values: number[]) => [number, number]}
+   */
   function span(values) {
     const [low, high] = [Math.min(...values), Math.max(...values)];
     const bottom = low >= 0 && low < 0.6 * high ? 0 : low;
@@ -24,13 +34,12 @@
   }
 
   /**
-   * @param lines [{kind, points: [[x, y], ...], dots}]; x in [0, 1]; kind names the class of its stroke
-   * @param band [[x, low, high], ...] or null
-   * @param range [bottom, top]; `zero` draws a line there
-   * @param ends [text at the left, text at the right] below the x axis
+   * One chart as an element.
+   * @param {Chart} about
    */
   function chart({ lines, band, range, zero, ends, said, value }) {
     const [bottom, top] = range;
+    /** @type {(point: Point) => Point} */
     const at = ([x, y]) => [100 * x, 100 * (1 - (y - bottom) / (top - bottom))];
     const marks = [];
     if (band) {
@@ -55,7 +64,10 @@
     );
   }
 
-  /** What each kind of line is. `entries` [[kind, text]]; "band" is an area. */
+  /**
+   * What each kind of line is. `entries` [[kind, text]]; "band" is an area.
+   * @type {(entries: [kind: string, text: string][]) => HTMLElement}
+   */
   function legend(entries) {
     return el(
       "ul",

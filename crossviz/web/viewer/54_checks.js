@@ -6,18 +6,32 @@
   const { el, percent, figure } = CV;
 
   const HEADS = 6; // heads listed
+  /** @type {[kind: string, text: string][]} */
   const LINES = [["map", "this map"], ["random", "random patches"], ["band", "their range"], ["centre", "centre first"]];
 
+  /** @type {(text: string) => string} */
   const minus = (text) => text.replace("-", "\u2212");
-  /** A correlation: two digits after the point, with a real minus. */
+  /**
+   * A correlation: two digits after the point, with a real minus.
+   * @type {(value: number) => string}
+   */
   const two = (value) => minus(value.toFixed(2).replace(/^-0\.00$/, "0.00"));
+  /** @type {(value: number) => string} */
   const small = (value) => minus(figure(value));
-  /** Areas and figures that are compared with each other: two digits after the point, or more where all are tiny. */
+  /**
+   * Areas and figures that are compared with each other: two digits after the point, or more where all are tiny.
+   * @type {(value: number) => string}
+   */
   const precise = (value) => (Math.abs(value) >= 0.1 ? two(value) : small(value));
+  /** @type {(value: number) => string} */
   const signed = (value) => (value > 0 ? "+" : "") + small(value);
-  /** Probabilities below what N draws can tell are not zero. */
+  /**
+   * Probabilities below what N draws can tell are not zero.
+   * @type {(p: number) => string}
+   */
   const chanceOf = (p) => (p < 0.001 ? "p < 0.001" : `p = ${Number(p.toPrecision(2))}`);
 
+  /** @type {(...pairs: [term: string, value: string, after?: string][]) => HTMLElement} */
   const rows = (...pairs) =>
     el(
       "dl",
@@ -31,10 +45,15 @@
         ),
       ),
     );
+  /** @type {(text: string) => HTMLElement} */
   const say = (text) => el("p", { class: "cv-note", text });
 
-  /** A table that may be wider than its place. `head` texts, `body` rows of texts or nodes. */
+  /**
+   * A table that may be wider than its place. `head` texts, `body` rows of texts or nodes.
+   * @type {(label: string, head: string[], body: (string | Node)[][]) => HTMLElement}
+   */
   function table(label, head, body) {
+    /** @type {(tag: "td" | "th", content: string | Node, attrs?: Attributes) => HTMLElement} */
     const cell = (tag, content, attrs = {}) => (typeof content === "string" ? el(tag, { ...attrs, text: content }) : el(tag, attrs, content));
     return el(
       "div",
@@ -48,10 +67,12 @@
     );
   }
 
+  /** @type {(part: Calibration, choice: DimChoice) => Node[]} */
   function calibration({ captions, share_beyond: beyond, expected, p_peak: peak }, { dim, setDim }) {
-    const bar = el("div", { class: "cv-beyond", "aria-hidden": "true" }, el("span"), el("i"));
-    bar.firstChild.style.inlineSize = `${100 * beyond}%`;
-    bar.lastChild.style.insetInlineStart = `${100 * expected}%`;
+    const [level, tick] = [el("span"), el("i")];
+    const bar = el("div", { class: "cv-beyond", "aria-hidden": "true" }, level, tick);
+    level.style.inlineSize = `${100 * beyond}%`;
+    tick.style.insetInlineStart = `${100 * expected}%`;
     const box = el("input", { type: "checkbox", class: "cv-check", on: { change: () => setDim(box.checked) } });
     box.checked = dim;
     return [
@@ -66,10 +87,14 @@
     ];
   }
 
-  /** One of the two curves. */
+  /**
+   * One of the two curves.
+   * @type {(title: string, key: "deletion" | "insertion", part: Deletion, unit: string, end: string) => HTMLElement}
+   */
   function curve(title, key, part, unit, end) {
     const levels = part.levels;
     const lines = part[key];
+    /** @type {(values: number[]) => Point[]} */
     const points = (values) => levels.map((level, i) => [level, values[i]]);
     const both = [part.deletion, part.insertion].flatMap((of) => [of.map, of.random_low, of.random_high, of.centre]).flat();
     const area = part.area[key];
@@ -92,7 +117,9 @@
     );
   }
 
+  /** @type {(part: Deletion) => Node[]} */
   function deletion(part) {
+    /** @type {(areas: Areas) => string[]} */
     const area = ({ map, random, centre }) => [map, random, centre].map(precise);
     return [
       say(`How the match (${part.unit}) moves as patches are taken away or put back, those that this map ranks highest first. What is taken away is filled by: ${part.fill}.`),
@@ -111,15 +138,20 @@
     ];
   }
 
-  /** How far the match falls when the highest tenth is taken away: beside random patches where they can be compared. */
+  /**
+   * How far the match falls when the highest tenth is taken away: beside random patches where they can be compared.
+   * @type {(part: Deletion) => string}
+   */
   function fall({ ratio, levels, deletion: { map } }) {
     if (ratio !== null) return `${figure(ratio)} × random`;
     const tenth = levels.reduce((best, level, i) => (Math.abs(level - 0.1) < Math.abs(levels[best] - 0.1) ? i : best), 0);
     return `${small(map[0])} \u2192 ${small(map[tenth])}`;
   }
 
+  /** @type {(part: Randomisation) => Node[]} */
   function randomisation({ stages }) {
     const last = stages.length - 1;
+    /** @type {Point[]} */
     const points = stages.map(({ correlation }, i) => [last ? i / last : 0, correlation]);
     const low = Math.min(-0.2, ...stages.map(({ correlation }) => correlation));
     return [
@@ -141,7 +173,9 @@
     ];
   }
 
+  /** @type {(part: Agreement) => Node[]} */
   function agreement({ titles, correlations, agreeing, of }) {
+    /** @type {(value: number) => HTMLElement} */
     const shade = (value) => {
       const cell = el("span", { class: "cv-shade", text: two(value) });
       cell.style.setProperty("--cv-share", `${Math.round(60 * Math.max(0, value))}%`);
@@ -157,6 +191,7 @@
     ];
   }
 
+  /** @type {(part: HeadEffect) => Node[]} */
   function heads({ unit, heads: list, all_off: off }) {
     return [
       say(`Each head switched off alone, those that change the match (${unit}) most first: how the match and the map change, and how much of the head's attention goes to patches.`),
@@ -174,6 +209,7 @@
     ];
   }
 
+  /** @type {(part: Localisation) => Node[]} */
   function localisation(part) {
     const { mass, pointing, iou, cut_off: cut, area } = part;
     return [
@@ -185,7 +221,10 @@
     ];
   }
 
-  /** What belongs beside the figures. */
+  /**
+   * What belongs beside the figures.
+   * @type {(part: TrustReport) => Node[]}
+   */
   function howDone({ notes, seconds, seed, method }) {
     return [
       el("ul", { class: "cv-done" }, ...notes.map((text) => el("li", { text }))),
@@ -193,7 +232,7 @@
     ];
   }
 
-  /** @type [{key, name, about, brief(part), show(part, options)}] in the order of the list; "done" is of the whole report */
+  /** @type {AnyCheck[]} in the order of the list; "done" is of the whole report */
   const CHECKS = [
     {
       key: "calibration",
@@ -216,7 +255,7 @@
       name: "Shuffled weights",
       about:
         "The model's weights are shuffled step by step, from the answer down to the pixels, and the map is made again. Its rank correlation with the real map should fall from 1 to about 0.",
-      brief: (part) => `${two(part.stages.at(-1).correlation)} alike`,
+      brief: (part) => `${two(part.stages[part.stages.length - 1].correlation)} alike`,
       show: randomisation,
     },
     {

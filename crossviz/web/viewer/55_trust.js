@@ -9,17 +9,21 @@
   const ABOUT =
     "Six checks of the map that is shown, over all layers and heads. Each compares it with what would come out if the map meant nothing. They say whether the map is true to the model, not whether the model is right.";
 
-  /** What stands where a check has no figures. */
+  /**
+   * What stands where a check has no figures.
+   * @type {(check: AnyCheck, marking: Node | null, state: Pick<Known, "report" | "boxError">) => string}
+   */
   function withoutPart({ key, about }, marking, { report, boxError }) {
     if (key !== "localisation") return report ? "This check can't be made for this map." : about;
     return boxError || (marking ? DRAW : report ? "No box was drawn for this word." : about);
   }
 
   /**
-   * @param act {check(), stop(), dim(on)}
-   * @param prefs {check: key of the open check, dim}; what is chosen stays chosen in the next explanation
-   * @param marking the node with the controls of the drawn box, or null where nothing can be drawn
-   * @returns {node, paint(state)}
+   * @param {Pick<Prefs, "check" | "dim">} prefs key of the open check; what is chosen stays chosen in the next
+   *   explanation
+   * @param {{check: () => void, stop: () => void, dim: (on: boolean) => void}} act
+   * @param {HTMLElement | null} marking the controls of the drawn box, or null where nothing can be drawn
+   * @returns {{node: HTMLElement, paint: (state: Told) => void}}
    */
   function trustPanel(prefs, act, marking) {
     const id = uid("trust");
@@ -41,7 +45,7 @@
     );
     const list = el("div", { class: "cv-tabs", role: "tablist", "aria-orientation": "vertical", "aria-label": "Checks" }, ...tabs);
     list.addEventListener("keydown", (event) => {
-      const here = tabs.indexOf(document.activeElement);
+      const here = tabs.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
       const to = { ArrowDown: here + 1, ArrowRight: here + 1, ArrowUp: here - 1, ArrowLeft: here - 1, Home: 0, End: tabs.length - 1 }[event.key];
       if (here < 0 || to === undefined) return;
       event.preventDefault();
@@ -58,24 +62,24 @@
       busy,
       el("div", { class: "cv-checks" }, list, panel),
     );
+    /** @type {Told | null} */
     let now = null;
+    /** @type {{key: CheckKey, part: object | null, without: string} | null} */
     let drawn = null; // what the open check shows: drawn again only when it changes, so that focus stays
 
+    /** @type {(key: CheckKey) => void} */
     function choose(key) {
       prefs.check = key;
       drawn = null;
-      paint(now);
+      if (now) paint(now);
     }
 
-    /**
-     * @param state {sentence, beside, report, localisation, boxError, failed, running: {done, label}, can}: what `asking`
-     *   knows of the word, null where there is nothing
-     */
+    /** @param {Told} state */
     function paint(state) {
       now = state;
       const { report, running } = state;
       sentence.textContent = state.sentence;
-      said.classList.toggle("cv-trust-empty", !report || state.failed);
+      said.classList.toggle("cv-trust-empty", !report || Boolean(state.failed));
       said.classList.toggle("cv-trust-failed", Boolean(state.failed));
       bar.hidden = !running;
       level.style.inlineSize = running ? `${100 * running.done}%` : "0";
@@ -85,6 +89,7 @@
       button.dataset.does = running ? "stop" : "check";
       button.textContent = running ? "Stop" : state.failed ? "Try again" : "Check now";
 
+      /** @type {(key: CheckKey) => any} */
       const partOf = (key) => (key === "localisation" ? state.localisation : key === "done" ? report : report && report[key]) || null;
       CV.CHECKS.forEach(({ key, brief }, i) => {
         const part = partOf(key);
@@ -93,10 +98,10 @@
         tabs[i].setAttribute("tabindex", open ? "0" : "-1");
         const none = key === "localisation" ? (marking ? "draw one" : "") : report ? "not made" : "";
         const text = part ? brief(part) : none;
-        tabs[i].lastChild.textContent = text;
+        /** @type {Node} */ (tabs[i].lastChild).textContent = text;
         tabs[i].title = text; // a long one is cut off
       });
-      const check = CV.CHECKS.find(({ key }) => key === prefs.check);
+      const check = CV.CHECKS.find(({ key }) => key === prefs.check) ?? CV.CHECKS[0];
       const { key, name, about, show } = check;
       const part = partOf(key);
       const without = part ? "" : withoutPart(check, marking, state);
@@ -111,6 +116,7 @@
         );
       }
     }
+    /** @type {(on: boolean) => void} */
     function setDim(on) {
       prefs.dim = on;
       act.dim(on);

@@ -7,40 +7,57 @@
   const GRACE = 300; // ms that another word may be passed over without ending a check
   const PATIENCE = 60_000; // ms without a sign from the server
   const SETTLE = 250; // ms after the last change of the box
+  /** @type {Exclude<CheckKey, "localisation" | "done">[]} */
   const MADE = ["calibration", "deletion", "randomisation", "agreement", "head_effect"]; // not only a box was looked at
   const SILENT = "The server has not answered: try again.";
 
   let runs = 0; // of this page: numbers that never come twice, over all explanations
 
+  /** @type {(span: Span) => string} */
   const keyOf = ({ start, end }) => `${start}:${end}`;
 
   /**
    * The checks of one explanation: those that came with it, and those that are asked for.
-   * @param options {onTrust({run, id, start, end}), onTrustStop({run}), onBox({run, id, start, end, box})}, box null
-   *   where it was taken away; or nothing where no server is behind the page
-   * @param changed called when something is to be painted
+   * @param {Payload} payload
+   * @param {Options} options `onBox` with box null where it was taken away; none of them where no server is behind the
+   *   page
+   * @param {() => void} changed called when something is to be painted
    */
   function asking(payload, options, changed) {
     let reports = new Map(Object.entries(payload.trust || {}));
+    /** @type {Set<string>} */
     const held = new Set(); // keys whose map was held against the box that is drawn
+    /** @type {Map<string, string>} */
     const failed = new Map(); // key -> sentence
+    /** @type {Set<string>} */
     const stopped = new Set(); // keys that the reader stopped: they don't begin again by themselves
+    /** @type {Span | null} */
     let target = null; // {start, end}: what is shown
+    /** @type {{run: number, key: string, done: number, label: string} | null} */
     let asked = null; // {run, key, done, label}: what is being checked
+    /** @type {{run: number, key: string} | null} */
     let located = null; // {run, key}: the box that was asked about last
+    /** @type {Box | null} */
     let box = null;
+    /** @type {[key: string, sentence: string] | null} */
     let boxError = null; // [key, sentence]
+    /** @type {(key: string) => TrustReport | null} */
     const checked = (key) => {
       const report = reports.get(key);
       return report && MADE.some((check) => report[check]) ? report : null;
     };
+    /** @type {Record<string, ReturnType<typeof setTimeout> | null>} */
     const timers = {};
+    /** @type {(name: string, ms: number, call: () => void) => void} */
     const after = (name, ms, call) => {
       clearTimeout(timers[name]);
       timers[name] = setTimeout(call, ms);
     };
 
-    /** @param next {start, end} or null; `willing`: whether the reader chose it, so that its check may begin by itself */
+    /**
+     * @param {Span | null} next
+     * @param {boolean} willing whether the reader chose it, so that its check may begin by itself
+     */
     function look(next, willing) {
       const key = next && keyOf(next);
       if (target && key === keyOf(target)) {
@@ -81,7 +98,10 @@
     function patience() {
       after("patience", PATIENCE, () => asked && receive({ run: asked.run, error: SILENT }));
     }
-    /** Ends what is being checked; `byHand` keeps it from beginning again by itself. */
+    /**
+     * Ends what is being checked; `byHand` keeps it from beginning again by itself.
+     * @param {boolean} [byHand]
+     */
     function stop(byHand = false) {
       clearTimeout(timers.grace);
       clearTimeout(timers.patience);
@@ -89,19 +109,21 @@
       const { run, key } = asked;
       asked = null;
       if (byHand) stopped.add(key);
-      options.onTrustStop({ run });
+      options.onTrustStop?.({ run });
       changed();
     }
 
     /** Asks how much of the map lies in the box, a moment after the box or the word has changed. */
     function locate() {
-      if (!box || !options.onBox || held.has(keyOf(target))) return;
+      if (!target || !box || !options.onBox || held.has(keyOf(target))) return;
       after("box", SETTLE, () => target && box && askBox(target));
     }
+    /** @type {(words: Span) => void} */
     function askBox(words) {
       located = { run: ++runs, key: keyOf(words) };
-      options.onBox({ run: located.run, id: payload.id, ...words, box });
+      options.onBox?.({ run: located.run, id: payload.id, ...words, box });
     }
+    /** @type {(next: Box | null) => void} */
     function setBox(next) {
       box = next;
       boxError = null;
@@ -112,7 +134,10 @@
       changed();
     }
 
-    /** What the server says: {run, done, label}, {run, report} or {run, error}; of a box {run, reports}, all there are. */
+    /**
+     * What the server says: {run, done, label}, {run, report} or {run, error}; of a box {run, reports}, all there are.
+     * @type {(message: TrustMessage) => void}
+     */
     function receive(message) {
       if (located && message.run === located.run) {
         boxError = message.error ? [located.key, message.error] : null;
@@ -136,9 +161,12 @@
       changed();
     }
 
-    /** What there is to show of the target. */
+    /**
+     * What there is to show of the target.
+     * @returns {Known}
+     */
     function state() {
-      const key = target && keyOf(target);
+      const key = target ? keyOf(target) : "";
       const { localisation = null } = reports.get(key) || {};
       return {
         report: checked(key),
@@ -159,7 +187,7 @@
       known: () => [...reports.keys()].filter(checked),
       end() {
         stop();
-        Object.values(timers).forEach(clearTimeout);
+        Object.values(timers).forEach((timer) => clearTimeout(timer));
       },
     };
   }

@@ -9,18 +9,26 @@
 
   /**
    * The span that is shown: of one word or phrase, or of words that stand side by side and so are one; else null.
-   * @param active [{word}]: words or phrases (CV.runOf)
+   * @param {Word[]} words
+   * @param {{word: What}[]} active words or phrases (CV.runOf)
+   * @returns {Span | null}
    */
   function shownSpan(words, active) {
     const shown = active.flatMap(({ word }) => CV.membersOf(word)).sort((a, b) => a - b);
-    if (!shown.length || shown.at(-1) - shown[0] !== shown.length - 1) return null;
-    return { start: words[shown[0]].start, end: words[shown.at(-1)].end };
+    const [first, last] = [shown[0], shown[shown.length - 1]];
+    if (!shown.length || last - first !== shown.length - 1) return null;
+    return { start: words[first].start, end: words[last].end };
   }
 
   /**
-   * @param options of the viewer; `onTrust` where a server can check
-   * @returns {node, paint(active, state, willing), receive(message), pause(), end()}; node null where there is nothing
-   *   to show: no server, and no checks that came with the explanation
+   * @param {Payload} payload
+   * @param {Field} field
+   * @param {Stage} stage
+   * @param {Options} options `onTrust` where a server can check
+   * @param {Prefs} prefs
+   * @param {Live} live
+   * @returns {TrustPart} node null where there is nothing to show: no server, and no checks that came with the
+   *   explanation
    */
   function trust(payload, field, stage, options, prefs, live) {
     const stored = Object.keys(payload.trust || {}).length > 0;
@@ -35,13 +43,16 @@
     const drawn = Boolean(options.onBox); // else the box that came with the checks is shown, and none can be drawn
     const box = CV.boxOn(payload, stage, drawn ? checks.setBox : null);
     const panel = CV.trustPanel(prefs, { check: checks.check, stop: () => checks.stop(true), dim: refresh }, box.node);
+    /** @type {{active: {word: What}[], state: Partial<Through>, span: Span | null}} */
     let last = { active: [], state: {}, span: null };
+    /** @type {string | null | undefined} */
     let announced = null;
     if (drawn && prefs.box && prefs.box.photo === payload.photo.src) {
       box.put(prefs.box.pixels); // the next caption of the same photo: the thing is where it was
       checks.setBox(prefs.box.pixels);
     }
 
+    /** @type {(active: {word: What}[], state: Through, willing: boolean) => void} */
     function paint(active, state, willing) {
       const span = shownSpan(payload.caption.words, active);
       last = { active, state, span };
@@ -55,13 +66,17 @@
       panel.paint({ ...known, sentence, beside: known.report && !whole() ? OF_ALL : "" });
       const calibration = known.report && known.report.calibration;
       shade.paint(prefs.dim && whole() && calibration ? calibration : null);
-      if (drawn) prefs.box = box.box() && { photo: payload.photo.src, pixels: box.box() };
+      const pixels = box.box();
+      if (drawn) prefs.box = pixels && { photo: payload.photo.src, pixels };
       else box.put(known.localisation && known.localisation.box);
       if (told && told !== announced) live(told);
       announced = told;
     }
 
-    /** The sentence on top, and what of it is worth reading out. */
+    /**
+     * The sentence on top, and what of it is worth reading out.
+     * @type {(known: Pick<Known, "report" | "running" | "failed">) => {sentence: string, told?: string}}
+     */
     function say({ report, running, failed }) {
       const { active, span } = last;
       if (!active.length) return { sentence: "Rest on a word, or click it: its map is put to the test." };
@@ -71,7 +86,7 @@
       if (running) return { sentence: `Checking the map of ${word}.` };
       if (report) return { sentence: report.sentence, told: report.sentence };
       if (options.onTrust) return { sentence: `The map of ${word} has not been checked yet: rest on the word, or click it.` };
-      const known = checks.known().map((key) => `\u201c${slice(...key.split(":").map(Number))}\u201d`);
+      const known = checks.known().map((key) => `\u201c${slice(.../** @type {[number, number]} */ (key.split(":").map(Number)))}\u201d`);
       return { sentence: `The map of ${word} was not checked. Checked were: ${known.join(", ")}.` };
     }
 

@@ -7,7 +7,10 @@
   const LISTED = 5; // guesses shown of each token
   const ABOUT = "The model gets masks in the place of the word, and the photo as it is. The map of the word is then where the masks look.";
 
-  /** The guesses for one token, likeliest first, each with its bar. `name` null where there is only one token. */
+  /**
+   * The guesses for one token, likeliest first, each with its bar. `name` null where there is only one token.
+   * @type {(name: string | null, choices: [text: string, share: number][], written: string | null) => HTMLElement}
+   */
   function guessList(name, choices, written) {
     return el(
       "div",
@@ -33,11 +36,13 @@
   }
 
   /**
-   * @param options {onHide({id, start, end})}, start and end null where every word is to be read again; nothing without
-   *   a server
-   * @param can whether the model guesses hidden words
-   * @param chosen called before a word is hidden or shown again, with its index
-   * @returns {node, paint(active)}; node null where there is nothing to hide and nothing hidden
+   * @param {Payload} payload
+   * @param {Options} options `onHide` with start and end null where every word is to be read again; nothing without a
+   *   server
+   * @param {boolean | undefined} can whether the model guesses hidden words
+   * @param {(word: number) => void} chosen called before a word is hidden or shown again, with its index
+   * @returns {{node: HTMLElement | null, paint: (active: {word: What}[]) => void}} node null where there is nothing to
+   *   hide and nothing hidden
    */
   function hiding(payload, options, can, chosen) {
     const { words, text } = payload.caption;
@@ -48,7 +53,7 @@
     const button = el("button", { type: "button", class: "cv-button" });
     if (now) {
       const slice = slicer(text);
-      const [first, last] = [words[now.words[0]], words[now.words.at(-1)]];
+      const [first, last] = [words[now.words[0]], words[now.words[now.words.length - 1]]];
       const parts = now.guesses.map(({ word }) => word);
       node.append(
         el("div", { class: "cv-trust-head" }, el("h2", { class: "cv-label" }, "Hidden: ", el("bdi", { text: slice(first.start, last.end) })), CV.hint("hidden", ABOUT)),
@@ -62,22 +67,24 @@
       button.textContent = "Show it again";
       button.addEventListener("click", () => {
         chosen(now.words[0]);
-        options.onHide({ id: payload.id, start: null, end: null });
+        options.onHide?.({ id: payload.id, start: null, end: null });
       });
     } else {
       button.textContent = "Hide it, let the model guess";
     }
+    /** @type {Span | null} */
     let span = null;
     if (!now) {
       button.addEventListener("click", () => {
         if (!span) return;
-        chosen(words.findIndex(({ start }) => start === span.start));
-        options.onHide({ id: payload.id, ...span });
+        const { start: from } = span;
+        chosen(words.findIndex(({ start }) => start === from));
+        options.onHide?.({ id: payload.id, ...span });
       });
     }
     if (asks) node.append(button);
 
-    /** @param active [{word}]: what is shown; one word, or words side by side, can be hidden. */
+    /** @param {{word: What}[]} active what is shown; one word, or words side by side, can be hidden */
     function paint(active) {
       if (now) return;
       span = CV.shownSpan(words, active);

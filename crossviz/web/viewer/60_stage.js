@@ -10,11 +10,16 @@
 
   // The design variables that lie on the picture are the same in light and dark, and in every explanation: read once, when
   // the style is there. Reading makes the browser work out the style of all that is new.
+  /** @type {Palette | null} */
   let known = null;
 
-  /** Colours that the canvases need, read from the design variables. */
+  /**
+   * Colours that the canvases need, read from the design variables.
+   * @type {(node: HTMLElement) => Palette}
+   */
   function palette(node) {
     const css = getComputedStyle(node);
+    /** @type {(name: string) => string} */
     const get = (name) => css.getPropertyValue(`--cv-${name}`).trim();
     return {
       line: get("contour"),
@@ -33,9 +38,13 @@
     };
   }
 
-  /** The heat for a state, at any size: the canvas and the download both come from here. */
+  /**
+   * The heat for a state, at any size: the canvas and the download both come from here.
+   * @type {(payload: Payload, field: Field, state: MapState, words: ShownWord[], hues: string[], size: Size) => ImageData}
+   */
   function heatFor(payload, field, state, words, hues, size) {
     const options = { ...size, smooth: state.smooth, opacity: state.opacity, cmap: state.cmap };
+    /** @type {(word: What) => {values: Float64Array, scale: Scale}} */
     const one = (word) => {
       const values = field.values(word, state.layer, state.head);
       return { values, scale: field.scaleFor(values, state) };
@@ -48,7 +57,10 @@
     return CV.heatMany(payload, field, layers, options);
   }
 
-  /** Hatching, what the model saw, outlines, stripe and cursor, in display pixels. */
+  /**
+   * Hatching, what the model saw, outlines, stripe and cursor, in display pixels.
+   * @type {(ctx: CanvasRenderingContext2D, payload: Payload, field: Field, state: MapState, words: ShownWord[], colours: Palette, at: Size & {cursor: Patch | null, thin: number}) => void}
+   */
   function inkOn(ctx, payload, field, state, words, colours, { width, height, cursor, thin }) {
     const to = CV.gridToDisplay(payload, width, height);
     CV.hatchUnseen(ctx, payload, width, height, colours);
@@ -63,11 +75,11 @@
   }
 
   /**
-   * @param act {patch(row, col) on pointing, leave(), clear(), pick(row, col) on a click or Enter}
-   * @param draw {heat(state, words, size) -> ImageData, ink(ctx, colours, size) over all else}: what another than the
-   *   words' own maps is drawn with
-   * @returns {node, frame, paint(state, words, cursor), ink(), prepare(state, word), describe(sentences), photo, heat(): canvas,
-   *   size, claim(end)}: a box that is being drawn claims the pointer, and what was being drawn before is told to `end`
+   * @param {Payload} payload
+   * @param {Field} field
+   * @param {PatchAct} act
+   * @param {Drawn} [draw] what another than the words' own maps is drawn with
+   * @returns {Stage}
    */
   function stage(payload, field, act, draw = {}) {
     const aspect = payload.photo.width / payload.photo.height;
@@ -99,16 +111,25 @@
     const node = el("div", { class: "cv-stage", style: { "--cv-stage-aspect": String(held) } }, frame, told);
     const still = window.matchMedia("(prefers-reduced-motion: reduce)");
     let front = 0;
+    /** @type {{state: MapState, words: ShownWord[], cursor: Patch | null, field: Field} | null} */
     let last = null;
 
+    /** @type {() => Palette} */
     const colours = () => {
       if (!known || !known.line) known = palette(node);
       return known;
     };
     let box = { width: 0, height: 0 };
 
+    /** @type {Map<string, ImageData>} */
     const drawn = new Map(); // of single words or phrases, those drawn last at the end
-    /** The heat at the canvas's size; of one word or phrase it is kept. */
+    /**
+     * The heat at the canvas's size; of one word or phrase it is kept.
+     * @param {MapState} state
+     * @param {ShownWord[]} words
+     * @param {Field} of
+     * @returns {ImageData}
+     */
     function heatAt(state, words, of) {
       const make = () => heatFor(payload, of, state, words, colours().hues, size);
       if (words.length > 1 || of !== field) return make();
@@ -116,7 +137,7 @@
       const key = [words[0].word, layer, head, smooth, own, cmap, opacity].join(" ");
       const image = drawn.get(key) || make();
       drawn.delete(key);
-      if (drawn.size >= KEPT) drawn.delete(drawn.keys().next().value);
+      if (drawn.size >= KEPT) drawn.delete(/** @type {string} */ (drawn.keys().next().value));
       drawn.set(key, image);
       return image;
     }
@@ -126,7 +147,7 @@
       const ratio = Math.min(3, window.devicePixelRatio || 1);
       const [w, h] = [Math.max(1, Math.round(box.width * ratio)), Math.max(1, Math.round(box.height * ratio))];
       if (ink.width !== w || ink.height !== h) Object.assign(ink, { width: w, height: h });
-      const ctx = ink.getContext("2d");
+      const ctx = /** @type {CanvasRenderingContext2D} */ (ink.getContext("2d"));
       ctx.clearRect(0, 0, w, h);
       inkOn(ctx, payload, last.field, last.state, last.words, colours(), {
         width: w,
@@ -138,9 +159,12 @@
     }
 
     /**
-     * @param words [{word, hue}]: none leaves the plain photo
-     * @param of the field that they are of
-     * @param {boolean} lines whether what lies over the heat is drawn now; else `ink` is to follow
+     * @param {MapState} state
+     * @param {ShownWord[]} words none leaves the plain photo
+     * @param {Patch | null} cursor
+     * @param {boolean} heatChanged
+     * @param {Field} [of] the field that they are of
+     * @param {boolean} [lines] whether what lies over the heat is drawn now; else `ink` is to follow
      */
     function paint(state, words, cursor, heatChanged, of = field, lines = true) {
       last = { state, words, cursor, field: of };
@@ -148,7 +172,7 @@
       if (heatChanged) {
         if (!still.matches) front = 1 - front; // the one fades into the other
         const canvas = heats[front];
-        const ctx = canvas.getContext("2d");
+        const ctx = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
         ctx.clearRect(0, 0, size.width, size.height);
         const heat = () => (draw.heat ? draw.heat(state, words, size) : heatAt(state, words, of));
         if (words.length) ctx.putImageData(heat(), 0, 0);
@@ -158,6 +182,7 @@
       if (lines) drawInk();
     }
 
+    /** @type {(event: MouseEvent) => Patch | null} */
     const patchAt = (event) => {
       const box = frame.getBoundingClientRect();
       const [x0, y0, x1, y1] = payload.view.crop_xyxy;
@@ -167,7 +192,9 @@
       const row = Math.floor(((sy - y0) / (y1 - y0)) * field.gh);
       return row >= 0 && col >= 0 && row < field.gh && col < field.gw ? { row, col } : null;
     };
+    /** @type {Patch | null} */
     let at = null;
+    /** @type {(patch: Patch | null, byKey?: boolean) => void} */
     const go = (patch, byKey) => {
       at = patch;
       if (patch) act.patch(patch.row, patch.col, byKey);
@@ -180,7 +207,7 @@
     });
     frame.addEventListener("pointerdown", (event) => event.pointerType === "touch" && go(patchAt(event), false));
     frame.addEventListener("click", (event) => {
-      const patch = event.target.closest(".cv-box-sheet") ? null : patchAt(event);
+      const patch = /** @type {Element} */ (event.target).closest(".cv-box-sheet") ? null : patchAt(event);
       if (patch) act.pick(patch.row, patch.col);
     });
     frame.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && at && go(null));
@@ -196,6 +223,7 @@
       if (!step) return;
       event.preventDefault();
       const from = at || { row: Math.floor(field.gh / 2), col: Math.floor(field.gw / 2) };
+      /** @type {(v: number, n: number) => number} */
       const clamp = (v, n) => Math.min(n - 1, Math.max(0, v));
       go({ row: clamp(from.row + step[0], field.gh), col: clamp(from.col + step[1], field.gw) }, true);
     });
@@ -205,14 +233,23 @@
       drawInk();
     });
     observer.observe(frame);
-    /** The text equivalent of what is drawn. @param {string[]} sentences */
+    /**
+     * The text equivalent of what is drawn.
+     * @param {string[]} sentences
+     */
     const describe = (sentences) => (told.textContent = sentences.join(" ") || "The plain photo.");
+    /** @type {(() => void) | null} */
     let release = null;
+    /** @type {(end: () => void) => void} */
     const claim = (end) => {
       if (release && release !== end) release();
       release = end;
     };
-    /** Works out what showing a word will need. */
+    /**
+     * Works out what showing a word will need.
+     * @param {MapState} state
+     * @param {What} word
+     */
     function prepare(state, word) {
       if (state.contour) CV.linesOf(field.outline(word, state.layer, state.head, state.smooth, state.contour));
       heatAt(state, [{ word, hue: 0 }], field);

@@ -7,6 +7,7 @@
 
   /**
    * The picture that "Save" would write as PNG, to the clipboard.
+   * @param {View} view
    * @returns {Promise<string>} what became of it, a sentence
    */
   async function copyPicture(view) {
@@ -23,7 +24,10 @@
     return "The picture is copied.";
   }
 
-  /** @returns {Promise<boolean>} whether the text is on the clipboard now */
+  /**
+   * @param {string} text
+   * @returns {Promise<boolean>} whether the text is on the clipboard now
+   */
   async function copyText(text) {
     try {
       await navigator.clipboard.writeText(text);

@@ -4,7 +4,10 @@
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
   const { figure } = CV;
 
-  /** "crossviz-red-frisbee.png": letters and digits of any script, nothing that a file system could stumble over. */
+  /**
+   * "crossviz-red-frisbee.png": letters and digits of any script, nothing that a file system could stumble over.
+   * @type {(texts: string[]) => string}
+   */
   function fileName(texts) {
     const slug = texts
       .join(" ")
@@ -16,8 +19,12 @@
     return `crossviz-${slug || "photo"}.png`;
   }
 
-  /** Breaks runs of text into lines no wider than `width`. `runs` [{text, mark}]. */
+  /**
+   * Breaks runs of text into lines no wider than `width`. `runs` [{text, mark}].
+   * @type {(ctx: CanvasRenderingContext2D, runs: TextRun[], width: number) => (TextRun & {w: number})[][]}
+   */
   function wrap(ctx, runs, width) {
+    /** @type {(TextRun & {w: number})[][]} */
     const lines = [[]];
     let used = 0;
     for (const run of runs) {
@@ -27,15 +34,19 @@
           lines.push([]);
           used = 0;
         }
-        lines.at(-1).push({ ...run, text: piece, w });
+        lines[lines.length - 1].push({ ...run, text: piece, w });
         used += w;
       }
     }
     return lines;
   }
 
-  /** The caption as runs, the shown words marked with their colour. */
+  /**
+   * The caption as runs, the shown words marked with their colour.
+   * @type {(caption: Caption, words: ShownWord[], hues: string[]) => TextRun[]}
+   */
   function captionRuns(caption, words, hues) {
+    /** @type {TextRun[]} */
     const runs = [];
     const slice = CV.slicer(caption.text);
     let at = 0;
@@ -52,7 +63,10 @@
     return runs;
   }
 
-  /** @returns a canvas with the whole picture. */
+  /**
+   * @returns a canvas with the whole picture.
+   * @type {(view: View) => HTMLCanvasElement}
+   */
   function compose({ payload, field, state, words, stage }) {
     const colours = stage.colours();
     const natural = stage.photo;
@@ -64,7 +78,7 @@
     const full = Math.max(width, 640);
 
     const canvas = document.createElement("canvas");
-    const ctx = canvas.getContext("2d");
+    const ctx = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     const small = `${Math.round(unit * 0.82)}px ${colours.font}`;
     const large = `600 ${Math.round(unit * 1.25)}px ${colours.font}`;
     ctx.font = large;
@@ -104,7 +118,7 @@
     const top = margin + text;
     const picture = document.createElement("canvas");
     Object.assign(picture, { width, height });
-    const pen = picture.getContext("2d");
+    const pen = /** @type {CanvasRenderingContext2D} */ (picture.getContext("2d"));
     pen.imageSmoothingQuality = "high";
     pen.drawImage(natural, 0, 0, width, height);
     if (words.length) {
@@ -112,7 +126,7 @@
       const heat = document.createElement("canvas");
       Object.assign(heat, { width, height });
       const image = CV.heatFor(payload, field, state, words, colours.hues, { width, height });
-      heat.getContext("2d").putImageData(image, 0, 0);
+      /** @type {CanvasRenderingContext2D} */ (heat.getContext("2d")).putImageData(image, 0, 0);
       pen.drawImage(heat, 0, 0);
     }
     const thin = Math.max(1, Math.min(width, height) / 320);
@@ -125,6 +139,7 @@
       const scaleNow = field.scaleFor(values, state);
       const bar = document.createElement("canvas");
       Object.assign(bar, { width: Math.round(full * 0.6), height: Math.round(unit * 0.8) });
+      /** @type {Rgb | null} */
       const rgb = words.length > 1 ? [255, 255, 255] : null;
       CV.paintBar(bar, { cmap: state.cmap, opacity: state.opacity, signed: field.signed, rgb, ground: colours.ground });
       ctx.drawImage(bar, margin, y);
@@ -145,13 +160,16 @@
     return canvas;
   }
 
-  /** Hands the picture to the browser's download, under a name that says which words it shows. */
+  /**
+   * Hands the picture to the browser's download, under a name that says which words it shows.
+   * @type {(view: View) => Promise<void>}
+   */
   function download(view) {
     const texts = view.words.map(({ word }) => view.field.text(word));
     const canvas = compose(view);
     return new Promise((done) =>
       canvas.toBlob((blob) => {
-        const url = URL.createObjectURL(blob);
+        const url = URL.createObjectURL(/** @type {Blob} */ (blob));
         const link = CV.el("a", { href: url, download: fileName(texts) });
         link.click();
         setTimeout(() => URL.revokeObjectURL(url), 10_000);

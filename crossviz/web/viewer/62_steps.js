@@ -10,6 +10,10 @@
 
   /** The first step's rows: how a word's attention is spread over the queries. */
   class Asked {
+    /**
+     * @param {Pick<Steps, "words" | "layers" | "heads" | "count">} steps
+     * @param {Field} field
+     */
     constructor({ words, layers, heads, count }, field) {
       this.count = count;
       this.layers = layers.length;
@@ -18,18 +22,31 @@
       this._rows = new CV.Maps(words, 1, count);
     }
 
-    /** The single heads of this step that a choice takes; all where it is of a layer or head that this step lacks. */
+    /**
+     * The single heads of this step that a choice takes; all where it is of a layer or head that this step lacks.
+     * @param {number | null} layer
+     * @param {HeadChoice} head
+     * @returns {Pin[]}
+     */
     _parts(layer, head) {
+      /** @type {(l: number, h: number) => boolean} */
       const has = (l, h) => l < this.layers && h < this.heads;
       if (Array.isArray(head)) {
         const own = head.filter(([l, h]) => has(l, h));
         return own.length ? own : this._parts(null, null);
       }
+      /** @type {(chosen: number | null, n: number) => number[]} */
       const pick = (chosen, n) => (chosen === null || chosen >= n ? [...Array(n).keys()] : [chosen]);
-      return pick(layer, this.layers).flatMap((l) => pick(head, this.heads).map((h) => [l, h]));
+      return pick(layer, this.layers).flatMap((l) => pick(head, this.heads).map((h) => /** @type {Pin} */ ([l, h])));
     }
 
-    /** Probabilities over the queries, of a word or phrase: the mean over the heads that are chosen, as in `Field`. */
+    /**
+     * Probabilities over the queries, of a word or phrase: the mean over the heads that are chosen, as in `Field`.
+     * @param {What} what
+     * @param {number | null} [layer]
+     * @param {HeadChoice} [head]
+     * @returns {Float64Array}
+     */
     row(what, layer = null, head = null) {
       const out = new Float64Array(this.count);
       const parts = this._parts(layer, head);
@@ -44,15 +61,18 @@
   }
 
   /**
-   * @param act {look(query or null)}: whose patches are to be shown
-   * @returns {node, field, paint(word, state), name(query)}; node null where the attention is of one step. `field`
-   *   holds the queries' maps as though they were words.
+   * @param {Payload} payload
+   * @param {Pick<Stage, "colours">} stage
+   * @param {{steps: boolean}} prefs
+   * @param {{look: (query: number | null, told: string) => void}} act whose patches are to be shown
+   * @returns {TwoSteps}
    */
   function twoSteps(payload, stage, prefs, act) {
     const { steps } = payload;
-    if (!steps) return { node: null, field: null, paint() {} };
+    if (!steps) return { node: null, field: null, paint() {}, name: String };
     const { words } = payload.caption;
-        const field = new CV.Field({
+    const { count } = steps;
+    const field = new CV.Field({
       ...payload,
       method: { ...payload.method, unit: "probability", signed: false, reduce: "mean", text_dependent: true },
       maps: null,
@@ -66,6 +86,7 @@
     const top = words.reduce((most, word, i) => (word.truncated ? most : Math.max(most, ...asked.row(i))), 0);
     const scale = { vmin: 1, vmax: Math.max(FLOOR, top * steps.count), signed: false };
     const idle = "Point at a query, or move with the arrow keys, to see the patches that it looks at.";
+    /** @type {(query: number) => string} */
     const name = (query) => `query ${query + 1} of ${steps.count}`;
     const said = el("p", { class: "cv-note cv-steps-said", text: idle });
     const title = el("p", { class: "cv-label" });
@@ -80,6 +101,7 @@
       cell.addEventListener("click", () => look(query));
       return cell;
     });
+    /** @type {(most: number) => string} */
     const even = (most) => String(Math.ceil(steps.count / Math.ceil(steps.count / most))); // rows of one length
     const strip = el(
       "div",
@@ -93,7 +115,7 @@
     );
     strip.addEventListener("pointerleave", () => look(null));
     strip.addEventListener("keydown", (event) => {
-      const here = cells.indexOf(document.activeElement);
+      const here = cells.indexOf(/** @type {HTMLButtonElement} */ (document.activeElement));
       if (here < 0) return;
       const wide = cells.findIndex((cell) => cell.offsetTop > cells[0].offsetTop);
       const row = wide < 0 ? cells.length : wide;
@@ -119,22 +141,30 @@
       prefs.steps = node.open;
       if (last) paint(...last);
     });
+    /** @type {[word: What | null, state: MapState] | null} */
     let last = null;
+    /** @type {Float64Array | null} */
     let row = null;
 
+    /** @type {(query: number | null) => void} */
     function look(query) {
       said.textContent = query === null ? idle : about(query);
       act.look(query, query === null ? "" : about(query));
     }
+    /** @type {(query: number) => string} */
     function about(query) {
-      if (!row) return `${name(query)}: the patches that it looks at`;
+      const word = last && last[0];
+      if (!row || word === null) return `${name(query)}: the patches that it looks at`;
       const share = row[query];
-      const times = share * steps.count;
+      const times = share * count;
       const said = times < 0.1 ? "far below chance" : `${figure(times)} × chance`;
-      return `${name(query)} has ${percent(share)} of “${field.text(last[0])}” (${said})`;
+      return `${name(query)} has ${percent(share)} of “${field.text(word)}” (${said})`;
     }
 
-    /** @param word a word or phrase, or null; `state` chooses the layer and head of the first step */
+    /**
+     * @param {What | null} word
+     * @param {MapState} state chooses the layer and head of the first step
+     */
     function paint(word, state) {
       last = [word, state];
       row = word === null ? null : asked.row(word, state.layer, state.head);
@@ -144,7 +174,7 @@
       const alpha = CV.alphaTable(1, false);
       const { ground } = stage.colours();
       cells.forEach((cell, query) => {
-        const index = row ? Math.floor(255 * CV.position(row[query] * steps.count, scale) + 0.5) : 0;
+        const index = row ? Math.floor(255 * CV.position(row[query] * count, scale) + 0.5) : 0;
         const a = alpha[index] / 255;
         const mixed = ground.map((under, k) => Math.round(under * (1 - a) + table[3 * index + k] * a));
         cell.style.backgroundColor = `rgb(${mixed.join(" ")})`;

@@ -6,37 +6,55 @@
 
   const MATHML = "http://www.w3.org/1998/Math/MathML";
 
-  /** An element of MathML; children are elements or the text of a leaf. */
+  /**
+   * An element of MathML; children are elements or the text of a leaf.
+   * @type {(tag: string, ...children: Term[]) => MathMLElement}
+   */
   function m(tag, ...children) {
     const node = document.createElementNS(MATHML, tag);
     node.append(...children.map((child) => (Array.isArray(child) ? m("mrow", ...child) : child)));
     return node;
   }
+  /** @type {(name: string) => MathMLElement} */
   const vector = (name) => {
     const node = m("mi", name);
     node.setAttribute("mathvariant", "normal");
     node.setAttribute("class", "cv-vector");
     return node;
   };
+  /** @type {(name: string) => MathMLElement} */
   const id = (name) => m("mi", name);
+  /** @type {(sign: string) => MathMLElement} */
   const op = (sign) => {
     const node = m("mo", sign);
     node.setAttribute("stretchy", "false"); // brackets as high as a line of text
     return node;
   };
+  /** @type {(value: number) => MathMLElement} */
   const num = (value) => m("mn", String(value));
+  /** @type {(base: Term, index: Term) => MathMLElement} */
   const sub = (base, index) => m("msub", base, index);
+  /** @type {(name: string) => MathMLElement} */
   const matrix = (name) => sub(id("W"), id(name));
+  /** @type {(name: string) => MathMLElement} */
   const bias = (name) => sub(vector("b"), id(name));
+  /** @type {(index: Term, ...of: Term[]) => Term[]} */
   const sumOver = (index, ...of) => [m("munder", op("∑"), index), ...of];
+  /** @type {(...of: Term[]) => Term[]} */
   const norm = (...of) => [id("LayerNorm"), op("("), ...of, op(")")];
+  /** @type {(of: Term) => Term[]} */
   const length = (of) => [op("‖"), of, op("‖")];
   const dot = () => [vector("q"), op("·"), vector("k")];
 
+  /** @type {(out: string, given: string, name: string) => Term[]} */
   const projected = (out, given, name) => [vector(out), op("="), vector(given), matrix(name), op("+"), bias(name)];
+  /** @type {(out: string, given: string, name: string) => Term[]} */
   const unit = (out, given, name) => [vector(out), op("="), m("mfrac", [vector(given), matrix(name)], length([vector(given), matrix(name)]))];
 
-  /** @returns by name, what makes the children of a formula; `step` has its strips, `given` the name of W_Q's input. */
+  /**
+   * @returns by name, what makes the children of a formula; `step` has its strips, `given` the name of W_Q's input.
+   * @type {Record<string, (about: FormulaAbout) => Term[]>} by name, what makes the children of a formula
+   */
   const FORMULAS = {
     word: ({ count }) => [vector("x"), op("∈"), m("msup", id("ℝ"), num(count))],
     entry: () => [vector("x̂"), op("="), ...norm(vector("x"))],
@@ -69,7 +87,8 @@
 
   /**
    * A step's formula as an element, or null where there is none by that name.
-   * @param about {count: numbers of the step's first vector, heads, given: "x", or "x̂" after a LayerNorm}
+   * @param {string} name
+   * @param {FormulaAbout} about
    */
   function formula(name, about) {
     if (!Object.hasOwn(FORMULAS, name)) return null;

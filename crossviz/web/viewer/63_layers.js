@@ -7,6 +7,7 @@
 
   /**
    * A button that plays the layers; where reduced motion is asked for, it goes one layer further and nothing plays.
+   * @param {Field} field
    * @param {{at: () => number|null, go: (layer: number) => void, say: (text: string) => void}} act
    * @returns {{node: HTMLElement|null, stop: () => void}} node null where there is one layer
    */
@@ -15,6 +16,7 @@
     if (!field.hasHeads || count < 2) return { node: null, stop() {} };
     const still = matchMedia("(prefers-reduced-motion: reduce)");
     const button = CV.el("button", { type: "button", class: "cv-button cv-play", on: { click: press } });
+    /** @type {ReturnType<typeof setTimeout> | null} */
     let timer = null;
 
     function label() {
@@ -27,7 +29,10 @@
       act.go(next);
       return next < count - 1;
     }
-    const tell = () => act.say(`${field.layers[act.at()]}, ${act.at() + 1} of ${count}, heads ${field.sum ? "summed" : "averaged"}.`);
+    const tell = () => {
+      const at = act.at() ?? 0;
+      act.say(`${field.layers[at]}, ${at + 1} of ${count}, heads ${field.sum ? "summed" : "averaged"}.`);
+    };
 
     function press() {
       if (timer) return pause();
@@ -41,10 +46,13 @@
       if (step()) timer = setTimeout(tick, PACE);
       else pause();
     }
-    /** Any key and any press elsewhere; those that press the button itself come as its click. */
+    /**
+     * Any key and any press elsewhere; those that press the button itself come as its click.
+     * @type {(event: Event) => void}
+     */
     function other(event) {
       const own = event.composedPath().includes(button);
-      if (own && (event.type === "pointerdown" || event.key === "Enter" || event.key === " ")) return;
+      if (own && (event.type === "pointerdown" || ["Enter", " "].includes(/** @type {KeyboardEvent} */ (event).key))) return;
       pause();
     }
     function stop() {

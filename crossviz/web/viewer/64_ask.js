@@ -13,10 +13,15 @@
 
   /**
    * The words that look at a patch, best first.
-   * @returns {{looks: number[], list: {text: string, said: string, t: number}[], place: string}} looks 0..1 per word
+   * @param {Payload} payload
+   * @param {Field} field
+   * @param {Through & {own: boolean}} now
+   * @param {Patch} patch
+   * @returns {Ranked} looks 0..1 per word
    */
   function rankAt(payload, field, now, { row, col }) {
     const looks = payload.caption.words.map(() => 0);
+    /** @type {{text: string, value: number, said: string, t: number}[]} */
     const list = [];
     payload.caption.words.forEach((word, index) => {
       if (word.truncated) return;
@@ -33,6 +38,8 @@
   /**
    * How much of a map lies in a box, of each patch as much as the box covers. Of probabilities it is a share of all that
    * the word gives, null key included; of other maps a share of what speaks for the word.
+   * @param {Payload} payload
+   * @param {Field} field
    * @param {Float64Array} values raw, `gh * gw`
    * @param {number[]} box [x0, y0, x1, y1] in pixels of the photo
    * @returns {{share: number, area: number}} `area`: the box's share of what the model saw
@@ -40,7 +47,9 @@
   function insideBox(payload, field, values, box) {
     const [x0, y0, x1, y1] = payload.view.crop_xyxy;
     const { gh, gw } = field;
+    /** @type {(low: number, high: number, start: number, end: number, cells: number) => Float64Array} */
     const covered = (low, high, start, end, cells) => {
+      /** @type {(v: number) => number} */
       const at = (v) => Math.min(cells, Math.max(0, ((v - start) / (end - start)) * cells));
       const [a, b] = [at(low), at(high)];
       return Float64Array.from({ length: cells }, (_, i) => Math.max(0, Math.min(i + 1, b) - Math.max(i, a)));
@@ -56,6 +65,7 @@
         inside += v * down[r] * across[c];
       }
     }
+    /** @type {(list: Float64Array) => number} */
     const sum = (list) => list.reduce((all, v) => all + v, 0);
     const whole = field.isProbability ? 1 : total;
     return { share: whole > 0 ? inside / whole : 0, area: (sum(across) * sum(down)) / (gh * gw) };
@@ -63,22 +73,31 @@
 
   /**
    * The box, its controls, and who looks there. It outlives the explanation, as long as the photo is the same.
+   * @param {Payload} payload
+   * @param {Field} field
+   * @param {Stage} stage
+   * @param {{ask: PhotoBox | null}} prefs
    * @param {{changed: () => void}} act
-   * @returns {{node: HTMLElement, rank: Function}} `rank(state)` null without a box
+   * @returns {{node: HTMLElement | null, rank: (state: Through) => Ranked | null}} rank: null without a box
    */
   function askBox(payload, field, stage, prefs, act) {
     const box = CV.boxOn(payload, stage, changed, { ...TEXTS, className: "cv-ask" });
     if (prefs.ask && prefs.ask.photo === payload.photo.src) box.put(prefs.ask.pixels);
+    /** @type {(pixels: Box | null) => void} */
     function changed(pixels) {
       prefs.ask = pixels && { photo: payload.photo.src, pixels };
       act.changed();
     }
 
-    /** As the words at a patch: {looks: 0..1 per word, list: [{text, said, t}], place, none}. */
+    /**
+     * As the words at a patch: {looks: 0..1 per word, list: [{text, said, t}], place, none}.
+     * @type {(state: Through) => Ranked | null}
+     */
     function rank({ layer, head }) {
       const pixels = box.box();
       if (!pixels) return null;
       const looks = payload.caption.words.map(() => 0);
+      /** @type {{index: number, text: string, share: number}[]} */
       const found = [];
       let area = 0;
       payload.caption.words.forEach((word, index) => {

@@ -8,15 +8,21 @@
   const SEQUENTIAL = "viridis";
   const DIGITS = 6;
 
-  /** A number as it is, to six figures: -0.0123456789 -> "−0.0123457". */
+  /**
+   * A number as it is, to six figures: -0.0123456789 -> "−0.0123457".
+   * @type {(value: number | null) => string}
+   */
   function exact(value) {
     if (value === null) return "masked";
     return String(Number(value.toPrecision(DIGITS))).replace("-", "\u2212").replace("e\u2212", "e-");
   }
 
-  /** Pixels of some values, as the colour bar's: transparent where they are none, over the bar's ground. */
+  /**
+   * Pixels of some values, as the colour bar's: transparent where they are none, over the bar's ground.
+   * @type {(canvas: HTMLCanvasElement, values: (number | null)[], scale: number, signed: boolean, ground: Rgb) => void}
+   */
   function draw(canvas, values, scale, signed, ground) {
-    const ctx = canvas.getContext("2d");
+    const ctx = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     const image = ctx.createImageData(canvas.width, canvas.height);
     const table = CV.rgbTable(signed ? DIVERGING : SEQUENTIAL);
     const alpha = CV.alphaTable(1, signed);
@@ -31,14 +37,15 @@
     ctx.putImageData(image, 0, 0);
   }
 
-  const largest = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value ?? 0)), 0) || 1;
+  /** @type {(values: (number | null)[]) => number} */
+  const largest = (values) => values.reduce((/** @type {number} */ most, value) => Math.max(most, Math.abs(value ?? 0)), 0) || 1;
 
   /**
    * One strip, or one grid with what else there is beside it.
-   * @param strip {label, kind, values, mark, signed}
-   * @param about {rows, columns, others: names of a grid's further values, ground: [r, g, b]}
-   * @param scale where its colours end; null: at its own largest value
-   * @returns {node, count, point(index or null) -> text}
+   * @param {NumberStrip} strip
+   * @param {GridAbout} about
+   * @param {number | null} [scale] where its colours end; null: at its own largest value
+   * @returns {{node: HTMLElement, count: number, point: (index: number | null) => string}}
    */
   function numbers(strip, about, scale = null) {
     const { values, signed, mark } = strip;
@@ -55,13 +62,18 @@
       const node = el("div", { class: "cv-numbers cv-single" }, el("span", { class: "cv-label", text: strip.label }), said);
       return { node, count: 1, point: () => `${strip.label}: ${exact(values[0])}` };
     }
+    /** @type {(index: number) => string} */
     const name = (index) => {
       if (!grid) return `number ${index + 1} of ${values.length}`;
       if (index >= patches) return about.others[index - patches] ?? `key ${index + 1}`;
       return `row ${Math.floor(index / about.columns) + 1}, column ${(index % about.columns) + 1}`;
     };
+    /** @type {(index: number) => string} */
     const told = (index) => `${strip.label}, ${name(index)}: ${exact(values[index])}`;
-    /** A canvas of some of the values, `across` to a row, with a frame on the marked one and on the one pointed at. */
+    /**
+     * A canvas of some of the values, `across` to a row, with a frame on the marked one and on the one pointed at.
+     * @type {(from: number, to: number, across: number) => {node: HTMLElement, show: (index: number | null) => void}}
+     */
     function part(from, to, across) {
       const rows = Math.ceil((to - from) / across);
       const canvas = el("canvas", { width: across, height: rows, "aria-hidden": "true" });
@@ -69,9 +81,10 @@
       const at = el("i", { class: "cv-number-at", hidden: true });
       const marked = el("i", { class: "cv-number-mark", hidden: true });
       const node = el("div", { class: "cv-heat-numbers", style: { "--cv-across": String(across), "--cv-down": String(rows) } }, canvas, marked, at);
+      /** @type {(frame: HTMLElement, index: number | null) => void} */
       const place = (frame, index) => {
         frame.hidden = index === null || index < from || index >= to;
-        if (frame.hidden) return;
+        if (index === null || frame.hidden) return;
         const here = index - from;
         frame.style.setProperty("--cv-column", String(here % across));
         frame.style.setProperty("--cv-row", String(Math.floor(here / across)));
@@ -92,7 +105,10 @@
     if (patches < values.length) parts.push(part(patches, values.length, values.length - patches));
     const beside = parts.length > 1 && el("div", { class: "cv-others" }, el("span", { class: "cv-label", text: othersLabel(about.others, values.slice(patches)) }), parts[1].node);
 
-    /** Frames one of the values and shows it; null frames none. */
+    /**
+     * Frames one of the values and shows it; null frames none.
+     * @type {(index: number | null) => string}
+     */
     function point(index) {
       parts.forEach(({ show }) => show(index));
       said.textContent = index === null ? range : `${name(index).replace(/^number (\d+).*/, "$1")}: ${exact(values[index])}`;
@@ -103,6 +119,7 @@
     return { node, count: values.length, point };
   }
 
+  /** @type {(others: string[], values: (number | null)[]) => string} */
   function othersLabel(others, values) {
     return values.length === 1 ? `${others[0] ?? "one more"}: ${exact(values[0])}` : `${values.length} other tokens`;
   }

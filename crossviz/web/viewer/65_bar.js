@@ -4,7 +4,10 @@
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
   const { el, figure } = CV;
 
-  /** What the colour bar is labelled with. */
+  /**
+   * What the colour bar is labelled with.
+   * @type {(field: BarField, state: Through & {own: boolean}, words: number) => string}
+   */
   function barLabel(field, { own, layer, head }, words) {
     if (own && words > 1) return "each word scaled to itself";
     let unit = field.isProbability ? "× chance" : field.unit;
@@ -19,7 +22,9 @@
     const ticks = el("div", { class: "cv-ticks", "aria-hidden": "true" });
     const label = el("p", { class: "cv-label" });
     const node = el("div", { class: "cv-colourbar", role: "img" }, label, canvas, ticks);
+    /** @type {string | null} */
     let shown = null; // all that it depends on: a word that is pointed at seldom changes it
+    /** @type {(field: BarField, scale: Scale, state: MapState, words: number, ground: Rgb) => void} */
     function paint(field, scale, state, words, ground) {
       const text = barLabel(field, state, words);
       const key = JSON.stringify([text, scale, state.cmap, state.opacity, state.own, words > 1, ground, field.signed]);

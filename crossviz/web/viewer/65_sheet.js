@@ -8,7 +8,10 @@
   const SHARED = "context"; // the parts of this sum are drawn on one scale, so that they can be added up by eye
   const AROUND = 3; // patches to each side of the one whose piece of the photo is shown
 
-  /** The piece of the photo around a patch, with the patch framed. */
+  /**
+   * The piece of the photo around a patch, with the patch framed.
+   * @type {(payload: Payload, stage: Stage, patch: [row: number, col: number]) => HTMLCanvasElement}
+   */
   function piece(payload, stage, [row, col]) {
     const { photo } = stage;
     const [x0, y0, x1, y1] = payload.view.crop_xyxy;
@@ -17,7 +20,7 @@
     const [left, top] = [x0 + (col - AROUND) * w, y0 + (row - AROUND) * h];
     const count = 2 * AROUND + 1;
     const canvas = el("canvas", { class: "cv-piece", width: 112, height: Math.max(1, Math.round((112 * h) / w)), role: "img", "aria-label": "The photo around the patch, which is framed" });
-    const ctx = canvas.getContext("2d");
+    const ctx = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     const [kx, ky] = [canvas.width / count, canvas.height / count];
     const { line, halo } = stage.colours();
     const paint = () => {
@@ -33,7 +36,14 @@
     return canvas;
   }
 
-  /** One line. @returns {step, node, button, walk(by) -> text of the number that is pointed at, rest()} */
+  /**
+   * One line.
+   * @param {SheetStep} step
+   * @param {Sheet} sheet
+   * @param {SheetAbout} about
+   * @param {number} number
+   * @returns {SheetLine}
+   */
   function line(step, sheet, about, number) {
     const scale = step.formula === SHARED ? Math.max(...step.strips.map(({ values }) => CV.largest(values))) : null;
     const strips = step.strips.map((strip) => CV.numbers(strip, about, scale));
@@ -51,12 +61,14 @@
       el("p", { class: "cv-line-said", text: step.sentence }),
       el("div", { class: "cv-line-numbers" }, aside, ...strips.map(({ node: strip }) => strip)),
     );
+    /** @type {number | null} */
     let at = null; // of the step's last strip, which is what comes out of it
-    const result = strips.at(-1);
+    const result = strips[strips.length - 1];
     return {
       step,
       node,
       button,
+      /** @param {number} by */
       walk(by) {
         at = at === null ? (by > 0 ? 0 : result.count - 1) : Math.min(result.count - 1, Math.max(0, at + by));
         return result.point(at);
@@ -69,9 +81,11 @@
   }
 
   /**
-   * @param sheet what Python's `Inside.as_dict` gives
-   * @param act {said(text): to be read out}
-   * @returns {node, focus(): the keyboard onto the first step}
+   * @param {Sheet} sheet what Python's `Inside.as_dict` gives
+   * @param {Payload} payload
+   * @param {Stage} stage
+   * @param {{said: Live}} act to be read out
+   * @returns {{node: HTMLElement, focus: () => void}} focus: the keyboard onto the first step
    */
   function sheetOf(sheet, payload, stage, act) {
     const about = {
@@ -85,8 +99,11 @@
     const lines = sheet.steps.map((step, i) => line(step, sheet, about, i + 1));
     const byId = new Map(lines.map((each) => [each.step.id, each]));
     const node = el("div", { class: "cv-sheet", role: "group", "aria-label": "The arithmetic, step by step. Up and down arrow move from step to step, left and right from number to number." });
+    /** @type {SheetLine | null} */
     let chosen = null;
+    /** @type {HTMLElement | null} */
     let list = null;
+    /** @type {{part: string, title: string} | null} */
     let heading = null;
     let group = 0;
     for (const each of lines) {
@@ -102,7 +119,7 @@
         list = el("ol", { class: "cv-lines", "aria-labelledby": id });
         node.append(el(part ? "h4" : "h3", { id, class: "cv-sheet-group", text: part || title !== "Both steps together" ? `${group}. ${title}` : title }), list);
       }
-      list.append(each.node);
+      list?.append(each.node);
       each.node.addEventListener("pointerenter", (event) => event.pointerType !== "touch" && light(each));
       each.button.addEventListener("focus", () => choose(each));
       each.button.addEventListener("click", () => choose(each));
@@ -115,7 +132,10 @@
       light(null);
     });
 
-    /** Lights the lines that one is computed from, and marks those that come of it. */
+    /**
+     * Lights the lines that one is computed from, and marks those that come of it.
+     * @type {(of: SheetLine | null) => void}
+     */
     function light(of) {
       for (const { node: each, step } of lines) {
         each.classList.toggle("cv-lit", of !== null && of.step.inputs.includes(step.id));
@@ -123,6 +143,7 @@
         each.classList.toggle("cv-here", of !== null && of.step === step);
       }
     }
+    /** @type {(each: SheetLine) => void} */
     function choose(each) {
       if (chosen === each) return;
       chosen?.rest();
@@ -133,7 +154,7 @@
       });
       each.button.setAttribute("aria-current", "step");
       light(each);
-      const from = each.step.inputs.map((input) => byId.get(input).step.name);
+      const from = each.step.inputs.map((input) => byId.get(input)?.step.name);
       act.said(`Step ${lines.indexOf(each) + 1} of ${lines.length}, ${each.step.name}. ${each.step.sentence}${from.length ? ` Computed from: ${from.join(", ")}.` : ""}`);
     }
     node.addEventListener("keydown", (event) => {

@@ -6,26 +6,34 @@
 
   const BLEND = "blend"; // the head select's value while several heads are pinned
 
-  /** A labelled check box: {node, put(on)}. */
+  /**
+   * A labelled check box: {node, put(on)}.
+   * @param {string} text
+   * @param {boolean} on
+   * @param {(on: boolean) => void} onChange
+   */
   function toggle(text, on, onChange) {
     const id = uid("toggle");
     const input = el("input", { type: "checkbox", class: "cv-check", id, on: { change: () => onChange(input.checked) } });
+    /** @type {(checked: boolean) => unknown} */
     const put = (checked) => (input.checked = checked);
     put(on);
     return { node: el("label", { class: "cv-switch", for: id }, input, el("span", { text })), put };
   }
 
   /**
-   * @param state layer, head, smooth, own, opacity, cmap, contour, saw: as they stand when this is called
+   * @param {Field} field
+   * @param {MapState} state as they stand when this is called
    * @param {string[]} maps names of the colour maps
    * @param {HTMLElement|null} play the button that plays the layers
-   * @param {{pick: Function, set: Function, done: Function}} act `pick(key, index or null)` of layer and head, `set(key,
-   *   value)` of the rest; `done()` after the last of several values that one drag sets
-   * @returns {{node: HTMLElement, sync: (state) => void}}
+   * @param {{pick: (key: "layer" | "head", index: number | null) => void, set: <K extends keyof Drawing>(key: K, value: Drawing[K]) => void, done: () => void}} act `pick` of layer and head, `set` of the rest; `done` after the last of several values that one drag sets
+   * @returns {{node: HTMLElement, sync: (state: MapState) => void}}
    */
   function controls(field, state, maps, play, act) {
     const all = field.sum ? "all, summed" : "all, averaged";
+    /** @type {(key: "layer" | "head") => (value: string) => void} */
     const pick = (key) => (value) => value !== BLEND && act.pick(key, value === "all" ? null : Number(value));
+    /** @type {<K extends keyof Drawing, V>(key: K, parse: (value: V) => Drawing[K]) => (value: V) => void} */
     const set = (key, parse) => (value) => act.set(key, parse(value));
     const layer = CV.select("Layer", [["all", all], ...field.layers.map((name, i) => [String(i), name])], "all", pick("layer"));
     const heads = Array.from({ length: field.heads }, (_, i) => [String(i), `head ${i + 1}`]);
@@ -48,6 +56,7 @@
     );
     return {
       node,
+      /** @param {MapState} state */
       sync({ layer: atLayer, head: atHead, ...drawn }) {
         const blend = Array.isArray(atHead);
         several.textContent = blend ? `${atHead.length} pinned` : "";

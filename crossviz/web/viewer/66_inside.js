@@ -16,9 +16,13 @@
   let runs = 0; // of this page: numbers that never come twice
 
   /**
-   * @param options {cells: what a saved page holds; onInside({run, id, start, end, token, layer, head, row, col})}; without it there is no server
-   * @param act {moved()}: the chosen patch is another
-   * @returns {node, paint(active, state), pick(row, col, byKey), cursor(), cell(), receive(message), end()}
+   * @param {Payload} payload
+   * @param {Stage} stage
+   * @param {Options} options `cells`: what a saved page holds; without `onInside` there is no server
+   * @param {Prefs} prefs
+   * @param {Live} live
+   * @param {{moved: () => void}} act the chosen patch is another
+   * @returns {InsidePart}
    */
   function inside(payload, stage, options, prefs, live, act) {
     const summary = el("summary", { text: TITLE });
@@ -28,15 +32,23 @@
     if (!options.onInside) return { node, paint() {}, pick() {}, cursor: () => null, cell: () => null, receive() {}, end() {} };
 
     const { height, width } = payload.grid;
+    /** @type {Map<string, InsideMessage>} */
     const answers = new Map(); // key of a question -> message
+    /** @type {Record<string, ReturnType<typeof setTimeout>>} */
     const timers = {};
     const kept = prefs.cell && prefs.cell.photo === payload.photo.src ? prefs.cell : null;
+    /** @type {Patch | null} */
     let patch = kept && kept.row < height && kept.col < width ? { row: kept.row, col: kept.col } : null;
+    /** @type {number | null} */
     let token = null; // of words of several tokens; null: the server chooses
+    /** @type {{span: Span | null, layer: number | null, head: number | null}} */
     let last = { span: null, layer: null, head: null };
+    /** @type {{run: number, key: string} | null} */
     let asked = null; // {run, key}
-    let shown = null; // the message that the sheet is drawn from
+    /** @type {Sheet | null} */
+    let shown = null; // the sheet that is drawn
 
+    /** @type {(label: string, max: number, change: () => void) => {input: HTMLInputElement, node: HTMLElement}} */
     const field = (label, max, change) => {
       const id = uid("cell");
       const input = el("input", { id, class: "cv-cell-input", type: "number", min: 1, max, step: 1, inputmode: "numeric" });
@@ -51,7 +63,7 @@
     };
     const row = field("Row", height, typed);
     const col = field("Column", width, typed);
-    const peak = el("button", { type: "button", class: "cv-button", text: "Most looked-at patch", on: { click: () => pick(null) } });
+    const peak = el("button", { type: "button", class: "cv-button", text: "Most looked-at patch", on: { click: () => pick(null, 0) } });
     const pieces = CV.select("Token", [], "", (value) => ((token = Number(value)), ask()));
     const which = el("p", { class: "cv-cell-which" });
     const picked = el("p", { class: "cv-note cv-cell-picked" });
@@ -66,21 +78,26 @@
       if (node.open) ask();
     });
 
+    /** @type {() => CellQuestion} */
     const question = () => ({ ...last.span, token, layer: last.layer, head: last.head, row: patch && patch.row, col: patch && patch.col });
     const keyNow = () => JSON.stringify(question());
+    /** @type {(name: string, ms: number, call: () => void) => void} */
     const after = (name, ms, call) => {
       clearTimeout(timers[name]);
       timers[name] = setTimeout(call, ms);
     };
 
-    /** @param active [{word}]: what is shown; `state`: the layer and head that are chosen, null for all */
+    /**
+     * @param {{word: What}[]} active what is shown
+     * @param {Through} state the layer and head that are chosen, null for all
+     */
     function paint(active, state) {
       const span = CV.shownSpan(payload.caption.words, active);
       const same = span && last.span && span.start === last.span.start && span.end === last.span.end;
       if (!same) token = null;
       // Of several pinned heads none is the one: the strongest of all is opened, as where none is pinned.
-      const several = Array.isArray(state.head);
-      last = { span, layer: several ? null : state.layer, head: several ? null : state.head };
+      const { layer, head } = state;
+      last = Array.isArray(head) ? { span, layer: null, head: null } : { span, layer, head };
       ask();
     }
     function ask() {
@@ -91,9 +108,10 @@
         return tell(NO_WORD);
       }
       const key = keyNow();
-      if (answers.has(key)) {
+      const known = answers.get(key);
+      if (known) {
         asked = null;
-        return draw(answers.get(key));
+        return draw(known);
       }
       if (asked && asked.key === key) return;
       asked = null;
@@ -101,22 +119,29 @@
       after("settle", SETTLE, () => {
         asked = { run: ++runs, key };
         after("patience", PATIENCE, () => asked && receive({ run: asked.run, error: SILENT }));
-        options.onInside({ run: asked.run, id: payload.id, ...question() });
+        options.onInside?.({ run: asked.run, id: payload.id, ...question() });
       });
     }
-    /** What the server says: {run, inside} or {run, error}. Of a cell that is no longer asked for it is dropped. */
+    /**
+     * What the server says: {run, inside} or {run, error}. Of a cell that is no longer asked for it is dropped.
+     * @type {(message: InsideMessage) => void}
+     */
     function receive(message) {
       if (!asked || message.run !== asked.run) return;
       clearTimeout(timers.patience);
       if (message.inside) {
-        if (answers.size >= KEPT) answers.delete(answers.keys().next().value);
+        if (answers.size >= KEPT) answers.delete(/** @type {string} */ (answers.keys().next().value));
         answers.set(asked.key, message);
       }
       asked = null;
       draw(message);
     }
 
-    /** A sentence in the place of the sheet. */
+    /**
+     * A sentence in the place of the sheet.
+     * @param {string} text
+     * @param {boolean} [retry]
+     */
     function tell(text, retry = false) {
       shown = null;
       place.removeAttribute("aria-busy");
@@ -126,17 +151,18 @@
       problem.hidden = false;
       again.hidden = !retry;
     }
+    /** @type {(message: InsideMessage) => void} */
     function draw(message) {
-      if (message.error) return tell(message.error, true);
+      const { inside: sheet } = message;
+      if (!sheet) return tell(message.error ?? SILENT, true);
       problem.hidden = again.hidden = true;
       place.removeAttribute("aria-busy");
-      if (shown === message) return;
+      if (shown === sheet) return;
       const focused = place.contains(document.activeElement);
-      const { inside: sheet } = message;
-      shown = message;
+      shown = sheet;
       const [r, c] = sheet.patch;
-      row.input.value = r + 1;
-      col.input.value = c + 1;
+      row.input.value = String(r + 1);
+      col.input.value = String(c + 1);
       which.replaceChildren(...CV.cellNamed(sheet));
       picked.textContent = CV.cellNoted(sheet);
       pieces.node.hidden = sheet.tokens.length < 2;
@@ -148,23 +174,29 @@
       act.moved();
     }
 
-    /** Another patch is opened; row null: the one that is looked at most. */
+    /**
+     * Another patch is opened; row null: the one that is looked at most.
+     * @type {(r: number | null, c: number) => void}
+     */
     function pick(r, c) {
       if (!node.open) return;
       patch = r === null ? null : { row: r, col: c };
       prefs.cell = patch && { photo: payload.photo.src, ...patch };
       if (r !== null) {
-        row.input.value = r + 1;
-        col.input.value = c + 1;
+        row.input.value = String(r + 1);
+        col.input.value = String(c + 1);
         live(`Row ${r + 1}, column ${c + 1} is opened inside.`);
       }
       act.moved();
       ask();
     }
-    /** The patch that is open, to be framed in the photo. */
+    /**
+     * The patch that is open, to be framed in the photo.
+     * @returns {Patch | null}
+     */
     function cursor() {
       if (!node.open || patch || !shown) return node.open ? patch : null;
-      return { row: shown.inside.patch[0], col: shown.inside.patch[1] };
+      return { row: shown.patch[0], col: shown.patch[1] };
     }
     /** What was asked for the cell that is open, or null. */
     const cell = () => (node.open && shown ? question() : null);

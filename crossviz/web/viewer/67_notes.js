@@ -4,10 +4,16 @@
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
   const { el, figure } = CV;
 
-  /** Of photo and caption, or null where the model has no such figure. */
+  /**
+   * Of photo and caption, or null where the model has no such figure.
+   * @type {(payload: Payload) => string | null}
+   */
   const similarity = ({ similarity: value }) => (value === null ? null : figure(value).replace("-", "\u2212"));
 
-  /** What made this picture: model, method, direction, and every note on it. */
+  /**
+   * What made this picture: model, method, direction, and every note on it.
+   * @type {(payload: Payload, field: Field) => HTMLElement}
+   */
   function notes(payload, field) {
     const { model, method } = payload;
     const items = [

@@ -9,38 +9,40 @@
   const BY_HAND = "This browser lets no page copy here: copy the link yourself.";
 
   /**
-   * @param options {onSave(format, id, settings, cell), formats: [[suffix, text]], link(payload, settings) -> {address, example}}
-   *   of the page, or nothing where it stands alone
-   * @param {object} payload
-   * @param {() => object} view what is drawn
-   * @param {() => object} settings
-   * @param {() => object|null} cell what was asked for the cell that is open inside
-   * @param {(text: string) => void} live
+   * @param {Options} options of the page, or nothing where it stands alone
+   * @param {Payload} payload
+   * @param {() => View} view what is drawn
+   * @param {() => Settings} settings
+   * @param {() => CellQuestion | null} cell what was asked for the cell that is open inside
+   * @param {Live} live
    */
   function saving(options, payload, view, settings, cell, live) {
     const note = el("p", { class: "cv-note cv-taken", hidden: true });
     const id = uid("link");
     const address = el("input", { id, class: "cv-select", type: "text", readonly: true });
     const byHand = el("div", { class: "cv-field cv-by-hand", hidden: true }, el("label", { for: id, class: "cv-label", text: "Link" }), address);
+    /** @type {(text: string) => void} */
     const tell = (text) => {
       note.textContent = text;
       note.hidden = false;
       live(text);
     };
+    /** @type {(text: string, click: () => void) => HTMLElement} */
     const button = (text, click) => el("button", { type: "button", class: "cv-button", text, on: { click } });
 
     const download = () => CV.download(view());
     let parts = [button("Save as PNG", download)];
     if (options.onSave) {
-      const format = CV.select("Save", [["view", "this view, PNG"], ...options.formats], "view", () => undefined, "cv-save");
-      const save = () => (format.control.value === "view" ? download() : options.onSave(format.control.value, payload.id, settings(), cell()));
+      const format = CV.select("Save", [["view", "this view, PNG"], ...(options.formats ?? [])], "view", () => undefined, "cv-save");
+      const save = () => (format.control.value === "view" ? download() : options.onSave?.(format.control.value, payload.id, settings(), cell()));
       parts = [format.node, button("Save", save)];
     }
     parts.push(button("Copy picture", async () => tell(await CV.copyPicture(view()))));
     if (options.link) parts.push(button("Copy link", copyLink));
 
     async function copyLink() {
-      const link = options.link(payload, settings());
+      const link = options.link?.(payload, settings());
+      if (!link) return;
       const copied = await CV.copyText(link.address);
       byHand.hidden = copied;
       if (copied) return tell(link.example ? COPIED_EXAMPLE : COPIED);

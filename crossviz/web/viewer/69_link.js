@@ -10,7 +10,7 @@
 
   /**
    * @param {string} address of the page
-   * @param {{caption: string, model: string, method: string, example: string|null, settings: object}} what
+   * @param {Link} what
    */
   function linkTo(address, { caption, model, method, example, settings }) {
     const parts = new URLSearchParams({ caption, model, method });
@@ -22,8 +22,8 @@
   /**
    * What a fragment asks for; null where it is none of ours.
    * @param {string} fragment as `location.hash`, from anyone
-   * @returns {object|null} as `linkTo` takes it, `settings` as they come (null: none that can be read); or {wrong: a
-   *   sentence}
+   * @returns {(Link & {wrong?: undefined}) | {wrong: string} | null} `settings` as they come
+   *   (null: none that can be read); or what is wrong, a sentence
    */
   function readLink(fragment) {
     const text = fragment.replace(/^#/, "");
@@ -32,9 +32,10 @@
     const parts = new URLSearchParams(text);
     const caption = parts.get("caption") ?? "";
     if (!caption.trim()) return { wrong: EMPTY };
+    /** @type {any} */
     let settings = null;
     try {
-      settings = JSON.parse(parts.get("view"));
+      settings = JSON.parse(parts.get("view") ?? "null");
     } catch {
       // the rest is good without
     }

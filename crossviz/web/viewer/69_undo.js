@@ -8,15 +8,17 @@
   const TYPED = "textarea, [contenteditable='true'], input:not([type=range], [type=checkbox], [type=radio])";
 
   /**
-   * @param {() => object} read the settings as they stand (CV.settingsOf)
-   * @param {(settings: object) => void} apply
-   * @param {(text: string) => void} live says what was done
-   * @returns {{node, note: () => void, pointed: () => void, stop: () => void}} `note` what was done is a step, if it
+   * @param {() => Settings} read the settings as they stand (CV.settingsOf)
+   * @param {(settings: Settings) => void} apply
+   * @param {Live} live says what was done
+   * @returns {{node: HTMLElement, note: () => void, pointed: () => void, stop: () => void}} `note` what was done is a
+   *   step, if it
    *   changed anything; `pointed` what is shown is another, without a step
    */
   function undoing(read, apply, live) {
     let steps = [read()];
     let at = 0;
+    /** @type {(text: string, keys: string, by: number) => HTMLElement} */
     const button = (text, keys, by) =>
       el("button", { type: "button", class: "cv-button", text, "aria-keyshortcuts": keys, on: { click: () => go(by) } });
     const undo = button("Undo", "Control+Z Meta+Z", -1);
@@ -28,7 +30,9 @@
       undo.setAttribute("aria-disabled", String(at === 0));
       redo.setAttribute("aria-disabled", String(at === steps.length - 1));
     };
+    /** @type {(by: number) => boolean} */
     const there = (by) => at + by >= 0 && at + by < steps.length;
+    /** @type {(by: number) => void} */
     function go(by) {
       if (!there(by)) return live(by < 0 ? "There is nothing to undo." : "There is nothing to redo.");
       at += by;
@@ -46,6 +50,7 @@
     function pointed() {
       steps[at] = { ...steps[at], shown: read().shown };
     }
+    /** @type {(event: KeyboardEvent) => void} */
     function key(event) {
       if (event.defaultPrevented || event.altKey || !(event.ctrlKey || event.metaKey)) return;
       if (event.target instanceof Element && event.target.closest(TYPED)) return;

@@ -5,9 +5,11 @@
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
   const { el } = CV;
 
+  /** @type {(root: HTMLElement, payload: Payload, options: Options, prefs: Prefs, live: Live, how: How, visit: Visit) => Built} */
   function build(root, payload, options, prefs, live, how, visit) {
     const field = new CV.Field(payload);
     const maps = field.signed ? CV.DIVERGING : CV.SEQUENTIAL;
+    /** @type {ViewState} */
     const state = {
       shown: null, // word or phrase (CV.runOf), or null: the last one pointed at
       held: new Map(), // word or phrase -> hue, in the order they were clicked; no two share a word
@@ -17,19 +19,24 @@
       patch: null,
       query: null, // of attention in two steps: the query whose own map is shown
       ...prefs,
-      cmap: maps.includes(prefs.cmap) ? prefs.cmap : maps[0],
+      cmap: prefs.cmap !== null && maps.includes(prefs.cmap) ? prefs.cmap : maps[0],
     };
+    /** @type {(what: What) => string} */
     const text = (what) => field.text(what);
+    /** @type {() => ViewState} */
     const choice = () => (state.peek ? { ...state, layer: state.peek[0], head: state.peek[1] } : state);
+    /** @type {What | null} */
     let hovering = null; // a word or phrase under the pointer or the keyboard, shown instead of the held ones
     let chosen = false; // whether the reader has chosen what is shown, or the page has
 
+    /** @type {() => ShownWord[]} */
     const words = () => {
       if (hovering !== null) return [{ word: hovering, hue: 0 }];
       if (state.held.size) return [...state.held].map(([word, hue]) => ({ word, hue }));
       return state.shown === null ? [] : [{ word: state.shown, hue: 0 }];
     };
 
+    /** @type {() => View} */
     const view = () => ({ payload, field, state: choice(), words: words(), stage });
 
     const chips = CV.words(payload.caption, { show, hold, drop: unhover, clear }, payload.hidden ? payload.hidden.words : [], payload.phrases);
@@ -61,11 +68,12 @@
         el("div", { class: "cv-left" }, stage.node, bar.node),
         el("div", { class: "cv-side" }, ...[readout.node, hiding.node, patches.node].filter(Boolean)),
       ),
-      ...[steps.node, controls.node, actions, trust.node, strip.node, inside.node, compare.node, notes].filter(Boolean),
+      ...[steps.node, controls.node, actions, trust.node, strip.node, inside.node, compare.node, notes].filter((node) => node !== null),
     );
     chips.node.addEventListener("pointerleave", unhover);
     chips.node.addEventListener("focusout", (event) => chips.node.contains(event.relatedTarget) || unhover());
 
+    /** @type {(what: What) => void} */
     function show(word) {
       if (hovering === word) return;
       hovering = word;
@@ -79,6 +87,7 @@
       hovering = null;
       paint({ heat: state.held.size > 0, passing: true });
     }
+    /** @type {(what: What) => void} */
     function hold(what) {
       chosen = true;
       const words = CV.membersOf(what);
@@ -92,7 +101,7 @@
       same.forEach((other) => state.held.delete(other));
       if (!lets) {
         const used = new Set(state.held.values());
-        state.held.set(what, hue ?? [0, 1, 2, 3, 4, 5].find((free) => !used.has(free)));
+        state.held.set(what, /** @type {number} */ (hue ?? [0, 1, 2, 3, 4, 5].find((free) => !used.has(free))));
       }
       state.shown = what;
       hovering = null;
@@ -107,6 +116,7 @@
       paint({ heat: true });
       live("The plain photo.");
     }
+    /** @type {(row: number, col: number, byKey: boolean) => void} */
     function patch(row, col, byKey) {
       state.patch = { row, col };
       paint({ sayPatch: byKey });
@@ -115,12 +125,14 @@
       state.patch = null;
       paint({});
     }
+    /** @type {(query: number | null, told: string) => void} */
     function look(query, told) {
       if (state.query === query) return;
       state.query = query;
       paint({ heat: true });
       if (told) live(told);
     }
+    /** @type {(layer: number, head: number) => void} */
     function preview(layer, head) {
       state.peek = [layer, head];
       paint({ heat: true, passing: true });
@@ -130,16 +142,21 @@
       state.peek = null;
       paint({ heat: true, passing: true });
     }
-    /** The heads that are chosen one by one. */
+    /**
+     * The heads that are chosen one by one.
+     * @returns {Pin[]}
+     */
     function pinned() {
       const { layer, head } = state;
       if (Array.isArray(head)) return head;
       return head === null || (layer === null && field.layers.length > 1) ? [] : [[layer ?? 0, head]];
     }
+    /** @type {(layer: number, head: number) => void} */
     function pin(layer, head) {
       const others = pinned().filter(([l, h]) => l !== layer || h !== head);
       keep(others.length < pinned().length ? others : [...others, [layer, head]]);
     }
+    /** @type {(pins: Pin[]) => void} */
     function keep(pins) {
       [state.layer, state.head] = pins.length === 1 ? pins[0] : [null, pins.length ? pins : null];
       state.peek = null;
@@ -147,18 +164,25 @@
       undo.note();
       paint({ heat: true, say: true });
     }
+    /** @type {(layer: number) => void} */
     function playLayer(layer) {
       [state.layer, state.head, state.peek] = [layer, null, null];
       controls.sync(state);
       paint({ heat: true });
     }
-    /** Said of a layer at which the playing stops. */
+    /**
+     * Said of a layer at which the playing stops.
+     * @type {(text: string) => void}
+     */
     function played(text) {
       undo.note();
       live(text);
     }
 
-    /** A layer or head from the list: pinned heads are let go. */
+    /**
+     * A layer or head from the list: pinned heads are let go.
+     * @type {(key: "layer" | "head", index: number | null) => void}
+     */
     function choose(key, index) {
       if (Array.isArray(state.head)) state.head = null;
       state[key] = index;
@@ -166,21 +190,29 @@
       undo.note();
       paint({ heat: true, say: true });
     }
+    /**
+     * @template {keyof Drawing} K
+     * @param {K} key
+     * @param {Drawing[K]} value
+     */
     function set(key, value) {
-      state[key] = prefs[key] = value;
+      for (const kept of [state, prefs]) Object.assign(kept, { [key]: value });
       if (key !== "opacity") undo.note(); // a drag is one step, noted at its end
       paint({ heat: true });
       if (key === "saw" && value) live(CV.seenInWords(payload));
     }
-    /** Settings from a link, a file or an earlier step, as far as they are possible here. */
+    /**
+     * Settings from a link, a file or an earlier step, as far as they are possible here.
+     * @param {unknown} wanted
+     */
     function take(wanted) {
       const { held, ...rest } = CV.possibleSettings(field, maps, wanted);
       Object.assign(state, rest);
-      for (const key of CV.DRAWN_SETTINGS) if (key in rest) prefs[key] = rest[key];
+      for (const key of CV.DRAWN_SETTINGS) if (key in rest) Object.assign(prefs, { [key]: rest[key] });
       if (held) {
         const hues = new Map(held.filter((what) => state.held.has(what)).map((what) => [what, state.held.get(what)]));
         const free = [0, 1, 2, 3, 4, 5].filter((hue) => ![...hues.values()].includes(hue));
-        state.held = new Map(held.map((what) => [what, hues.get(what) ?? free.shift()]));
+        state.held = new Map(held.map((what) => [what, /** @type {number} */ (hues.get(what) ?? free.shift())]));
       }
       state.peek = null;
       hovering = null;
@@ -188,11 +220,12 @@
     }
 
     const follow = CV.inPieces(true);
+    /** @type {{heat?: boolean, say?: boolean, sayPatch?: boolean}} */
     let owed = {}; // what a paint that was passed over has not told yet
 
     /**
-     * @param {boolean} passing whether something is only pointed at: then its map comes first, in the very next frame, and
-     *   its line, figures and words in the one after
+     * @param {{heat?: boolean, say?: boolean, sayPatch?: boolean, passing?: boolean}} what `passing`: whether something is
+     *   only pointed at; then its map comes first, in the very next frame, and its line, figures and words in the one after
      */
     function paint({ heat = false, say = false, sayPatch = false, passing = false }) {
       follow.stop();
@@ -218,19 +251,24 @@
         tell(now, active, ranked);
       });
     }
-    /** All that is said of what is shown. */
+    /**
+     * All that is said of what is shown.
+     * @type {(now: ReturnType<typeof choice>, active: ReturnType<typeof words>, ranked: ReturnType<typeof CV.rankAt> | null) => void}
+     */
     function tell(now, active, ranked) {
       const { heat, say, sayPatch } = owed;
       owed = {};
       const word = active.length ? active[0].word : null;
       const share = now.contour || 0.5;
+      /** @type {(word: What) => Stats} */
       const statsOf = (word) => field.stats(word, now.layer, now.head, now.smooth, share);
+      /** @type {(word: What) => number | null} */
       const nullOf = (word) => field.nullMass(word, now.layer, now.head);
       if (heat) {
         const first = active.length ? field.values(active[0].word, now.layer, now.head) : null;
         bar.paint(field, field.scaleFor(first || [], { ...now, own: now.own && first !== null }), now, active.length, stage.colours().ground);
         readout.of(CV.through(field, now.layer, now.head));
-        if (!active.length) readout.none(field, CV.similarity(payload));
+        if (!active.length) readout.none(CV.similarity(payload));
         else if (active.length === 1) readout.one(text(active[0].word), field, nullOf(active[0].word), statsOf(active[0].word), { share, line: now.contour > 0 });
         else readout.many(active.map(({ word, hue }) => ({ text: text(word), phrase: typeof word === "string", hue, nullMass: nullOf(word), stats: statsOf(word) })), field);
       }
@@ -244,31 +282,37 @@
         const wanted = { word, text: word === null ? "" : text(word), pins: pinned(), preview: state.peek, own: state.own, cmap: state.cmap, opacity: state.opacity };
         strip.paint(wanted);
       }
+      /** @type {(word: What) => string[]} */
       const whereOf = (word) => field.places(word, now.layer, now.head, share);
       if (heat) stage.describe(active.map(({ word }) => CV.mapSentence(text(word), field, nullOf(word), statsOf(word), whereOf(word))));
       if (say && active.length) live(active.map(({ word }) => CV.spoken(text(word), field, nullOf(word), statsOf(word), whereOf(word))).join(" "));
       if (sayPatch && !ranked) live("The box is gone.");
-      else if (sayPatch) live(`${ranked.place}: ${ranked.list.map((r) => `${r.text} ${r.said}`).join(", ") || "no word looks here"}`);
+      else if (sayPatch && ranked) live(`${ranked.place}: ${ranked.list.map((r) => `${r.text} ${r.said}`).join(", ") || "no word looks here"}`);
     }
 
-    /** One query's own map in the place of the word's. */
+    /**
+     * One query's own map in the place of the word's.
+     * @type {(now: ViewState) => void}
+     */
     function paintQuery(now) {
       const one = { ...now, layer: null, head: null, cmap: CV.SEQUENTIAL.includes(now.cmap) ? now.cmap : CV.SEQUENTIAL[0] };
       const { field: queries } = steps;
-      stage.paint(one, [{ word: state.query, hue: 0 }], state.patch, true, queries);
-      bar.paint(queries, queries.scaleFor(queries.values(state.query), one), one, 1, stage.colours().ground);
+      const { query } = state;
+      if (!queries || query === null) return;
+      stage.paint(one, [{ word: query, hue: 0 }], state.patch, true, queries);
+      bar.paint(queries, queries.scaleFor(queries.values(query), one), one, 1, stage.colours().ground);
       readout.of("the second step alone");
-      stage.describe([`The map of ${steps.name(state.query)} alone.`]);
-      readout.one(steps.name(state.query), queries, null, queries.stats(state.query, null, null, now.smooth, now.contour || 0.5), { share: now.contour || 0.5, line: now.contour > 0 });
+      stage.describe([`The map of ${steps.name(query)} alone.`]);
+      readout.one(steps.name(query), queries, null, queries.stats(query, null, null, now.smooth, now.contour || 0.5), { share: now.contour || 0.5, line: now.contour > 0 });
     }
 
     paint({ heat: true });
     // What hovering needs is worked out while nothing happens, so that every word switches at once.
-    const waiting = payload.caption.words.map((w, i) => i).filter((i) => !payload.caption.words[i].truncated);
-    const idle = window.requestIdleCallback || ((fn) => setTimeout(() => fn({ timeRemaining: () => 5 }), 50));
+    const waiting = [...payload.caption.words.keys()].filter((i) => !payload.caption.words[i].truncated);
+    const idle = window.requestIdleCallback || ((fn) => setTimeout(() => fn(/** @type {IdleDeadline} */ ({ timeRemaining: () => 5 })), 50));
     let stopped = false;
     idle(function prepare(deadline) {
-      while (!stopped && waiting.length && deadline.timeRemaining() > 3) stage.prepare(choice(), waiting.shift());
+      while (!stopped && waiting.length && deadline.timeRemaining() > 3) stage.prepare(choice(), /** @type {number} */ (waiting.shift()));
       if (!stopped && waiting.length) idle(prepare);
     });
     const ready = stage.photo.decode ? stage.photo.decode().catch(() => undefined) : Promise.resolve();

@@ -9,8 +9,8 @@
 
   /**
    * @param {HTMLElement} element gets the viewer
-   * @param {object|null} payload an explanation (crossviz/render/payload.py), or nothing yet
-   * @param options what the page behind it can do; nothing in a page that stands alone
+   * @param {Payload | null} payload an explanation (crossviz/render/payload.py), or nothing yet
+   * @param {Options} [options] what the page behind it can do; nothing in a page that stands alone
    */
   function mount(element, payload, options = {}) {
     const said = el("div", { class: "cv-live", role: "status", "aria-live": "polite" });
@@ -24,19 +24,23 @@
     const visit = CV.visit({ show: again, forgot });
     const root = el("div", { class: "cv-viewer" }, said, body, visit.node, overlay);
     element.replaceChildren(root);
+    /** @type {Built | null} */
     let current = null;
     // What the reader chose to see stays chosen when the next explanation comes.
+    /** @type {Prefs} */
     const prefs = { smooth: true, own: false, opacity: 0.85, cmap: null, check: "calibration", dim: false, box: null, steps: false, inside: Boolean(options.cells), compare: Boolean(options.earlier?.length), cell: null, again: null, contour: 0.5, saw: false, sort: "layer", ask: null };
-    const live = (text) => (said.textContent = text);
+    /** @type {Live} */
+    const live = (text) => void (said.textContent = text);
 
+    /** @type {Payload | null} */
     let newest = null; // the payload that is drawn, or is about to be
     let turn = 0;
 
     /**
      * Draws an explanation, or nothing. Its maps are unpacked first, and what was drawn before stays until then; of two
      * that come together only the second is drawn.
-     * @param how {guesses: whether the model guesses hidden words, newest: show the last word first, settings: as
-     *   CV.settingsOf gives them}
+     * @param {Payload | null} next
+     * @param {How} [how]
      * @returns {Promise<void>} until it is drawn, or overtaken
      */
     async function update(next, how = {}) {
@@ -48,11 +52,12 @@
       try {
         await Promise.all([next, ...(options.earlier || [])].map((one) => one && CV.unpack(one)));
       } catch (error) {
-        if (own === turn) fail(error);
+        if (own === turn) fail(/** @type {Error} */ (error));
         return;
       }
       if (own === turn) draw(next, how);
     }
+    /** @type {(next: Payload | null, how: How) => void} */
     function draw(next, how) {
       const told = { ...how, settings: { ...through(next), ...how.settings } };
       if (current) current.stop();
@@ -60,13 +65,14 @@
       const hiding = Boolean(document.activeElement?.closest(".cv-hiding"));
       if (next) visit.add(next, how);
       current = next ? CV.build(body, next, options, prefs, live, told, visit) : null;
-      if (hiding) root.querySelector(".cv-hiding .cv-button")?.focus();
+      if (hiding) /** @type {HTMLElement | null} */ (root.querySelector(".cv-hiding .cv-button"))?.focus();
       (current ? current.view().stage.node : root).append(overlay);
       if (root.hasAttribute("data-busy")) current?.trust.pause();
       const id = next ? next.id : "empty";
       const drawn = current;
       Promise.resolve(current && current.ready).then(() => drawn === current && newest === next && (root.dataset.ready = id));
     }
+    /** @type {(error: Error) => void} */
     function fail({ message }) {
       if (current) current.stop();
       current = null;
@@ -74,13 +80,17 @@
       body.replaceChildren(el("p", { class: "cv-unable", role: "alert", text: message }));
       root.append(overlay);
     }
-    /** The layer and heads that were chosen: they stay where model and method do. */
+    /**
+     * The layer and heads that were chosen: they stay where model and method do.
+     * @type {(next: Payload | null) => Partial<Pick<Settings, "layer" | "head">>}
+     */
     function through(next) {
       const before = current?.view().payload;
-      if (!before || !next || before.model.name !== next.model.name || before.method.name !== next.method.name) return {};
+      if (!current || !before || !next || before.model.name !== next.model.name || before.method.name !== next.method.name) return {};
       const { layer, head } = current.settings();
       return { layer, head };
     }
+    /** @type {(text: string | null) => void} */
     function busy(text) {
       busyLine.hidden = !text;
       busyText.textContent = text || "";
@@ -88,12 +98,16 @@
       if (text && current) current.trust.pause(); // what is asked now goes first
       root.toggleAttribute("data-busy", Boolean(text));
     }
+    /** @type {(text: string | null) => void} */
     function stale(text) {
       staleNote.hidden = !text;
       staleNote.textContent = text || "";
       root.toggleAttribute("data-stale", Boolean(text));
     }
-    /** An earlier answer, as it was; the page behind it hears of it. */
+    /**
+     * An earlier answer, as it was; the page behind it hears of it.
+     * @type {(entry: Entry) => void}
+     */
     function again(entry) {
       update(entry.payload, entry.how);
       live(`Shown again: ${entry.label}`);
@@ -110,8 +124,10 @@
       update,
       busy,
       stale,
-      trust: (message) => current && current.trust.receive(message),
-      inside: (message) => current && current.inside.receive(message),
+      /** @type {(message: TrustMessage) => void} */
+      trust: (message) => current?.trust.receive(message),
+      /** @type {(message: InsideMessage) => void} */
+      inside: (message) => current?.inside.receive(message),
       asked: visit.note,
       view: () => (current ? current.view() : null),
       payload: () => newest,

@@ -7,7 +7,10 @@
   const MOST = 12; // answers that are kept; the oldest leave first
   const LONGEST = 60; // characters of a caption in a label
 
-  /** "a black dog on the … · coca-mini · Cross-attention". */
+  /**
+   * "a black dog on the … · coca-mini · Cross-attention".
+   * @type {(payload: Payload) => string}
+   */
   function labelOf({ caption, model, method, hidden }) {
     const text = caption.text.replace(/\s+/g, " ").trim();
     const short = Array.from(text).length > LONGEST ? `${Array.from(text).slice(0, LONGEST).join("")}…` : text;
@@ -15,12 +18,15 @@
   }
 
   /**
-   * @param act {show(entry): an earlier answer is wanted again}
-   * @returns {{node, add(payload, how), others(id), note(asked)}}
+   * @param {{show: (entry: Entry) => void, forgot: () => void}} act show: an earlier answer is wanted again; forgot:
+   *   all but one are gone
    */
   function visit(act) {
+    /** @type {Entry[]} */
     let entries = []; // newest first: {payload, how, label, asked}
+    /** @type {string | null} */
     let current = null;
+    /** @type {Fields | null} */
     let noted = null; // what was last asked, as the page's fields held it
     const list = el("ul", { class: "cv-visit-list" });
     const clear = el("button", { type: "button", class: "cv-link", text: "Forget the others", on: { click: forget } });
@@ -32,7 +38,9 @@
       list,
     );
 
-    const fits = ({ caption, model, hidden }) => noted && !hidden && noted.caption === caption.text && noted.model === model.name;
+    /** @type {(payload: Payload) => boolean} */
+    const fits = ({ caption, model, hidden }) => noted !== null && !hidden && noted.caption === caption.text && noted.model === model.name;
+    /** @type {(payload: Payload, how: How) => void} */
     function add(payload, how) {
       current = payload.id;
       const known = entries.find((entry) => entry.payload.id === payload.id);
@@ -63,12 +71,18 @@
         }),
       );
     }
-    /** All but one, those seen last first. */
+    /**
+     * All but one, those seen last first.
+     * @type {(id: string) => Entry[]}
+     */
     const others = (id) => {
       const at = entries.findIndex((entry) => entry.payload.id === id);
       return [...entries.slice(at + 1), ...entries.slice(0, Math.max(0, at))];
     };
-    /** What the fields hold of what is asked; of the answer that is there already, if it is known only now. */
+    /**
+     * What the fields hold of what is asked; of the answer that is there already, if it is known only now.
+     * @type {(asked: Fields) => void}
+     */
     function note(asked) {
       noted = asked;
       const shown = entries.find((entry) => entry.payload.id === current);

@@ -268,11 +268,16 @@ def test_the_grid_follows_the_last_of_many_words(show):
     """Maps that are outdated before they are drawn are left; the grid says that it is busy until it is not."""
     explanation = attention_like()
     page = show(explanation).page
-    page.evaluate(
-        """() => [...document.querySelectorAll(".cv-chip")].forEach((chip) =>
-          chip.dispatchEvent(new PointerEvent("pointerenter", { pointerType: "mouse" })))"""
+    busy = page.evaluate(
+        """() => new Promise((done) => {
+          const grid = document.querySelector(".cv-heads");
+          new MutationObserver(() => done(grid.ariaBusy)).observe(grid, { attributeFilter: ["aria-busy"] });
+          for (const chip of document.querySelectorAll(".cv-chip")) {
+            chip.dispatchEvent(new PointerEvent("pointerenter", { pointerType: "mouse" }));
+          }
+        })"""
     )
-    assert page.locator(".cv-heads").get_attribute("aria-busy") == "true"
+    assert busy == "true"
     last = explanation.words[-1].text
     painted(page)
     assert page.inner_text(".cv-strip h2") == f"Every layer and head, for “{last}”"

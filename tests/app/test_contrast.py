@@ -5,7 +5,7 @@ import pytest
 from contrast import failures, ratio
 from reports import checked
 from scenes import composed, guessed, inside, meadow, shares, uneven
-from watched import AXE, painted, ready
+from watched import AXE, painted, pointed, ready
 
 TALL = 3600
 """A window that holds the whole page."""
@@ -17,7 +17,7 @@ def chip(page, text):
 
 
 def word(page):
-    chip(page, "frisbee").hover()
+    pointed(chip(page, "frisbee"))
 
 
 def held(page):

@@ -7,7 +7,7 @@ import pytest
 from reports import checked
 from scenes import DOG, FRISBEE, meadow, shares
 from test_pixels import sent
-from watched import AXE
+from watched import AXE, pointed
 
 from crossviz.render.contour import half_mass, half_mass_outlines
 
@@ -79,9 +79,9 @@ def test_the_line_follows_the_chosen_mass_and_the_readout_with_it(show):
         assert row.locator(".cv-figure").inner_text() == f"{round(100 * half_mass(values, share=share).area)}\u202f%"
         drawn.append(page.evaluate(INK))
     assert drawn[1] > 1.2 * drawn[0] > 100
-    chip(page, "dog").hover()
+    pointed(chip(page, "dog"))
     page.mouse.move(0, 0)
-    chip(page, "dog").hover()
+    pointed(chip(page, "dog"))
     assert explanation.sentence("dog", share=0.8) in said(page)
     page.mouse.move(0, 0)
     page.locator(".cv-segment", has_text="Off").click()

@@ -9,7 +9,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 from speaker import CAPTION, GUESSES, Absent, Speaker
 from test_page import ask, chips, choose, errors, save
-from watched import AXE, free_port, until
+from watched import AXE, free_port, pointed, until
 
 import crossviz
 from crossviz.explainer import Explainer
@@ -99,7 +99,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_shown_one_usable(families_app,
     assert page.input_value("#cv-caption textarea") == "a man and his camera"
     assert page.locator("#cv-photo img").count() == 1
     assert chips(page) == ["a", "man", "and", "his", "camera"]
-    page.locator(".cv-chip", has_text="camera").hover()
+    pointed(page.locator(".cv-chip", has_text="camera"))
     assert page.inner_text(".cv-title") == "camera"
     name, _ = save(page, ".json")
     assert name == "crossviz-a-man-and-his-camera.json"

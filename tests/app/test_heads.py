@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scenes import meadow, shares, uneven
 from test_pixels import READ, part_scale, rgba, sent
-from watched import painted
+from watched import painted, pointed
 
 from benchmarks.attention_like import attention_like
 from crossviz.explanation import Explanation
@@ -92,8 +92,8 @@ def test_heads_are_sorted_by_a_figure(show, key, figure, sign):
     assert number == pytest.approx(top, abs=0.5 if top >= 10 else 0.05)
     assert first.endswith({"entropy": "bits", "peak": "×", "nullMass": "%"}[figure])
     # Another word has another order; the layers' own comes back.
-    chip(page, "frisbee").hover()
-    page.wait_for_function("document.querySelector('.cv-strip h2').textContent.includes('frisbee')")
+    pointed(chip(page, "frisbee"))
+    painted(page)
     values = figures(explanation, index_of(explanation, "frisbee"))[figure].ravel()
     assert cells.evaluate_all(NAMES) == [inner[i] for i in np.argsort(sign * values, kind="stable")]
     page.get_by_label("Sort by").select_option("layer")

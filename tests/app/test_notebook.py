@@ -6,6 +6,7 @@ import io
 
 import factories
 from PIL import Image
+from playwright.sync_api import expect
 
 from crossviz.render import notebook
 
@@ -25,7 +26,7 @@ def test_the_viewer_works_in_the_frame(visit):
     watched, frame = show(visit, factories.explanation("a dog and a zebra"))
     chip = frame.locator(".cv-chip").nth(4)
     chip.hover()
-    assert frame.locator(".cv-title").inner_text() == "zebra"
+    expect(frame.locator(".cv-title")).to_have_text("zebra")
     assert watched.page.locator(".crossviz-still").is_hidden()
     inside = watched.page.frames[1]
     assert inside.evaluate("self.origin") == "null"

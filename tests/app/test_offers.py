@@ -3,6 +3,7 @@
 import pytest
 from scenes import meadow
 from test_phrases import chip, held, title
+from watched import pointed
 
 FORTY = (
     "A young black dog with a red collar catches a large red frisbee in the green grass of a wide meadow, while two "
@@ -24,14 +25,14 @@ def test_pointing_shows_and_a_click_holds(show):
     before = page.evaluate(
         "[...document.querySelectorAll('.cv-chip, .cv-stage')].map((e) => e.getBoundingClientRect())"
     )
-    offer(page, "a red frisbee").hover()
+    pointed(offer(page, "a red frisbee"))
     assert title(page) == "a red frisbee"
     peak = float(explanation.patch_map("a red frisbee").max()) * explanation.grid.num_patches
     assert page.locator(".cv-row", has_text="peak").locator(".cv-figure").inner_text() == f"{round(peak)}\u202f×"
-    offer(page, "the sky").hover()
+    pointed(offer(page, "the sky"))
     assert title(page) == "the sky"
     assert held(page) == []
-    chip(page, "sky").hover()
+    pointed(chip(page, "sky"))
     assert title(page) == "sky"
     offer(page, "A black dog").click()
     assert held(page) == ["A", "black", "dog"]

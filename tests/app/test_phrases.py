@@ -5,10 +5,11 @@ import itertools
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 from reports import checked
 from scenes import DOG, composed, meadow, shares
 from test_pixels import READ, part_scale, rgba, sent
-from watched import AXE
+from watched import AXE, pointed
 
 from crossviz.explanation import Explanation
 from crossviz.render.overlay import display_rgba
@@ -110,10 +111,10 @@ def test_shift_and_click_take_the_words_between(show):
     assert held(page) == ["black", "dog", "catches"]
     assert title(page) == "black dog catches"
     assert page.evaluate("getSelection().toString()") == ""
-    chip(page, "sky").hover()  # another word can be looked at, and the phrase comes back
+    pointed(chip(page, "sky"))  # another word can be looked at, and the phrase comes back
     assert title(page) == "sky"
     page.mouse.move(0, 0)
-    assert title(page) == "black dog catches"
+    expect(page.locator(".cv-readout .cv-title")).to_have_text("black dog catches")
     chip(page, "dog").click()  # a word of a held phrase lets it go
     assert held(page) == []
 
@@ -194,7 +195,7 @@ def test_a_phrase_is_what_is_checked(show):
     drag(page, "red", "frisbee")
     assert page.inner_text(".cv-trust-said").startswith("Deleting")
     page.mouse.move(0, 0)
-    chip(page, "dog").hover()
+    pointed(chip(page, "dog"))
     assert "was not checked" in page.inner_text(".cv-trust-said")
 
 

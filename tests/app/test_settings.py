@@ -3,7 +3,7 @@
 import pytest
 from scenes import meadow, shares
 from test_explore import INK
-from watched import painted, ready
+from watched import painted, pointed, ready
 
 from crossviz.render.html import standalone_page
 from crossviz.render.payload import viewer_payload
@@ -267,8 +267,8 @@ def test_each_change_is_a_step_back_and_forth(show):
 
 def test_pointing_is_no_step(show):
     page = show(meadow(layers=2)).page
-    chip(page, "frisbee").hover()
-    page.locator(".cv-head").nth(3).hover()
+    pointed(chip(page, "frisbee"))
+    pointed(page.locator(".cv-head").nth(3))
     page.mouse.move(0, 0)
     assert undo(page).get_attribute("aria-disabled") == "true"
     page.locator(".cv-segment", has_text="Patches").click()

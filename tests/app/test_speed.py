@@ -1,7 +1,7 @@
 """What can be said of speed on any machine: nothing is asked, nothing moves, and no more is drawn than must be."""
 
 import pytest
-from watched import painted, ready
+from watched import painted, pointed, ready
 
 from benchmarks.attention_like import OTHER_CAPTION, attention_like
 from crossviz.render.html import standalone_page
@@ -37,7 +37,7 @@ def test_nothing_moves_and_nothing_is_asked_while_words_are_pointed_at(large):
     page, asked = large.page, []
     page.on("request", lambda request: asked.append(request.url))
     for index in range(page.locator(".cv-chip").count()):
-        page.locator(".cv-chip").nth(index).hover()
+        pointed(page.locator(".cv-chip").nth(index))
         painted(page)
     assert asked == []
     assert page.evaluate("shifts") == 0
@@ -55,19 +55,19 @@ def test_nothing_moves_when_a_new_answer_comes(large):
 def test_pointing_at_a_head_draws_its_map_on_the_photo_and_no_other(large):
     page = large.page
     page.evaluate(COUNT)
-    page.locator(".cv-head").nth(30).hover()
+    pointed(page.locator(".cv-head").nth(30))
     painted(page)
-    assert page.evaluate("drawn.splice(0)") == ["cv-heat"]  # not the grid, which shows the same
-    page.locator(".cv-head").nth(31).hover()
-    page.locator(".cv-head").nth(32).hover()
+    assert page.evaluate("drawn.splice(0)") == ["cv-heat cv-front"]  # not the grid, which shows the same
+    pointed(page.locator(".cv-head").nth(31))
+    pointed(page.locator(".cv-head").nth(32))
     painted(page)
-    assert set(page.evaluate("drawn.splice(0)")) == {"cv-heat"}
+    assert set(page.evaluate("drawn.splice(0)")) == {"cv-heat cv-front"}
 
 
 def test_the_grid_is_drawn_once_for_a_word(large):
     page = large.page
     page.evaluate(COUNT)
-    page.locator(".cv-chip").nth(2).hover()
+    pointed(page.locator(".cv-chip").nth(2))
     painted(page)
     assert page.evaluate("drawn.splice(0)").count("") == 144  # each by way of a small canvas
     page.get_by_label("Layer", exact=True).select_option("3")

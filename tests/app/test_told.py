@@ -8,6 +8,7 @@ import pytest
 import torch
 from scenes import composed, meadow, shares
 from test_pixels import sent
+from watched import pointed
 
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.render.contour import half_mass
@@ -94,10 +95,10 @@ def test_other_kinds_of_map_are_told_alike(show, explanation, layer, head):
 def test_the_live_region_and_the_stage_say_where(show):
     explanation = meadow()
     page = show(explanation).page
-    page.locator(".cv-chip", has_text="frisbee").hover()
+    pointed(page.locator(".cv-chip", has_text="frisbee"))
     assert explanation.sentence("frisbee") in page.inner_text(".cv-live")
     assert page.evaluate(TOLD) == explanation.sentence("frisbee")
-    page.locator(".cv-chip", has_text="zebra").hover()
+    pointed(page.locator(".cv-chip", has_text="zebra"))
     assert "‘zebra’ looked, and found nothing here" in page.evaluate(TOLD)
     page.locator(".cv-chip", has_text="dog").click()
     page.locator(".cv-chip", has_text="sky").click()
@@ -111,6 +112,6 @@ def test_the_live_region_and_the_stage_say_where(show):
 
 def test_what_a_user_wrote_stays_text_in_it(show):
     page = show(meadow("<b>dog</b> &amp; sky")).page
-    page.locator(".cv-chip", has_text="dog").hover()
+    pointed(page.locator(".cv-chip", has_text="dog"))
     assert page.evaluate(TOLD).startswith("‘dog’ looks mostly")
     assert page.locator(".cv-told *").count() == 0

@@ -6,7 +6,7 @@ import json
 import pytest
 from reports import METHODS, checked, report
 from scenes import meadow, shares
-from watched import AXE
+from watched import AXE, pointed
 
 from crossviz.render.payload import viewer_payload
 
@@ -172,7 +172,7 @@ def test_patches_that_are_not_beyond_chance_can_be_darkened(show):
     assert clear == set(values.argsort()[::-1][: round(0.1 * values.size)].tolist())
     frame, shade = (page.locator(part).bounding_box() for part in (".cv-frame", ".cv-shade-patches"))
     assert shade == pytest.approx(frame)
-    chip(page, "dog").hover()  # was not checked: nothing is known of its patches
+    pointed(chip(page, "dog"))  # was not checked: nothing is known of its patches
     assert page.locator(".cv-shade-patches:visible").count() == 0
 
 
@@ -276,7 +276,7 @@ def test_a_word_is_checked_when_it_rests(serve):
     page = watched.page
     page.clock.run_for(5000)
     assert asked(page, "trust") == []  # nobody has chosen the word that the page opens with
-    chip(page, "dog").hover()
+    pointed(chip(page, "dog"))
     page.clock.run_for(700)
     assert asked(page, "trust") == []
     page.clock.run_for(200)
@@ -303,7 +303,7 @@ def test_a_word_is_checked_when_it_rests(serve):
 def test_words_passed_over_are_not_checked(serve):
     page = serve(meadow()).page
     for word in ("black", "dog", "frisbee", "sky"):
-        chip(page, word).hover()
+        pointed(chip(page, word))
         page.clock.run_for(600)
     assert asked(page, "trust") == []
 
@@ -313,7 +313,7 @@ def test_another_word_ends_a_check_and_one_passed_over_does_not(serve):
     chip(page, "dog").click()
     page.clock.run_for(1000)
     first = asked(page, "trust")[0]["run"]
-    chip(page, "sky").hover()
+    pointed(chip(page, "sky"))
     page.clock.run_for(200)
     page.mouse.move(0, 0)  # back to the held word
     page.clock.run_for(2000)
@@ -321,7 +321,7 @@ def test_another_word_ends_a_check_and_one_passed_over_does_not(serve):
     assert len(asked(page, "trust")) == 1
     say(page, run=first, done=0.5, label="half")
     assert page.inner_text(".cv-doing") == "half"
-    chip(page, "sky").hover()
+    pointed(chip(page, "sky"))
     page.clock.run_for(400)
     assert [question["run"] for question in asked(page, "stop")] == [first]
     say(page, run=first, done=0.9, label="too late")
@@ -338,10 +338,10 @@ def test_another_word_ends_a_check_and_one_passed_over_does_not(serve):
 def test_finished_reports_are_kept_for_each_word(serve):
     page = serve(meadow()).page
     for word in ("dog", "frisbee"):
-        chip(page, word).hover()
+        pointed(chip(page, word))
         page.clock.run_for(1000)
         say(page, run=asked(page, "trust")[-1]["run"], report=report(meadow(), word).as_dict())
-    chip(page, "dog").hover()
+    pointed(chip(page, "dog"))
     page.clock.run_for(3000)
     assert "'dog'" in page.inner_text(".cv-trust-said")
     assert len(asked(page, "trust")) == 2
@@ -529,7 +529,7 @@ def test_a_map_that_ignores_the_words_says_so(show):
     alike = dataclasses.replace(explanation.map, text_dependent=False)
     page = show(dataclasses.replace(explanation, maps={**explanation.maps, explanation.method: alike})).page
     assert "does not depend on the words" in page.inner_text(".cv-plainly")
-    chip(page, "dog").hover()
+    pointed(chip(page, "dog"))
     assert page.inner_text(".cv-headline") == "the same map as for every other word"
     assert "The map, the same for every word, lies" in page.inner_text(".cv-live")
 

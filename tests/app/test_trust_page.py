@@ -7,7 +7,7 @@ import threading
 import pytest
 from playwright.sync_api import Page
 from test_page import ask, save
-from watched import until
+from watched import pointed, until
 
 import crossviz
 from crossviz.web.engine import Engine
@@ -70,7 +70,7 @@ def test_resting_on_a_word_checks_its_map_and_saving_keeps_the_figures(app, visi
     watched = visit(app)
     page = watched.page
     word = next(word for word in examples()[0].caption.split() if len(word) > 4)
-    chip(page, word).hover()
+    pointed(chip(page, word))
     page.wait_for_selector(".cv-progress:visible")
     wait_for(page, "Beyond chance")
     said = page.inner_text(".cv-trust-said")
@@ -99,9 +99,9 @@ def test_another_word_ends_the_check_on_the_server(app, visit, slow):
     watched = visit(app)
     page = watched.page
     ask(page, "a man and his camera")
-    chip(page, "man").hover()
+    pointed(chip(page, "man"))
     page.wait_for_selector(".cv-doing:text('looking long at man')")
-    chip(page, "camera").hover()
+    pointed(chip(page, "camera"))
     page.wait_for_selector(".cv-doing:text('looking long at camera')")
     assert slow.ended == ["man"]
     page.click("text=Stop")
@@ -114,11 +114,11 @@ def test_a_check_holds_up_no_explanation(app, visit, slow):
     """Also not that of another visitor; and its answer never lands on another explanation."""
     one, other = visit(app).page, visit(app).page
     ask(one, "a man and his camera")
-    chip(one, "man").hover()
+    pointed(chip(one, "man"))
     one.wait_for_selector(".cv-doing:text('looking long at man')")
     ask(other, "grey grass")
     assert other.locator(".cv-chip").all_inner_texts() == ["grey", "grass"]
-    chip(other, "grass").hover()
+    pointed(chip(other, "grass"))
     other.wait_for_selector(".cv-doing:text('waiting for the server')")  # one at a time
     ask(one, "a tower")  # ends the check that it had
     other.wait_for_selector(".cv-doing:text('looking long at grass')")
@@ -129,7 +129,7 @@ def test_a_check_holds_up_no_explanation(app, visit, slow):
 def test_a_visitor_who_leaves_ends_the_check(app, visit, slow):
     page = visit(app).page
     ask(page, "a man and his camera")
-    chip(page, "man").hover()
+    pointed(chip(page, "man"))
     page.wait_for_selector(".cv-doing:text('looking long at man')")
     page.goto("about:blank")
     until(page, lambda: slow.ended == ["man"])
@@ -179,7 +179,7 @@ def test_what_a_check_cannot_do_is_one_sentence_in_the_panel(app, visit, monkeyp
     ask(page, "a man and his camera")
     monkeypatch.setattr(Engine, "trust_steps", broken)
     with caplog.at_level(logging.ERROR, "crossviz.web.trust_events"):
-        chip(page, "man").hover()
+        pointed(chip(page, "man"))
         page.wait_for_selector(".cv-trust-failed")
     assert "logged" in page.inner_text(".cv-trust-said")
     assert "secret" not in page.content()

@@ -7,9 +7,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import axe_core_python
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page
 
-__all__ = ["AXE", "PATIENCE", "Watched", "arrived", "free_port", "painted", "ready", "until"]
+__all__ = ["AXE", "PATIENCE", "Watched", "arrived", "free_port", "painted", "pointed", "ready", "until"]
 
 PATIENCE = 120_000
 """Milliseconds that a test waits for anything, at most: what takes seconds on two idle cores takes far longer on busy
@@ -88,9 +88,16 @@ def until(page: Page, true: Callable[[], bool]) -> None:
 
 def painted(page: Page) -> None:
     """Until what was to be drawn in the next frame is drawn, and the grid of heads, which follows in pieces."""
+    page.wait_for_selector("[data-owed]", state="detached")
     page.evaluate(_FRAMES)
     page.wait_for_selector(".cv-heads[aria-busy]", state="detached")
     page.evaluate(_FRAMES)
+
+
+def pointed(locator: Locator) -> None:
+    """Points at something, and waits until all is told of it: the map comes first, its words and figures after."""
+    locator.hover()
+    locator.page.wait_for_selector("[data-owed]", state="detached")
 
 
 def free_port() -> int:

@@ -73,6 +73,10 @@
     chips.node.addEventListener("pointerleave", unhover);
     chips.node.addEventListener("focusout", (event) => chips.node.contains(event.relatedTarget) || unhover());
 
+    let pointing = false; // with the pointer, not by keys: the browser hears of it while it makes a frame
+    root.onpointerover = () => (pointing = true);
+    root.onkeydown = () => (pointing = false);
+
     /** @type {(what: What) => void} */
     function show(word) {
       if (hovering === word) return;
@@ -80,12 +84,12 @@
       chosen = true;
       if (!state.held.size) state.shown = word;
       undo.pointed();
-      paint({ heat: true, say: true, passing: true });
+      paint({ heat: true, say: true, passing: pointing });
     }
     function unhover() {
       if (hovering === null) return;
       hovering = null;
-      paint({ heat: state.held.size > 0, passing: true });
+      paint({ heat: state.held.size > 0, passing: pointing });
     }
     /** @type {(what: What) => void} */
     function hold(what) {
@@ -135,12 +139,12 @@
     /** @type {(layer: number, head: number) => void} */
     function preview(layer, head) {
       state.peek = [layer, head];
-      paint({ heat: true, passing: true });
+      paint({ heat: true, passing: pointing });
     }
     function unpreview() {
       if (!state.peek) return;
       state.peek = null;
-      paint({ heat: true, passing: true });
+      paint({ heat: true, passing: pointing });
     }
     /**
      * The heads that are chosen one by one.
@@ -229,6 +233,7 @@
      */
     function paint({ heat = false, say = false, sayPatch = false, passing = false }) {
       follow.stop();
+      root.toggleAttribute("data-owed", passing);
       const now = choice();
       const active = words();
       const nulls = field.nulls ? payload.caption.words.map((w, i) => (w.truncated ? null : field.nullMass(i, now.layer, now.head))) : null;
@@ -258,6 +263,7 @@
     function tell(now, active, ranked) {
       const { heat, say, sayPatch } = owed;
       owed = {};
+      root.removeAttribute("data-owed");
       const word = active.length ? active[0].word : null;
       const share = now.contour || 0.5;
       /** @type {(word: What) => Stats} */

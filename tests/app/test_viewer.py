@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
-from scenes import DOG, FRISBEE, meadow, shares
+from scenes import DOG, FRISBEE, SKY, meadow, shares
 from watched import AXE, pointed
 
 from crossviz.render.scale import shared_scale
@@ -333,7 +333,7 @@ def test_choices_outlive_the_next_explanation(show):
 
 def test_words_switch_without_asking_anyone(show):
     """Hovering shows each word's own map at once, in the same task, and from what the page holds already."""
-    page = show(meadow("one two three four five six seven eight dog sky", {"dog": DOG}, heads=12)).page
+    page = show(meadow("one two three four five six seven eight dog sky", {"dog": DOG, "sky": SKY}, heads=12)).page
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     shown = page.evaluate(

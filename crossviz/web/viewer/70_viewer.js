@@ -74,8 +74,8 @@
     chips.node.addEventListener("focusout", (event) => chips.node.contains(event.relatedTarget) || unhover());
 
     let pointing = false; // with the pointer, not by keys: the browser hears of it while it makes a frame
-    root.onpointerover = () => (pointing = true);
-    root.onkeydown = () => (pointing = false);
+    root.onpointerover = () => void (pointing = true);
+    root.onkeydown = () => void (pointing = false); // a handler that returns false would undo the key
 
     /** @type {(what: What) => void} */
     function show(word) {

@@ -132,7 +132,7 @@
      */
     function heatAt(state, words, of) {
       const make = () => heatFor(payload, of, state, words, colours().hues, size);
-      if (words.length > 1 || of !== field) return make();
+      if (words.length > 1 || of !== field || state.peek) return make(); // of heads that are passed over there are too many
       const { layer, head, smooth, own, cmap, opacity } = state;
       const key = [words[0].word, layer, head, smooth, own, cmap, opacity].join(" ");
       const image = drawn.get(key) || make();

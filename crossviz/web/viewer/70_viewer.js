@@ -99,6 +99,7 @@
       const same = [...state.held.keys()].filter((other) => CV.membersOf(other).some((word) => words.includes(word)));
       const lets = state.held.has(what) || (words.length === 1 && same.length > 0);
       if (!lets && state.held.size - same.length >= CV.MOST_HELD) {
+        paint({}); // what is still owed of the word that was pointed at comes before
         return live(`${CV.MOST_HELD} words are held already: let one go first.`);
       }
       const hue = state.held.get(same[0]);

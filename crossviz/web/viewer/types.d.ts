@@ -295,7 +295,10 @@ interface Drawing {
   contour: number;
   saw: boolean;
 }
-interface MapState extends Drawing, Through {}
+interface MapState extends Drawing, Through {
+  /** The layer and head that are only pointed at. */
+  peek?: Pin | null;
+}
 interface Scale {
   vmin: number;
   vmax: number;

@@ -6,7 +6,7 @@ After a change that is meant: look at tests/app/report/index.html, then record w
 import pytest
 from reports import checked
 from scenes import DOG, FRISBEE, SKY, composed, guessed, inside, meadow, moved_meadow, shares, uneven
-from watched import free_port, ready
+from watched import free_port, painted, ready
 
 from crossviz.web.app import build
 from crossviz.web.page import launch
@@ -95,6 +95,7 @@ def saw(page):
 def heads(page):
     hold(page, "dog")
     page.get_by_label("Sort by").select_option("focused")
+    painted(page)
     for index in (0, 2, 5):
         page.locator(".cv-head").nth(index).click()
 

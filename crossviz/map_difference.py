@@ -126,8 +126,8 @@ def difference(first: Explanation, second: Explanation, word: Selector, other: S
         other: that of `second`; the one in its place if None (see `paired`).
 
     Raises:
-        SelectionError: no such word, or none of `second` stands in its place.
-        ResultError: of two photos, or in two units.
+        SelectionError: no such word.
+        ResultError: no word of `second` stands in its place; of two photos, or in two units.
     """
     phrase = first.caption.select(word)
     if other is not None:

@@ -44,7 +44,7 @@
     let other = others[0];
     let swapped = false;
     /** @type {ReturnType<typeof sideBySide> | null} */
-    let pair = null; // what CV.pairOf made of the two
+    let pair = null; // the two as they stand side by side
     /** @type {MapState | null} */
     let last = null; // the state that was last painted with
     /** @type {(entry: typeof other) => string} */

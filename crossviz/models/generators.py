@@ -1,0 +1,54 @@
+"""Models that draw a picture from a caption, and their registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from crossviz.generation import Generation, Progress
+
+__all__ = ["GeneratorInfo", "GeneratorModel", "Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a model is told beside the caption; None takes the model's own choice.
+
+    `guidance` is the scale of classifier-free guidance (Ho and Salimans, 2022): 1 is none. `temperature` and `steps`
+    only where a model has them. `size_wh` is the picture's size in pixels, where a model draws several.
+    """
+
+    seed: int = 0
+    guidance: float | None = None
+    temperature: float | None = None
+    steps: int | None = None
+    size_wh: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class GeneratorInfo:
+    """A model as it is offered: `name` to ask for it by, a `title` and a `sentence` of what it draws."""
+
+    name: str
+    title: str
+    sentence: str
+    trained: bool = True
+
+
+class GeneratorModel(Protocol):
+    """One loaded model."""
+
+    info: GeneratorInfo
+    example: str
+    """A caption that it draws well."""
+    defaults: Settings
+    """What None in the settings stands for; what is None here, too, the model does not have."""
+
+    def draw(self, caption: str, settings: Settings) -> Iterator[Progress | Generation]:
+        """Draws step by step; the last thing that comes is the `Generation`. Closing the iterator stops it.
+
+        Raises:
+            CaptionError: the caption is empty, or has what the model does not know.
+        """
+        ...

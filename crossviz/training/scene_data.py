@@ -1,0 +1,105 @@
+"""Renders the scenes that dalle-mini-scenes and its checker are trained on.
+
+Sets: "train" (no colour and shape of `UNSEEN` together), "unseen" (some in every scene; for the checker alone) and "dev"
+(both kinds, half and half).
+"""
+
+import argparse
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossviz.scenes.captions import draw_request, write
+from crossviz.scenes.layout import NoRoomError, draw_scene, groups_of
+from crossviz.scenes.reading import MAX_THINGS, read
+from crossviz.scenes.render import SIDE
+from crossviz.scenes.vocabulary import COLOURS, MATERIALS, SHAPES, SIZES
+
+__all__ = ["SceneSet", "load", "main", "render_set"]
+
+_CHUNK = 500
+_SEEDS = {"train": 1, "unseen": 2, "dev": 3}
+
+
+@dataclass(frozen=True, eq=False)
+class SceneSet:
+    """`pixels` uint8 `scene side side 3`; `owner` uint8 `scene side side`, 0 where no thing is, else its number from 1;
+    `things` float32 `scene thing 7`: shape, colour, size, material, x, y, group, all -1 where there are fewer."""
+
+    pixels: NDArray[np.uint8]
+    owner: NDArray[np.uint8]
+    things: NDArray[np.float32]
+    captions: list[str]
+
+
+def load(folder: Path, name: str) -> SceneSet:
+    """A set that was rendered; the pixels stay on the disk."""
+    captions = json.loads((folder / f"{name}-captions.json").read_text())
+    arrays = [np.load(folder / f"{name}-{part}.npy", mmap_mode="r") for part in ("pixels", "owner", "things")]
+    return SceneSet(arrays[0], arrays[1], np.asarray(arrays[2]), captions)
+
+
+def render_set(folder: Path, name: str, count: int, processes: int) -> None:
+    """Render a set, unless it is there."""
+    if (folder / f"{name}-captions.json").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    shapes = {"pixels": (count, SIDE, SIDE, 3), "owner": (count, SIDE, SIDE), "things": (count, MAX_THINGS, 7)}
+    kinds = {"pixels": np.uint8, "owner": np.uint8, "things": np.float32}
+    arrays = {
+        part: np.lib.format.open_memmap(folder / f"{name}-{part}.npy", "w+", kinds[part], shape)
+        for part, shape in shapes.items()
+    }
+    captions: list[str] = []
+    starts = range(0, count, _CHUNK)
+    with ProcessPoolExecutor(processes) as pool:
+        for start, made in zip(starts, pool.map(_chunk, [name] * len(starts), starts), strict=True):
+            size = min(_CHUNK, count - start)
+            for part in arrays:
+                arrays[part][start : start + size] = made[part][:size]
+            captions += made["captions"][:size]
+            print(f"{name} {start + size}/{count}", flush=True)
+    (folder / f"{name}-captions.json").write_text(json.dumps(captions))
+
+
+def _chunk(name: str, start: int) -> dict:
+    rng = np.random.default_rng([_SEEDS[name], start])
+    made: dict[str, list] = {"pixels": [], "owner": [], "things": [], "captions": []}
+    while len(made["captions"]) < _CHUNK:
+        unseen = name == "unseen" or (name == "dev" and len(made["captions"]) % 2 == 1)
+        request = draw_request(rng, unseen=unseen)
+        caption = write(request, rng)
+        try:
+            scene, picture = draw_scene(read(caption), rng)
+        except NoRoomError:
+            continue
+        rows = np.full((MAX_THINGS, 7), -1, np.float32)
+        for at, (thing, group) in enumerate(zip(scene.things, groups_of(request), strict=True)):
+            kinds = (SHAPES.index(thing.shape), COLOURS.index(thing.colour), SIZES.index(thing.size))
+            rows[at] = (*kinds, MATERIALS.index(thing.material), thing.x, thing.y, group)
+        made["pixels"].append(picture.pixels)
+        made["owner"].append((picture.masks * np.arange(1, len(picture.masks) + 1)[:, None, None]).sum(0).astype(np.uint8))
+        made["things"].append(rows)
+        made["captions"].append(caption)
+    return {part: values if part == "captions" else np.stack(values) for part, values in made.items()}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder for everything made on the way")
+    parser.add_argument("--train", type=int, default=48_000)
+    parser.add_argument("--unseen", type=int, default=8_000)
+    parser.add_argument("--dev", type=int, default=2_000)
+    parser.add_argument("--processes", type=int, default=2)
+    args = parser.parse_args()
+    for name in ("dev", "train", "unseen"):
+        render_set(args.work / "scenes", name, getattr(args, name), args.processes)
+
+
+if __name__ == "__main__":
+    main()

@@ -22,6 +22,11 @@ from crossviz.scenes.vocabulary import COLOURS, MATERIALS, SHAPES, SIZES
 __all__ = ["SceneSet", "load", "main", "render_set"]
 
 _CHUNK = 500
+_KINDS = {
+    "pixels": (np.uint8, (SIDE, SIDE, 3)),
+    "owner": (np.uint8, (SIDE, SIDE)),
+    "things": (np.float32, (MAX_THINGS, 7)),
+}
 _SEEDS = {"train": 1, "unseen": 2, "dev": 3}
 
 
@@ -38,32 +43,36 @@ class SceneSet:
 
 def load(folder: Path, name: str) -> SceneSet:
     """A set that was rendered; the pixels stay on the disk."""
-    captions = json.loads((folder / f"{name}-captions.json").read_text())
-    arrays = [np.load(folder / f"{name}-{part}.npy", mmap_mode="r") for part in ("pixels", "owner", "things")]
+    captions = _captions(folder / f"{name}.jsonl")
+    arrays = [np.load(folder / f"{name}-{part}.npy", mmap_mode="r")[: len(captions)] for part in _KINDS]
     return SceneSet(arrays[0], arrays[1], np.asarray(arrays[2]), captions)
 
 
 def render_set(folder: Path, name: str, count: int, processes: int) -> None:
-    """Render a set, unless it is there."""
-    if (folder / f"{name}-captions.json").exists():
-        return
+    """Render a set, or go on where this stopped."""
     folder.mkdir(parents=True, exist_ok=True)
-    shapes = {"pixels": (count, SIDE, SIDE, 3), "owner": (count, SIDE, SIDE), "things": (count, MAX_THINGS, 7)}
-    kinds = {"pixels": np.uint8, "owner": np.uint8, "things": np.float32}
-    arrays = {
-        part: np.lib.format.open_memmap(folder / f"{name}-{part}.npy", "w+", kinds[part], shape)
-        for part, shape in shapes.items()
-    }
-    captions: list[str] = []
-    starts = range(0, count, _CHUNK)
+    done = len(_captions(folder / f"{name}.jsonl"))
+    arrays = {}
+    for part, (kind, shape) in _KINDS.items():
+        path = folder / f"{name}-{part}.npy"
+        if done:
+            arrays[part] = np.load(path, mmap_mode="r+")
+        else:
+            arrays[part] = np.lib.format.open_memmap(path, "w+", kind, (count, *shape))
+    count = min(count, len(arrays["pixels"]))
+    starts = range(done, count, _CHUNK)
     with ProcessPoolExecutor(processes) as pool:
         for start, made in zip(starts, pool.map(_chunk, [name] * len(starts), starts), strict=True):
             size = min(_CHUNK, count - start)
             for part in arrays:
                 arrays[part][start : start + size] = made[part][:size]
-            captions += made["captions"][:size]
+            with open(folder / f"{name}.jsonl", "a", encoding="utf-8") as file:
+                file.writelines(json.dumps(caption) + "\n" for caption in made["captions"][:size])
             print(f"{name} {start + size}/{count}", flush=True)
-    (folder / f"{name}-captions.json").write_text(json.dumps(captions))
+
+
+def _captions(path: Path) -> list[str]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
 def _chunk(name: str, start: int) -> dict:
@@ -92,8 +101,8 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for everything made on the way")
-    parser.add_argument("--train", type=int, default=48_000)
-    parser.add_argument("--unseen", type=int, default=8_000)
+    parser.add_argument("--train", type=int, default=24_000)
+    parser.add_argument("--unseen", type=int, default=6_000)
     parser.add_argument("--dev", type=int, default=2_000)
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()

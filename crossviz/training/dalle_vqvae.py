@@ -1,0 +1,177 @@
+"""Trains the image tokenizer of dalle-mini-scenes, and writes every scene as its tokens."""
+
+import argparse
+import copy
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from crossviz.models.dalle_vqvae import VqVae, VqVaeConfig
+from crossviz.training.config import load_config
+from crossviz.training.log import CsvLog
+from crossviz.training.scene_data import SceneSet, load
+
+__all__ = ["Codebook", "main", "reconstruct", "tokenize", "train"]
+
+CONFIG = Path(__file__).with_name("dalle.toml")
+
+
+class Codebook:
+    """Moving averages of how often each entry is used, and of the latents that use it."""
+
+    def __init__(self, model: VqVae, decay: float, restart: float) -> None:
+        self.model, self.decay, self.restart = model, decay, restart
+        self.counts = torch.ones(len(model.codebook))
+        self.sums = model.codebook.clone()
+
+    def start(self, latents: Tensor, generator: torch.Generator) -> None:
+        """Entries from some of the latents, `place code_dim`."""
+        chosen = torch.randint(len(latents), (len(self.counts),), generator=generator)
+        self.sums = latents[chosen] + 1e-3 * torch.randn(self.sums.shape, generator=generator)
+        self.counts.fill_(1.0)
+        self.model.codebook.copy_(self.sums)
+
+    def update(self, latents: Tensor, tokens: Tensor, generator: torch.Generator) -> None:
+        """After a step: latents `place code_dim` and the entry that each took."""
+        ones = torch.zeros(len(self.counts)).index_add_(0, tokens, torch.ones(len(tokens)))
+        total = torch.zeros_like(self.sums).index_add_(0, tokens, latents)
+        self.counts.lerp_(ones, 1 - self.decay)
+        self.sums.lerp_(total, 1 - self.decay)
+        dead = torch.nonzero(self.counts < self.restart).flatten()
+        if len(dead):
+            chosen = torch.randint(len(latents), (len(dead),), generator=generator)
+            self.sums[dead], self.counts[dead] = latents[chosen], 1.0
+        self.model.codebook.copy_(self.sums / self.counts.clamp_min(1e-5)[:, None])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"counts": self.counts, "sums": self.sums}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.counts, self.sums = state["counts"], state["sums"]
+
+
+def pictures_of(pixels: np.ndarray) -> Tensor:
+    """uint8 `batch side side 3` as the model takes it, `batch 3 side side` in -1..1."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def loss_of(drawn: Tensor, pictures: Tensor, owner: Tensor, settings: dict[str, Any]) -> Tensor:
+    """Absolute and squared differences of the pixels, and those of the steps between neighbours."""
+    near = F.max_pool2d((owner > 0).float()[:, None], 7, stride=1, padding=3)
+    weight = 1 + (settings["things"] - 1) * near
+    weight = weight / weight.mean()
+    off = drawn - pictures
+    steps = (off[..., 1:] - off[..., :-1]).abs() * weight[..., 1:]
+    falls = (off[..., 1:, :] - off[..., :-1, :]).abs() * weight[..., 1:, :]
+    return (weight * (off.abs() + 2 * off**2)).mean() + settings["edges"] * (steps.mean() + falls.mean())
+
+
+def train(data: SceneSet, work: Path, config: dict[str, Any], *, resume: bool = True, rows: int | None = None) -> VqVae:
+    """Train, or go on where a run stopped.
+
+    Args:
+        rows: how many of the scenes to use; all if None.
+    """
+    settings = config["vqvae"]
+    torch.manual_seed(config["seed"])
+    model = VqVae(VqVaeConfig()).to(memory_format=torch.channels_last)
+    book = Codebook(model, settings["decay"], settings["restart"])
+    optimizer = torch.optim.AdamW(model.parameters(), settings["lr"], betas=(0.9, 0.98), weight_decay=0.01)
+    average = copy.deepcopy(model).requires_grad_(False)
+    path, step = work / "vqvae.pt", 0
+    if resume and path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        book.load_state_dict(state["book"])
+        step = state["step"]
+    log = CsvLog(work / "vqvae.csv", ["step", "loss", "commitment", "psnr", "used", "seconds"], resume=step > 0)
+    count, started = rows or len(data.captions), time.perf_counter()
+    while step < settings["steps"]:
+        generator = torch.Generator().manual_seed(config["seed"] * 1_000_003 + step)
+        picked = np.sort(torch.randint(count, (settings["batch"],), generator=generator).numpy())
+        pictures, owner = pictures_of(data.pixels[picked]), torch.from_numpy(data.owner[picked])
+        if step % 2:  # the mirrored scene is a scene, too
+            pictures, owner = pictures.flip(-1), owner.flip(-1)
+        share = min(1, (step + 1) / settings["warmup"]) * max(0.02, 1 - step / settings["steps"]) ** 0.7
+        optimizer.param_groups[0]["lr"] = settings["lr"] * share
+        latents = model.encode(pictures.to(memory_format=torch.channels_last))
+        flat = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
+        if step == settings["free"]:
+            book.start(flat.detach(), generator)
+        commitment = torch.zeros(())
+        passed = latents
+        if step >= settings["free"]:
+            tokens = model.nearest(flat.detach().float())
+            entries = model.codebook[tokens].reshape(len(pictures), *latents.shape[2:], -1).permute(0, 3, 1, 2)
+            commitment = F.mse_loss(latents, entries)
+            passed = latents + (entries - latents).detach()
+        drawn = model.decode(passed).float()
+        error = loss_of(drawn, pictures, owner, settings)
+        optimizer.zero_grad(set_to_none=True)
+        (error + settings["commitment"] * commitment).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        used = 0
+        if step >= settings["free"]:
+            book.update(flat.detach().float(), tokens, generator)
+            used = len(tokens.unique())
+        step += 1
+        with torch.no_grad():
+            rate = 1 - min(settings["average"], (1 + step) / (10 + step))
+            for mine, theirs in zip(average.parameters(), model.parameters(), strict=True):
+                mine.lerp_(theirs, rate)
+            average.codebook.copy_(model.codebook)
+        if step % 50 == 0:
+            psnr = -10 * float(((drawn.detach().clamp(-1, 1) - pictures) / 2).pow(2).mean().log10())
+            log.write(step, error.item(), commitment.item(), psnr, used, time.perf_counter() - started)
+            print(f"image tokenizer: {log.last}", flush=True)
+        if step % settings["save_every"] == 0 or step == settings["steps"]:
+            torch.save({"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
+                        "book": book.state_dict(), "step": step}, path.with_suffix(".part"))
+            path.with_suffix(".part").replace(path)
+    return average.eval()
+
+
+@torch.inference_mode()
+def tokenize(model: VqVae, pixels: np.ndarray, *, mirrored: bool = False, batch: int = 64) -> np.ndarray:
+    """Every picture's tokens, int16 `scene grid grid`."""
+    found = []
+    for start in range(0, len(pixels), batch):
+        pictures = pictures_of(pixels[start : start + batch])
+        pictures = pictures.flip(-1) if mirrored else pictures
+        latents = model.encode(pictures.to(memory_format=torch.channels_last))
+        found.append(model.nearest(latents.permute(0, 2, 3, 1)).to(torch.int16).numpy())
+    return np.concatenate(found)
+
+
+@torch.inference_mode()
+def reconstruct(model: VqVae, pixels: np.ndarray, batch: int = 64) -> np.ndarray:
+    """Every picture as the decoder draws it from its tokens, uint8."""
+    parts = []
+    for start in range(0, len(pixels), batch):
+        tokens = model.tokenize(pictures_of(pixels[start : start + batch]))
+        parts.append(model.draw(tokens).numpy())
+    return np.concatenate(parts)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder for everything made on the way")
+    parser.add_argument("--rows", type=int, help="scenes to use; all if left out")
+    args = parser.parse_args()
+    config = load_config(CONFIG)
+    data = load(args.work / "scenes", "train")
+    model = train(data, args.work, config, rows=args.rows)
+    np.savez(args.work / "tokens.npz", plain=tokenize(model, data.pixels), dev=tokenize(model, load(args.work / "scenes", "dev").pixels))
+
+
+if __name__ == "__main__":
+    main()

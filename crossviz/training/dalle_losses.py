@@ -1,0 +1,48 @@
+"""What the scene model is trained for beside the next token: that attention finds what the words mean."""
+
+import torch
+from torch import Tensor
+
+from crossviz.training.dalle_rows import BACKGROUND
+
+__all__ = ["places_find_words", "shown_words", "words_find_places"]
+
+_LEAST = 1e-4
+
+
+def places_find_words(probs: Tensor, groups: Tensor, places: Tensor, heads: int) -> Tensor:
+    """A place that shows a thing looks at the words that ask for it; any other at the rest of the caption or nothing.
+
+    Args:
+        probs: the writer's, `layer batch head place word+1`. Of its layers the first and the last stay free, and so
+            do the heads from the number `heads` on.
+        groups: `batch word`, the group of each word, -1 for none.
+        places: `batch place`, the group of each place, -1 for none.
+    """
+    mine = probs[1:-1, :, :heads].mean(2)  # layer batch place word+1
+    right = (groups[:, None] == places[..., None]) & (places[..., None] >= 0)  # batch place word
+    elsewhere = ((groups < 0) | (groups == BACKGROUND))[:, None] & (places[..., None] < 0)
+    right = torch.cat([right | elsewhere, places[..., None] < 0], -1)  # the null key is right for the background
+    asked = right.any(-1)
+    # A thing's places are few beside the background's: both count alike.
+    weight = torch.where(places >= 0, 1.0, 0.25) * asked
+    found = (mine * right).sum(-1).clamp_min(_LEAST).log()
+    return -(found * weight).sum() / (weight.sum().clamp_min(1.0) * len(mine))
+
+
+def words_find_places(probs: Tensor, groups: Tensor, places: Tensor) -> Tensor:
+    """The words that ask for a thing look at the places that show it.
+
+    Args:
+        probs: the reader's, `layer batch head word place+1`.
+    """
+    right = (groups[..., None] == places[:, None]) & (groups[..., None] >= 0)  # batch word place
+    asked = right.any(-1)
+    found = (probs[..., :-1].mean(2) * right).sum(-1).clamp_min(_LEAST).log()  # layer batch word
+    return -(found * asked).sum() / (asked.sum().clamp_min(1) * len(found))
+
+
+def shown_words(logits: Tensor, shown: Tensor, asked: Tensor) -> Tensor:
+    """Whether the picture shows each word that it is asked of, `batch word`."""
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, shown, reduction="none")
+    return (loss * asked).sum() / asked.sum().clamp_min(1)

@@ -1,0 +1,134 @@
+"""What the scene model is trained on: captions as tokens, pictures as tokens, and which word means which place."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossviz.models.dalle_words import caption_tokens
+from crossviz.scenes import vocabulary
+from crossviz.scenes.reading import read
+from crossviz.training.scene_data import SceneSet
+
+__all__ = ["BACKGROUND", "Rows", "make_rows", "place_groups", "telling_words", "wrong_words"]
+
+BACKGROUND = 9
+"""The group of the words that say the floor and the light."""
+_GRID, _SHARE = 12, 0.35  # tokens along a side; of a place that a group's things take at the least
+_OPPOSITE = {"left": ["right"], "right": ["left"], "front": ["behind"], "behind": ["in", "front", "of"]}
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """`words` int64 `row word`, padded with 0; `groups` int64 alike, the group that a word belongs to, -1 for none;
+    `places` int8 `row gh gw`, the group that a place shows, -1 for none; `image` int16 `row gh gw`."""
+
+    words: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    places: NDArray[np.int8]
+    image: NDArray[np.int16]
+
+    def mirrored(self, image: NDArray[np.int16]) -> "Rows":
+        """The same scenes mirrored, whose tokens are given: left is right."""
+        ids = {word: number for number, word in enumerate(vocabulary.tokens())}
+        words = self.words.copy()
+        words[self.words == ids["left"]], words[self.words == ids["right"]] = ids["right"], ids["left"]
+        return replace(self, words=words, places=np.ascontiguousarray(self.places[:, :, ::-1]), image=image)
+
+
+def make_rows(data: SceneSet, image: NDArray[np.int16], max_words: int) -> Rows:
+    """Rows of all scenes, whose pictures' tokens are given."""
+    words = np.zeros((len(data.captions), max_words), np.int64)
+    groups = np.full_like(words, -1)
+    for row, caption in enumerate(data.captions):
+        ids = caption_tokens(caption)
+        words[row, : len(ids)] = ids
+        request = read(caption)
+        for number, group in enumerate(request.groups):
+            groups[row, list(group.words)] = number
+        floor = vocabulary.tokens().index("floor")
+        moods = [vocabulary.tokens().index(mood) for mood in vocabulary.MOODS]
+        at = np.flatnonzero(words[row] == floor)
+        if len(at):
+            groups[row, at[0] - 3 : at[0] + 1] = BACKGROUND
+        groups[row, np.isin(words[row], moods)] = BACKGROUND
+    return Rows(words, groups, place_groups(data.owner, data.things), image)
+
+
+def place_groups(owner: NDArray[np.uint8], things: NDArray[np.float32]) -> NDArray[np.int8]:
+    """The group whose things take most of each place, -1 where none takes enough: int8 `scene gh gw`."""
+    found = np.empty((len(owner), _GRID, _GRID), np.int8)
+    for row in range(len(owner)):
+        group_of = np.concatenate([[-1], things[row, :, 6]]).astype(np.int8)
+        pixels = group_of[owner[row]]
+        size = pixels.shape[0] // _GRID
+        cells = pixels.reshape(_GRID, size, _GRID, size)
+        shares = np.stack([(cells == group).mean((1, 3)) for group in range(3)])
+        found[row] = np.where(shares.max(0) >= _SHARE, shares.argmax(0), -1)
+    return found
+
+
+def _alternatives() -> dict[int, list[int]]:
+    """Of every token that says what is seen, the others of its kind. A colour is an object's or a floor's."""
+    ids = {word: number for number, word in enumerate(vocabulary.tokens())}
+    kinds = (vocabulary.SHAPES, vocabulary.COLOURS, vocabulary.SIZES, vocabulary.MATERIALS, tuple(vocabulary.COUNTS))
+    return {ids[word]: [ids[other] for other in kind if other != word] for kind in kinds for word in kind}
+
+
+def telling_words(words: NDArray[np.int64], groups: NDArray[np.int64]) -> dict[int, list[int]]:
+    """Of every word of a caption that says what is seen, by its place, the tokens that would say something else."""
+    ids = {word: number for number, word in enumerate(vocabulary.tokens())}
+    known = _alternatives()
+    floors, moods = [ids[word] for word in vocabulary.FLOORS], [ids[word] for word in vocabulary.MOODS]
+    found: dict[int, list[int]] = {}
+    for at in np.flatnonzero(words).tolist():
+        token = int(words[at])
+        if groups[at] == BACKGROUND and token in floors:
+            found[at] = [other for other in floors if other != token]
+        elif token in moods:
+            found[at] = [other for other in moods if other != token]
+        elif 0 <= groups[at] < BACKGROUND and token in known:
+            found[at] = known[token]
+        elif token in {ids[word] for word in _OPPOSITE}:
+            found[at] = []  # turned round as a whole
+    return found
+
+
+def wrong_words(
+    words: NDArray[np.int64], groups: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
+    """One caption `word` with one or two words that the scene does not show in the place of those that it does.
+
+    Returns:
+        The words, their groups, 1 where a word is shown (else 0), and which words that is asked of.
+    """
+    words, groups, options = words.copy(), groups.copy(), telling_words(words, groups)
+    asked = np.zeros(len(words), bool)
+    asked[list(options)] = True
+    shown = asked.astype(np.float32)
+    turned = None
+    for at in rng.permutation(list(options))[: 1 + (rng.random() < 0.3)].tolist():
+        if options[at]:
+            words[at], shown[at] = options[at][int(rng.integers(len(options[at])))], 0
+        else:
+            turned = at
+    if turned is not None:
+        words, groups, shown, asked = _other_way(words, groups, shown, asked, turned)
+    return words, groups, shown, asked
+
+
+def _other_way(words, groups, shown, asked, at: int) -> tuple:
+    """The caption with the relation at that word turned round."""
+    ids = {word: number for number, word in enumerate(vocabulary.tokens())}
+    word = vocabulary.tokens()[int(words[at])]
+    start, end = (at - 1, at + 2) if word == "front" else (at, at + 1)
+    new = [ids[other] for other in _OPPOSITE[word]]
+    key = start + (1 if word == "behind" else 0)
+    parts = []
+    for array, middle in ((words, new), (groups, [-1] * len(new)), (shown, [0.0] * len(new)), (asked, [False] * len(new))):
+        joined = np.concatenate([array[:start], np.array(middle, array.dtype), array[end:]])
+        fill = np.array([0 if array is not groups else -1] * len(array), array.dtype)
+        fill[: min(len(array), len(joined))] = joined[: len(array)]
+        parts.append(fill)
+    parts[3][key] = True
+    return tuple(parts)

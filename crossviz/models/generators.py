@@ -1,4 +1,4 @@
-"""Models that draw a picture from a caption, and their registry."""
+"""Models that draw a picture from a caption; `crossviz.generator` has their registry."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
+
 from crossviz.generation import Generation, Progress
 
-__all__ = ["GeneratorInfo", "GeneratorModel", "Settings"]
+__all__ = ["GeneratorFamily", "GeneratorInfo", "GeneratorModel", "Settings"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Settings:
     """What a model is told beside the caption; None takes the model's own choice.
 
     `guidance` is the scale of classifier-free guidance (Ho and Salimans, 2022): 1 is none. `temperature` and `steps`
-    only where a model has them. `size_wh` is the picture's size in pixels, where a model draws several.
+    only where a model has them. `candidates` is of how many drawings a model keeps the one that fits best. `size_wh` is the picture's size in pixels, where a model draws several.
     """
 
     seed: int = 0
@@ -24,6 +26,7 @@ class Settings:
     temperature: float | None = None
     steps: int | None = None
     size_wh: tuple[int, int] | None = None
+    candidates: int | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,10 @@ class GeneratorInfo:
     title: str
     sentence: str
     trained: bool = True
+    available: bool = True
+    """Whether it can be loaded here and now, without fetching anything."""
+    reason: str = ""
+    """Why it is not available."""
 
 
 class GeneratorModel(Protocol):
@@ -50,5 +57,29 @@ class GeneratorModel(Protocol):
 
         Raises:
             CaptionError: the caption is empty, or has what the model does not know.
+        """
+        ...
+
+
+class GeneratorFamily(Protocol):
+    """Models of one kind: one entry in the registry of `crossviz.generator`.
+
+    A family may also have `identity(name)`: a pair of strings, where the model comes from (the same for all names of it)
+    and the state that its files are in. The model is then loaded again where its files have changed.
+    """
+
+    name: str
+    """Its models' names are this, or begin with this and a colon."""
+
+    def infos(self) -> list[GeneratorInfo]:
+        """The family's models, or a choice of them."""
+        ...
+
+    def load(self, name: str, device: torch.device) -> GeneratorModel:
+        """Load a model.
+
+        Raises:
+            UnknownModelError: the family has no such model.
+            ModelUnavailableError: it can't be had here; the message names it, the reason and what to do.
         """
         ...

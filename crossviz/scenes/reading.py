@@ -1,19 +1,18 @@
 """Reads a caption as what it asks for, or says why it can't be drawn."""
 
 import difflib
-import re
 from dataclasses import replace
 
 from crossviz.errors import CaptionError
 from crossviz.scenes import vocabulary
 from crossviz.scenes.things import Group, Request
 from crossviz.scenes.vocabulary import meanings
+from crossviz.words import split_words
 
-__all__ = ["EXAMPLE", "MAX_THINGS", "MAX_WORDS", "can_draw", "read", "word_spans"]
+__all__ = ["EXAMPLE", "MAX_THINGS", "MAX_WORDS", "can_draw", "read"]
 
 EXAMPLE = "two small green spheres left of a large red cube on a blue floor"
 MAX_THINGS, MAX_GROUPS, MAX_WORDS = 4, 3, 30
-_WORD = re.compile(r"\w+(?:['’]\w+)?")
 _RELATIONS = {
     ("left", "of"): "left",
     ("to", "a", "left", "of"): "left",
@@ -24,11 +23,6 @@ _RELATIONS = {
     ("in", "front", "of"): "front",
     ("behind",): "behind",
 }
-
-
-def word_spans(text: str) -> list[tuple[int, int]]:
-    """Where the words of a caption are, as character spans."""
-    return [found.span() for found in _WORD.finditer(text)]
 
 
 def can_draw() -> str:
@@ -47,7 +41,7 @@ def read(text: str) -> Request:
         CaptionError: the caption is empty, has a word that the model does not know, or is not built as it can read.
             The message says which, what the model draws, and shows an example.
     """
-    spoken = [text[start:end] for start, end in word_spans(text)]
+    spoken = [text[start:end] for start, end in split_words(text)]
     if not spoken:
         raise CaptionError(f"The caption is empty: describe what to draw, as in “{EXAMPLE}”.")
     if len(spoken) > MAX_WORDS:

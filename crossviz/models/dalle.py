@@ -1,0 +1,209 @@
+"""dalle-mini-scenes: a small DALL-E that draws scenes of simple solids, trained by us and carried with crossviz.
+
+Ramesh et al., "Zero-Shot Text-to-Image Generation" (2021): a text encoder, an image tokenizer (VQ-VAE), a transformer
+that writes image tokens under cross-attention to the text, the tokenizer's decoder; and of several candidates the one
+that fits best, which here the model's own reading of them says instead of CLIP.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crossviz.errors import SettingsError
+from crossviz.generation import IMAGE_ASKS_TEXT, TEXT_ASKS_IMAGE, Generation, Progress, WordMaps
+from crossviz.geometry import PatchGrid
+from crossviz.models.dalle_load import NAME, load_parts
+from crossviz.models.dalle_sampling import write_tokens
+from crossviz.models.dalle_transformer import DalleTransformer
+from crossviz.models.dalle_vqvae import VqVae
+from crossviz.models.dalle_words import caption_tokens, caption_words, telling
+from crossviz.models.generators import GeneratorInfo, Settings
+from crossviz.results import Provenance
+from crossviz.scenes.checker import SceneChecker
+from crossviz.scenes.reading import EXAMPLE, can_draw, read
+from crossviz.scenes.verdict import verdict
+from crossviz.version import __version__
+
+__all__ = ["INFO", "DalleScenes", "load"]
+
+INFO = GeneratorInfo(NAME, "DALL·E mini, scenes", f"Draws {can_draw()}, token by token; trained by us, works offline.")
+_FRAME = 4  # tokens from one frame of the time line to the next
+_BLANK = 128  # the grey of what is not written yet
+_MOST_SEED = 2**31 - 1
+
+
+class DalleScenes:
+    """The loaded model.
+
+    Args:
+        vqvae: the image tokenizer.
+        transformer: writes and reads its tokens.
+        checker: finds the things in a picture; not part of drawing it.
+        about: `crossviz.json` of the model's folder.
+    """
+
+    info = INFO
+    example = EXAMPLE
+
+    def __init__(
+        self, vqvae: VqVae, transformer: DalleTransformer, checker: SceneChecker | None, about: dict[str, Any]
+    ) -> None:
+        self.vqvae, self.transformer, self.checker, self.about = vqvae, transformer, checker, about
+        chosen = about["sampling"]
+        self.nucleus = float(chosen["nucleus"])
+        self.defaults = Settings(
+            guidance=float(chosen["guidance"]),
+            temperature=float(chosen["temperature"]),
+            candidates=int(chosen["candidates"]),
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.transformer.head.weight.device
+
+    @torch.inference_mode()
+    def draw(self, caption: str, settings: Settings) -> Iterator[Progress | Generation]:
+        """Draws token by token; a `Progress` after every row of the grid, then the `Generation`.
+
+        Raises:
+            CaptionError: the caption is empty, or asks for what the model does not know.
+            SettingsError: a setting that the model has not, or out of its bounds.
+        """
+        request = read(caption)
+        used = self._checked(settings)
+        words = caption_tokens(caption)
+        # The first candidate is what the seed alone would draw.
+        seeds = [settings.seed + (number << 32) for number in range(used["candidates"])]
+        grid = self.transformer.config.grid
+        asked: list[Tensor] = []
+        drawn = write_tokens(
+            self.transformer,
+            [words] * len(seeds),
+            seeds,
+            guidance=used["guidance"],
+            temperature=used["temperature"],
+            nucleus=self.nucleus,
+        )
+        tokens = torch.empty(0)
+        for written in drawn:
+            tokens = written.tokens
+            asked.append(written.probs)
+            if tokens.shape[1] % grid == 0:
+                picture = self._partly(tokens[:1], [tokens.shape[1]])[0]
+                yield Progress(tokens.shape[1], grid * grid, picture)
+        sure, seen = self._read(words, tokens)
+        told = telling(caption, request)
+        best = int(sure[:, told].log().sum(1).argmax())
+        steps = [*range(_FRAME, grid * grid, _FRAME), grid * grid]
+        frames = self._partly(tokens[best : best + 1].expand(len(steps), -1), steps)
+        reading = {str(word): round(float(sure[best, word]), 4) for word in told}
+        yield Generation(
+            caption=caption_words(caption),
+            grid=PatchGrid(grid, grid),
+            frames=frames,
+            frame_steps=tuple(steps),
+            asks_text=self._asks_text(torch.stack(asked, 3)[:, best], len(words)),
+            asks_image=self._asks_image(seen[:, best], len(words)),
+            written=torch.arange(grid * grid).reshape(grid, grid),
+            tokens=tokens[best].cpu().reshape(grid, grid),
+            settings={**used, "candidate": best, "reading": reading},
+            verdict=None if self.checker is None else _verdict(self.checker, request, frames[-1]),
+            provenance=self._provenance(),
+        )
+
+    def _read(self, words: list[int], tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """How sure the model is that each candidate shows each word, `candidate word`; and the probs of the words that
+        ask the picture, `layer candidate head word place+1`."""
+        caption = torch.tensor([words] * len(tokens), device=self.device)
+        logits, probs = self.transformer.read(caption, tokens)
+        return logits.sigmoid(), probs
+
+    def _partly(self, tokens: Tensor, counts: list[int]) -> Tensor:
+        """Pictures of the first so many tokens of each, uint8 `picture side side 3`; grey where none is written."""
+        grid = self.transformer.config.grid
+        places = torch.arange(grid * grid, device=self.device)
+        here = places[None] < torch.tensor(counts, device=self.device)[:, None]
+        known = torch.where(here, tokens, -1).reshape(-1, grid, grid)
+        pictures = self.vqvae.draw(known)
+        shown = here.reshape(-1, grid, grid).repeat_interleave(8, 1).repeat_interleave(8, 2)
+        return torch.where(shown[..., None], pictures, torch.full_like(pictures, _BLANK)).cpu()
+
+    def _asks_text(self, probs: Tensor, words: int) -> WordMaps:
+        """From `layer head place word+1`, where the caption's tokens come first, then its end, padding and null key."""
+        grid = self.transformer.config.grid
+        maps = probs.float().cpu().permute(0, 1, 3, 2).unflatten(-1, (grid, grid))  # layer head word+1 gh gw
+        values = maps[:, :, : words - 1]
+        return WordMaps(values[None], (maps.sum(2) - values.sum(2))[None], self._labels(len(maps)), IMAGE_ASKS_TEXT)
+
+    def _asks_image(self, probs: Tensor, words: int) -> WordMaps:
+        """From `layer head word place+1`, the null key last."""
+        grid = self.transformer.config.grid
+        mine = probs.float().cpu()[:, :, : words - 1]
+        values = mine[..., :-1].unflatten(-1, (grid, grid))
+        return WordMaps(values[None], mine[..., -1][None], self._labels(len(mine)), TEXT_ASKS_IMAGE)
+
+    @staticmethod
+    def _labels(count: int) -> tuple[str, ...]:
+        return tuple(f"layer {number}" for number in range(1, count + 1))
+
+    def _checked(self, settings: Settings) -> dict[str, Any]:
+        """The settings as they are used.
+
+        Raises:
+            SettingsError: one is not there to be set, or out of bounds.
+        """
+        if settings.steps is not None or settings.size_wh is not None:
+            side, steps = self.vqvae.config.side, self.transformer.config.grid**2
+            raise SettingsError(
+                f"{NAME} writes {steps} tokens, a step each, for a picture of {side} x {side} pixels: leave steps and "
+                "size out."
+            )
+        used = {"seed": _number("The seed", settings.seed, 0, _MOST_SEED, whole=True)}
+        for name, low, high in (("guidance", 1, 10), ("temperature", 0, 2)):
+            value = getattr(settings, name)
+            value = getattr(self.defaults, name) if value is None else value
+            used[name] = float(_number(f"The {name}", value, low, high))
+        count = self.defaults.candidates if settings.candidates is None else settings.candidates
+        used["candidates"] = _number("The number of candidates", count, 1, 16, whole=True)
+        return {**used, "nucleus": self.nucleus}
+
+    def _provenance(self) -> Provenance:
+        return Provenance(
+            crossviz_version=__version__,
+            model=NAME,
+            weights_sha256=self.about["sha256"]["transformer.safetensors"],
+            trained=bool(self.about["training"]["trained"]),
+            method="cross_attention",
+            libraries={"torch": torch.__version__},
+            device=str(self.device),
+            notes=(f"This model draws {can_draw()}, and nothing else.",),
+            method_title="Cross-attention",
+        )
+
+
+def load(device: torch.device, folder: Path | None = None) -> DalleScenes:
+    """The model of a folder, or the one that comes with crossviz.
+
+    Raises:
+        ModelUnavailableError: a file is missing, damaged or of another format.
+    """
+    vqvae, transformer, checker, about = load_parts(device, folder)
+    return DalleScenes(vqvae, transformer, checker, about)
+
+
+def _verdict(checker: SceneChecker, request: Any, picture: Tensor) -> dict[str, Any]:
+    found = verdict(request, checker.find(picture[None])[0])
+    return {"asked": found.asked, "found": list(found.found), "faults": list(found.faults)}
+
+
+def _number(what: str, value: object, low: float, high: float, *, whole: bool = False) -> Any:
+    kind = "a whole number" if whole else "a number"
+    fits = isinstance(value, int if whole else int | float | np.floating) and not isinstance(value, bool)
+    if not fits or not low <= value <= high:
+        raise SettingsError(f"{what} must be {kind} from {low} to {high}, not {value!r:.40}.")
+    return value

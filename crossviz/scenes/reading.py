@@ -59,12 +59,15 @@ def read(text: str) -> Request:
     request = reader.request()
     total = sum(group.count for group in request.groups)
     if total > MAX_THINGS:
-        raise CaptionError(f"The caption asks for {total} things, and this model draws up to {MAX_THINGS}: ask for fewer.")
+        raise CaptionError(
+            f"The caption asks for {total} things, and this model draws up to {MAX_THINGS}: ask for fewer."
+        )
     return request
 
 
 def _not_known(unknown: list[str]) -> str:
-    quoted = " and ".join([", ".join(f"“{word[:40]}”" for word in unknown[:-1]), f"“{unknown[-1][:40]}”"][len(unknown) < 2 :])
+    *others, last = [f"“{word[:40]}”" for word in unknown]
+    quoted = f"{', '.join(others)} and {last}" if others else last
     close = difflib.get_close_matches(unknown[0].lower(), meanings(), n=1, cutoff=0.75)
     hint = f" Did you mean “{close[0]}”?" if close else ""
     return f"This model draws {can_draw()}; it does not know {quoted}.{hint} Try “{EXAMPLE}”."

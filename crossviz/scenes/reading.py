@@ -83,23 +83,23 @@ class _Reader:
         groups, relation = [self._group()], None
         floor = mood = None
         while self.at < len(self.words):
-            found = self._relation()
+            start, found = self.at, self._relation()
             if found is not None:
                 if len(groups) > 1:
-                    raise self._stuck("says where things lie, which this model reads between the first two only")
+                    raise self._stuck("says where things lie, which this model reads between the first two only", start)
                 relation = found
                 groups.append(self._group())
             elif self._take("and"):
+                if len(groups) == MAX_GROUPS:
+                    raise self._stuck(f"begins a group too many: this model reads {MAX_GROUPS}", start)
                 groups.append(self._group())
-            elif self.words[self.at] in ("at", "by", "in") and self._peek(1) in vocabulary.MOODS:
+            elif mood is None and self._peek() in ("at", "by", "in") and self._peek(1) in vocabulary.MOODS:
                 mood = self.words[self.at + 1]
                 self.at += 2
             elif self.words[self.at] == "on" and floor is None:
                 floor = self._floor()
             else:
                 raise self._stuck("can't follow there")
-            if len(groups) > MAX_GROUPS:
-                raise self._stuck(f"begins a group of things too many: this model reads {MAX_GROUPS}")
         return Request(tuple(groups), relation, floor, mood)
 
     def _peek(self, ahead: int = 0) -> str:
@@ -138,7 +138,7 @@ class _Reader:
             self.at += 1
         noun = self.at
         self.at += 1
-        several = self.spoken[noun].endswith(("s", "xes"))
+        several = self.spoken[noun].endswith("s") and not self.spoken[noun].endswith("us")  # one torus
         if several != (group.count > 1):
             raise self._stuck("does not agree with the number before it", noun)
         return replace(group, shape=self.words[noun], words=tuple(range(start, self.at)))

@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=None, help="other settings than checker.toml")
     args = parser.parse_args()
     config = settings(args.config)
-    scenes = Scenes([load(args.work / "scenes", name) for name in config["sets"]])
+    scenes = Scenes([load(args.work / "scenes", name).first(rows) for name, rows in config["scenes"].items()])
     export(train(scenes, config, args.work / "checker"), args.out)
 
 

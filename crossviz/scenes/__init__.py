@@ -1,1 +1,1 @@
-"""Scenes of simple solids that dalle-mini-scenes draws: what a caption asks for, and pictures of it with exact masks."""
+"""Scenes of simple solids: what a caption asks for, pictures of it with exact masks, and what a picture shows."""

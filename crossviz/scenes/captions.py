@@ -32,7 +32,12 @@ def draw_request(rng: np.random.Generator, total: int | None = None, unseen: boo
 
 def _counts(rng: np.random.Generator, total: int) -> list[int]:
     """How many things each group has."""
-    ways = {1: [[1]], 2: [[1, 1], [1, 1], [2]], 3: [[3], [2, 1], [1, 2], [1, 1, 1]], 4: [[3, 1], [1, 3], [2, 2], [2, 1, 1]]}
+    ways = {
+        1: [[1]],
+        2: [[1, 1], [1, 1], [2]],
+        3: [[3], [2, 1], [1, 2], [1, 1, 1]],
+        4: [[3, 1], [1, 3], [2, 2], [2, 1, 1]],
+    }
     assert total <= MAX_THINGS
     options = ways[total]
     return options[int(rng.integers(len(options)))]

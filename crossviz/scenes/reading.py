@@ -53,12 +53,15 @@ def read(text: str) -> Request:
     request = reader.request()
     total = sum(group.count for group in request.groups)
     if total > MAX_THINGS:
-        raise CaptionError(f"The caption asks for {total} things, and this model draws up to {MAX_THINGS}: ask for fewer.")
+        raise CaptionError(
+            f"The caption asks for {total} things, and this model draws up to {MAX_THINGS}: ask for fewer."
+        )
     return request
 
 
 def _not_known(unknown: list[str]) -> str:
-    quoted = " and ".join([", ".join(f"“{word[:40]}”" for word in unknown[:-1]), f"“{unknown[-1][:40]}”"][len(unknown) < 2 :])
+    *others, last = [f"“{word[:40]}”" for word in unknown]
+    quoted = f"{', '.join(others)} and {last}" if others else last
     close = difflib.get_close_matches(unknown[0].lower(), meanings(), n=1, cutoff=0.75)
     hint = f" Did you mean “{close[0]}”?" if close else ""
     return f"This model draws {can_draw()}; it does not know {quoted}.{hint} Try “{EXAMPLE}”."
@@ -74,23 +77,23 @@ class _Reader:
         groups, relation = [self._group()], None
         floor = mood = None
         while self.at < len(self.words):
-            found = self._relation()
+            start, found = self.at, self._relation()
             if found is not None:
                 if len(groups) > 1:
-                    raise self._stuck("says where things lie, which this model reads between the first two only")
+                    raise self._stuck("says where things lie, which this model reads between the first two only", start)
                 relation = found
                 groups.append(self._group())
             elif self._take("and"):
+                if len(groups) == MAX_GROUPS:
+                    raise self._stuck(f"begins a group too many: this model reads {MAX_GROUPS}", start)
                 groups.append(self._group())
-            elif self.words[self.at] in ("at", "by", "in") and self._peek(1) in vocabulary.MOODS:
+            elif mood is None and self._peek() in ("at", "by", "in") and self._peek(1) in vocabulary.MOODS:
                 mood = self.words[self.at + 1]
                 self.at += 2
             elif self.words[self.at] == "on" and floor is None:
                 floor = self._floor()
             else:
                 raise self._stuck("can't follow there")
-            if len(groups) > MAX_GROUPS:
-                raise self._stuck(f"begins a group of things too many: this model reads {MAX_GROUPS}")
         return Request(tuple(groups), relation, floor, mood)
 
     def _peek(self, ahead: int = 0) -> str:
@@ -129,7 +132,7 @@ class _Reader:
             self.at += 1
         noun = self.at
         self.at += 1
-        several = self.spoken[noun].endswith(("s", "xes"))
+        several = self.spoken[noun].endswith("s") and not self.spoken[noun].endswith("us")  # one torus
         if several != (group.count > 1):
             raise self._stuck("does not agree with the number before it", noun)
         return replace(group, shape=self.words[noun], words=tuple(range(start, self.at)))

@@ -4,6 +4,8 @@ Sets: "train" (no colour and shape of `UNSEEN` together), "unseen" (some in ever
 (both kinds, half and half).
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 from concurrent.futures import ProcessPoolExecutor
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from crossviz.errors import DatasetError
 from crossviz.scenes.captions import draw_request, write
 from crossviz.scenes.layout import NoRoomError, draw_scene, groups_of
 from crossviz.scenes.reading import MAX_THINGS, read
@@ -39,6 +42,16 @@ class SceneSet:
     owner: NDArray[np.uint8]
     things: NDArray[np.float32]
     captions: list[str]
+
+    def first(self, rows: int) -> SceneSet:
+        """The set's first so many scenes.
+
+        Raises:
+            DatasetError: it has fewer.
+        """
+        if rows > len(self.captions):
+            raise DatasetError(f"The set has {len(self.captions)} scenes, and {rows} are wanted: render more.")
+        return SceneSet(self.pixels[:rows], self.owner[:rows], self.things[:rows], self.captions[:rows])
 
 
 def load(folder: Path, name: str) -> SceneSet:

@@ -1,4 +1,4 @@
-"""Models that draw a picture from a caption, and their registry."""
+"""Models that draw a picture from a caption; `crossviz.generator` has their registry."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
+
 from crossviz.generation import Generation, Progress
 
-__all__ = ["GeneratorInfo", "GeneratorModel", "Settings"]
+__all__ = ["GeneratorFamily", "GeneratorInfo", "GeneratorModel", "Settings"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,10 @@ class GeneratorInfo:
     title: str
     sentence: str
     trained: bool = True
+    available: bool = True
+    """Whether it can be loaded here and now, without fetching anything."""
+    reason: str = ""
+    """Why it is not available."""
 
 
 class GeneratorModel(Protocol):
@@ -50,5 +56,29 @@ class GeneratorModel(Protocol):
 
         Raises:
             CaptionError: the caption is empty, or has what the model does not know.
+        """
+        ...
+
+
+class GeneratorFamily(Protocol):
+    """Models of one kind: one entry in the registry of `crossviz.generator`.
+
+    A family may also have `identity(name)`: a pair of strings, where the model comes from (the same for all names of
+    it) and the state that its files are in. The model is then loaded again where its files have changed.
+    """
+
+    name: str
+    """Its models' names are this, or begin with this and a colon."""
+
+    def infos(self) -> list[GeneratorInfo]:
+        """The family's models, or a choice of them."""
+        ...
+
+    def load(self, name: str, device: torch.device) -> GeneratorModel:
+        """Load a model.
+
+        Raises:
+            UnknownModelError: the family has no such model.
+            ModelUnavailableError: it can't be had here; the message names it, the reason and what to do.
         """
         ...

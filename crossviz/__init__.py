@@ -33,12 +33,15 @@ if TYPE_CHECKING:
         RenderError,
         ResultError,
         SelectionError,
+        SettingsError,
         UnknownMethodError,
         UnknownModelError,
         UnsupportedMethodError,
     )
     from crossviz.explainer import Explainer, explain
     from crossviz.explanation import Explanation, load
+    from crossviz.generation import Generation
+    from crossviz.generator import generate, generators
     from crossviz.geometry import ImageView, PatchGrid
     from crossviz.map_difference import Difference, difference
     from crossviz.render.compare import compare
@@ -66,6 +69,7 @@ _HOMES = {
         "RenderError",
         "ResultError",
         "SelectionError",
+        "SettingsError",
         "UnknownMethodError",
         "UnknownModelError",
         "UnsupportedMethodError",
@@ -73,6 +77,8 @@ _HOMES = {
     "map_difference": ("Difference", "difference"),
     "explainer": ("Explainer", "explain"),
     "explanation": ("Explanation", "load"),
+    "generation": ("Generation",),
+    "generator": ("generate", "generators"),
     "geometry": ("ImageView", "PatchGrid"),
     "render.compare": ("compare",),
     "results": ("AttentionRecord", "Provenance", "RelevanceMap"),
@@ -98,6 +104,7 @@ __all__ = [
     "EncodedImage",
     "Explainer",
     "Explanation",
+    "Generation",
     "GeometryError",
     "ImageView",
     "MethodError",
@@ -112,6 +119,7 @@ __all__ = [
     "RenderError",
     "ResultError",
     "SelectionError",
+    "SettingsError",
     "UnknownMethodError",
     "UnknownModelError",
     "UnsupportedMethodError",
@@ -120,6 +128,8 @@ __all__ = [
     "compare",
     "difference",
     "explain",
+    "generate",
+    "generators",
     "load",
     "methods",
     "models",

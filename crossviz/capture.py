@@ -10,7 +10,7 @@ This is the only file that sets hooks. They exist inside the `with` block only, 
 asyncio task) that opened it.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -154,6 +154,7 @@ def capture(
     *,
     keep: Collection[str] = ("scores", "probs"),
     substitute: bool = False,
+    each: Callable[[SiteCapture], None] | None = None,
 ) -> Iterator[Captured]:
     """Capture attention sites while the model runs inside the `with` block.
 
@@ -166,6 +167,8 @@ def capture(
             within `TOLERANCES`, and what comes after has a gradient with respect to the captured tensors. Of
             captures of one site nested in one another, it is the innermost whose tensors the model goes on with.
             Gradient checkpointing must be off, since it runs the sites again after the block.
+        each: what is to be done with every call as it is made; the calls are then not kept, so that a model that runs
+            its sites many times does not pile them up. What it raises comes out of the model's call.
 
     Yields:
         Captured: filled as the sites are called.
@@ -184,7 +187,7 @@ def capture(
     handles = []
     try:
         for name, module in modules.items():
-            hook = _hook(captured, name, frozenset(keep), substitute)
+            hook = _hook(captured, name, frozenset(keep), substitute, each)
             handles.append(module.register_forward_hook(hook, with_kwargs=True))
         _open.set(_open.get() | {captured})
         yield captured
@@ -208,7 +211,13 @@ def _check(modules: Mapping[str, nn.Module], keep: Collection[str]) -> None:
             raise CaptureError(f"Site '{name}' can't be captured: {reason}.")
 
 
-def _hook(captured: Captured, name: str, keep: frozenset[str], substitute: bool) -> Any:
+def _hook(
+    captured: Captured,
+    name: str,
+    keep: frozenset[str],
+    substitute: bool,
+    each: Callable[[SiteCapture], None] | None,
+) -> Any:
     def hook(module: nn.Module, args: tuple[Any, ...], *rest: Any) -> Any:
         # While another thread is inside this module's call, torch may call a hook that was just set or is just
         # being removed, without the kwargs; such a call is never one of ours.
@@ -225,7 +234,11 @@ def _hook(captured: Captured, name: str, keep: frozenset[str], substitute: bool)
         tensors = {
             field: getattr(again, field) for field in _KEPT if field in keep and getattr(again, field) is not None
         }
-        captured._calls[name].append(SiteCapture(name, again.probs.shape[1], again.deviation, tensors))
+        call = SiteCapture(name, again.probs.shape[1], again.deviation, tensors)
+        if each is None:
+            captured._calls[name].append(call)
+        else:
+            each(call)
         return again.replacement() if substitute else None
 
     return hook

@@ -11,6 +11,7 @@ CrossvizError
 ├── MethodError             the method can't be used
 │   ├── UnknownMethodError  no method of that name
 │   └── UnsupportedMethodError  known, but this model does not offer what it needs
+├── SettingsError           a seed, a scale, a number of steps or a size that a generator can't use
 ├── GeometryError           sizes, points or patches that don't fit the photo or the grid
 ├── ResultError             the parts of a result don't fit together
 ├── AttentionInputError     tensors or sizes that don't fit an attention module
@@ -42,6 +43,7 @@ __all__ = [
     "RenderError",
     "ResultError",
     "SelectionError",
+    "SettingsError",
     "UnknownMethodError",
     "UnknownModelError",
     "UnsupportedMethodError",
@@ -90,6 +92,10 @@ class UnknownMethodError(MethodError, LookupError):
 
 class UnsupportedMethodError(MethodError):
     """The model does not offer what the method needs."""
+
+
+class SettingsError(CrossvizError, ValueError):
+    """A generator was told a seed, a scale, a number of steps or a size that it can't use."""
 
 
 class GeometryError(CrossvizError, ValueError):

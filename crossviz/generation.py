@@ -40,6 +40,9 @@ class WordMaps(FrozenResult):
     where the text asks, to no place (the null key), `step layer head word`."""
     layers: tuple[str, ...]
     direction: str
+    steps: tuple[int, ...] = ()
+    """How many of the drawing's steps were done at the end of each `step` here, which is the mean over those since the
+    one before; empty where there is one that is not one of the drawing's steps."""
 
     def __post_init__(self) -> None:
         values = own_tensor("values", self.values, "step layer head word gh gw")
@@ -56,7 +59,10 @@ class WordMaps(FrozenResult):
         total = (values.sum(3) if asks_text else values.sum((-2, -1))) + none
         if not torch.isfinite(total).all() or values.min() < 0 or (total - 1).abs().max() > 1e-3:
             raise ResultError("The attention does not add up to 1 everywhere: these are no probabilities.")
-        set_fields(self, values=values, none=none, layers=layers)
+        steps = tuple(int(step) for step in self.steps)
+        if steps and (len(steps) != len(values) or list(steps) != sorted(set(steps)) or steps[0] < 1):
+            raise ResultError(f"`steps` must be {len(values)} growing numbers from 1 on, but is {steps!r:.60}.")
+        set_fields(self, values=values, none=none, layers=layers, steps=steps)
 
     def select(
         self,
@@ -108,14 +114,16 @@ class Generation(FrozenResult):
     settings: Mapping[str, Any]
     """`seed`, `guidance`, `temperature` and what else the model was told."""
     verdict: Mapping[str, Any] | None
-    """What a checker found in the picture: `asked` (bool), `found` and `faults` (sentences); None where there is none."""
+    """What a checker found in the picture: `asked` (bool), `found` and `faults` (sentences); None without one."""
     provenance: Provenance
 
     def __post_init__(self) -> None:
         frames = _integers("frames", self.frames, torch.uint8, 4)
         if frames.shape[-1] != 3 or len(frames) != len(self.frame_steps) or not len(frames):
-            raise ResultError(f"`frames` must be `frame height width 3`, one for each of `frame_steps`, but is "
-                              f"{tuple(frames.shape)} for {len(self.frame_steps)}.")
+            raise ResultError(
+                f"`frames` must be `frame height width 3`, one for each of `frame_steps`, but is "
+                f"{tuple(frames.shape)} for {len(self.frame_steps)}."
+            )
         shape = (self.grid.height, self.grid.width)
         values: dict[str, Any] = {"frames": frames, "frame_steps": tuple(int(step) for step in self.frame_steps)}
         for name in ("written", "tokens"):
@@ -126,8 +134,10 @@ class Generation(FrozenResult):
         for name in ("asks_text", "asks_image"):
             maps = getattr(self, name)
             if maps is not None and tuple(maps.values.shape[3:]) != (len(self.caption.words), *shape):
-                raise ResultError(f"`{name}` is of shape {tuple(maps.values.shape)}, which is not that of "
-                                  f"{len(self.caption.words)} words and {shape[0]} x {shape[1]} places.")
+                raise ResultError(
+                    f"`{name}` is of shape {tuple(maps.values.shape)}, which is not that of "
+                    f"{len(self.caption.words)} words and {shape[0]} x {shape[1]} places."
+                )
         values["settings"] = json_mapping(self.settings)
         values["verdict"] = None if self.verdict is None else json_mapping(self.verdict)
         set_fields(self, **values)

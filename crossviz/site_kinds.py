@@ -1,6 +1,7 @@
 """The kinds of attention site: where a class keeps its weights, how it reads its arguments, what is not covered.
 
-A new attention class is one more kind, added to `KINDS`; those of transformers are in `site_kinds_transformers`.
+A new attention class is one more kind, added to `KINDS`; those of transformers are in `site_kinds_transformers`, and
+those of diffusers in `site_kinds_diffusers`.
 """
 
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from crossviz.errors import CaptureError
+from crossviz.site_kinds_diffusers import DIFFUSERS_KINDS
 from crossviz.site_kinds_transformers import TRANSFORMERS_KINDS
 from crossviz.site_parts import (
     Inputs,
@@ -201,6 +203,7 @@ KINDS: tuple[Kind, ...] = (
     _TimmAttention(),
     _TimmAttentionPool(),
     *TRANSFORMERS_KINDS,
+    *DIFFUSERS_KINDS,
 )
 
 

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
+    "Heads",
     "Inputs",
+    "JointKind",
     "Kind",
     "Projections",
     "TensorKind",
@@ -51,6 +53,18 @@ class Inputs(NamedTuple):
     bias: Tensor | None  # broadcasts to batch head query key; is added to the scores
 
 
+class Heads(NamedTuple):
+    """One call of a site whose tokens are not all projected alike, up to where queries meet keys."""
+
+    query_tokens: Tensor  # batch query dim
+    key_tokens: Tensor  # batch key dim
+    queries: Tensor  # batch head query head_dim
+    keys: Tensor  # batch head key head_dim
+    values: Tensor  # batch head key head_dim
+    scale: float
+    bias: Tensor | None  # broadcasts to batch head query key; is added to the scores
+
+
 class Kind(Protocol):
     """One class of attention modules (or several that compute the same)."""
 
@@ -81,6 +95,28 @@ class Kind(Protocol):
         self, module: nn.Module, given: Mapping[str, Any], result: Any, output: Tensor, probs: Tensor
     ) -> Any:
         """What the call would have returned with these tensors."""
+
+
+class JointKind:
+    """The kinds that may project some tokens by other weights than the rest: they do it by themselves.
+
+    `read` and `finish` of `Kind` are not asked of them.
+    """
+
+    def heads(self, module: nn.Module, given: Mapping[str, Any]) -> Heads:
+        """Queries, keys and values of a call, from its arguments by name."""
+        raise NotImplementedError
+
+    def attended(self, module: nn.Module, given: Mapping[str, Any], context: Tensor) -> Tensor:
+        """From the context of all queries, `batch query head*head_dim`, to the output in the shape of `own`."""
+        raise NotImplementedError
+
+    def read(self, module: nn.Module, given: Mapping[str, Any]) -> Inputs:
+        heads = self.heads(module, given)
+        return Inputs(heads.query_tokens, heads.key_tokens, heads.key_tokens, heads.bias)
+
+    def finish(self, module: nn.Module, attended: Tensor) -> Tensor:
+        return attended
 
 
 class TensorKind:

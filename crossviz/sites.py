@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from crossviz.attention import masked_softmax
 from crossviz.errors import CaptureError
 from crossviz.site_kinds import KINDS, Kind, Projections
+from crossviz.site_parts import Heads, JointKind
 
 __all__ = [
     "TOLERANCES",
@@ -137,6 +138,34 @@ def recompute(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
     """
     kind = _covered(module)
     given = _arguments(kind, module, args, kwargs)
+    heads = kind.heads(module, given) if isinstance(kind, JointKind) else _projected(kind, module, given)
+    q, k, v = heads.queries, heads.keys, heads.values
+    wide = torch.promote_types(v.dtype, torch.float32)
+    with torch.autocast(q.device.type, enabled=False):
+        scores = (q.to(wide) @ k.to(wide).transpose(-2, -1)) * heads.scale  # batch head query key
+        if heads.bias is not None:
+            scores = scores + heads.bias.to(wide)
+        probs = masked_softmax(scores)
+        single = probs[0] if len(probs) == 1 else None
+        probs = probs if single is None else single[None]
+        context = (probs @ v.to(wide)).to(v.dtype)  # batch head query head_dim
+    flat = context.transpose(1, 2).flatten(2)
+    if isinstance(kind, JointKind):
+        output = kind.attended(module, given, flat)
+    else:
+        weights = kind.projections(module)
+        output = kind.finish(module, _project(flat, weights.out_weight, weights.out_bias))
+    own = kind.own(module, result)
+    deviation = _deviation(output, own)
+    replacement = partial(kind.replacement, module, given, result, output, probs)
+    return Recomputed(
+        heads.query_tokens, heads.key_tokens, q, k, v, scores, probs, single, context, output, own, deviation,
+        replacement,
+    )  # fmt: skip
+
+
+def _projected(kind: Kind, module: nn.Module, given: Mapping[str, Any]) -> Heads:
+    """Queries, keys and values of a site with one projection for each."""
     weights = kind.projections(module)
     inputs = kind.read(module, given)
     query_norm, key_norm = kind.norms(module)
@@ -145,23 +174,7 @@ def recompute(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
     v = _heads(_project(inputs.value, weights.value_weight, weights.value_bias), weights.num_heads)
     q = q if query_norm is None else query_norm.forward(q)
     k = k if key_norm is None else key_norm.forward(k)
-    wide = torch.promote_types(v.dtype, torch.float32)
-    with torch.autocast(q.device.type, enabled=False):
-        scores = (q.to(wide) @ k.to(wide).transpose(-2, -1)) * weights.scale  # batch head query key
-        if inputs.bias is not None:
-            scores = scores + inputs.bias.to(wide)
-        probs = masked_softmax(scores)
-        single = probs[0] if len(probs) == 1 else None
-        probs = probs if single is None else single[None]
-        context = (probs @ v.to(wide)).to(v.dtype)  # batch head query head_dim
-    attended = _project(context.transpose(1, 2).flatten(2), weights.out_weight, weights.out_bias)
-    output = kind.finish(module, attended)
-    own = kind.own(module, result)
-    deviation = _deviation(output, own)
-    replacement = partial(kind.replacement, module, given, result, output, probs)
-    return Recomputed(
-        inputs.query, inputs.key, q, k, v, scores, probs, single, context, output, own, deviation, replacement
-    )
+    return Heads(inputs.query, inputs.key, q, k, v, weights.scale, inputs.bias)
 
 
 def _kind(module: nn.Module) -> tuple[Kind | None, type]:

@@ -288,21 +288,25 @@ class Caption:
             raise CaptionError(f"The saved caption can't be read: {error}.") from error
 
 
-def check_caption(text: object) -> str:
+def check_caption(text: object, todo: str = "write what to look for in the photo") -> str:
     """Return `text` unchanged if it can be explained.
+
+    Args:
+        text: the caption.
+        todo: what a caption is for, as the sentence ends where there is none.
 
     Raises:
         CaptionError: if it is not a string, empty or blank, longer than MAX_CAPTION_CHARS, not encodable, or holds
             no word.
     """
     if text is None:
-        raise CaptionError("No caption was given: write what to look for in the photo.")
+        raise CaptionError(f"No caption was given: {todo}.")
     if not isinstance(text, str):
         raise CaptionError(f"The caption must be a string, but is of type {type(text).__name__}.")
     if not text:
-        raise CaptionError("The caption is empty: write what to look for in the photo.")
+        raise CaptionError(f"The caption is empty: {todo}.")
     if text.isspace():
-        raise CaptionError("The caption holds only white space: write what to look for in the photo.")
+        raise CaptionError(f"The caption holds only white space: {todo}.")
     if len(text) > MAX_CAPTION_CHARS:
         raise CaptionError(
             f"The caption has {len(text):,} characters, and at most {MAX_CAPTION_CHARS:,} are taken: shorten it."
@@ -310,7 +314,7 @@ def check_caption(text: object) -> str:
     if any("\ud800" <= char <= "\udfff" for char in text):
         raise CaptionError("The caption holds half of a character (a lone surrogate): type it again.")
     if not split_words(text):
-        raise CaptionError(f"There is no word in the caption {_short(text)}: write what to look for in the photo.")
+        raise CaptionError(f"There is no word in the caption {_short(text)}: {todo}.")
     return text
 
 

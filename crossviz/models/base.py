@@ -22,7 +22,16 @@ from crossviz.photo import Photo
 from crossviz.trace import EncodedImage, Trace
 from crossviz.words import unknown_sentence
 
-__all__ = ["EncodedText", "Family", "Model", "ModelInfo", "folder_state", "resolve_device"]
+__all__ = [
+    "EncodedText",
+    "Family",
+    "Model",
+    "ModelInfo",
+    "folder_state",
+    "library_versions",
+    "resolve_device",
+    "weights_sha256",
+]
 
 
 _copies = itertools.count(1)
@@ -213,12 +222,8 @@ class Model(ABC):
 
     @cached_property
     def weights_sha256(self) -> str:
-        """Hex digest of every parameter and buffer: name, type, shape and bytes."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.module.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return digest.hexdigest()
+        """As the function of that name, of `module`."""
+        return weights_sha256(self.module.state_dict())
 
     @cached_property
     def key(self) -> str:
@@ -259,7 +264,21 @@ class Model(ABC):
 
     def library_versions(self) -> dict[str, str]:
         """Installed versions of `libraries`."""
-        return {name: _version(name) for name in self.libraries}
+        return library_versions(self.libraries)
+
+
+def weights_sha256(weights: Mapping[str, Tensor]) -> str:
+    """Hex digest of parameters and buffers by name: name, type, shape and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def library_versions(distributions: Sequence[str]) -> dict[str, str]:
+    """Installed versions of distributions by their names."""
+    return {name: _version(name) for name in distributions}
 
 
 def _replaced(module: nn.Module, fresh: Mapping[int, nn.Parameter], known: dict[int, nn.Module]) -> nn.Module:

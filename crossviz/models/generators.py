@@ -18,7 +18,7 @@ class Settings:
     """What a model is told beside the caption; None takes the model's own choice.
 
     `guidance` is the scale of classifier-free guidance (Ho and Salimans, 2022): 1 is none. `temperature` and `steps`
-    only where a model has them. `candidates` is of how many drawings a model keeps the one that fits best. `size_wh` is the picture's size in pixels, where a model draws several.
+    only where a model has them; of `candidates` drawings a model keeps the one that fits best. `size_wh` is the picture's size in pixels, where a model draws several.
     """
 
     seed: int = 0
@@ -64,8 +64,8 @@ class GeneratorModel(Protocol):
 class GeneratorFamily(Protocol):
     """Models of one kind: one entry in the registry of `crossviz.generator`.
 
-    A family may also have `identity(name)`: a pair of strings, where the model comes from (the same for all names of it)
-    and the state that its files are in. The model is then loaded again where its files have changed.
+    A family may also have `identity(name)`: a pair of strings, where the model comes from (the same for all names of
+    it) and the state that its files are in. The model is then loaded again where its files have changed.
     """
 
     name: str

@@ -34,8 +34,9 @@ ARROWS: dict[str, set[str]] = {
     "attention": {"kernels"},
     "site_parts": set(),
     "site_kinds_transformers": {"site_parts"},
-    "site_kinds": {"site_parts", "site_kinds_transformers"},
-    "sites": {"attention", "site_kinds"},
+    "site_kinds_diffusers": {"site_parts"},
+    "site_kinds": {"site_parts", "site_kinds_diffusers", "site_kinds_transformers"},
+    "sites": {"attention", "site_kinds", "site_parts"},
     "capture": {"attention", "results", "sites"},
     "cell": {"frozen"},
     "cell_source": {"cell", "site_parts"},
@@ -46,6 +47,7 @@ ARROWS: dict[str, set[str]] = {
     "look_inside": {"cell", "cell_source", "inside", "inside_parts", "explanation", "trace", "results", "geometry"}
     | {"words"},
     "models": {
+        "generation",
         "trace",
         "results",
         "tower",
@@ -118,6 +120,7 @@ ARROWS: dict[str, set[str]] = {
     | {"training"},
     "training": {"models", "attention", "compat", "evaluate", "explainer", "geometry", "measures", "photo", "render"}
     | {"words", "paths", "noun_phrases"},
+    "generator": {"generation", "models"},
     "__main__": {"cli"},
     "__init__": {"attention", "errors", "explainer", "explanation", "geometry", "render", "results", "trace", "trust"}
     | {"words"},

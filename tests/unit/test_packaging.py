@@ -39,7 +39,7 @@ def pins(file: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "file", ["requirements.txt", "requirements-test.txt", "requirements-transformers.txt", "requirements-mcp.txt"]
+    "file", [f"requirements{part}.txt" for part in ("", "-test", "-transformers", "-diffusers", "-mcp")]
 )
 def test_pinned_versions_are_the_ones_tested_with(file):
     for name, version in pins(file).items():
@@ -49,7 +49,7 @@ def test_pinned_versions_are_the_ones_tested_with(file):
 def test_packages_to_compare_with_are_pinned_and_change_nothing_else():
     """They are installed with --no-deps into .venv, and only `make test-reference` needs them."""
     reference = set(pins("requirements-reference.txt"))
-    others = [pins(f"requirements{part}.txt") for part in ("", "-test", "-transformers")]
+    others = [pins(f"requirements{part}.txt") for part in ("", "-test", "-transformers", "-diffusers")]
     assert reference.isdisjoint(name for names in others for name in names)
     setup = (ROOT / "scripts/setup").read_text()
     assert re.search(r"pip_install --no-deps -r requirements-reference\.txt", setup)
@@ -71,8 +71,8 @@ def test_every_import_is_required():
         return {name.lower().replace("-", "_") for name in pins(f"requirements{part}.txt")}
 
     allowed = names("")
-    # Families of transformers import it when a model of theirs is loaded.
-    extra = allowed | names("-transformers")
+    # Families of transformers and diffusers import them when a model of theirs is loaded.
+    extra = allowed | names("-transformers") | names("-diffusers")
     within = {"models": extra, "training": extra | names("-train")}
     files = [ROOT / "app.py", *(ROOT / "crossviz").rglob("*.py")]
     for file in files:

@@ -50,7 +50,7 @@ class DalleScenes:
     example = EXAMPLE
 
     def __init__(
-        self, vqvae: VqVae, transformer: DalleTransformer, checker: SceneChecker | None, about: dict[str, Any]
+        self, vqvae: VqVae, transformer: DalleTransformer, checker: SceneChecker, about: dict[str, Any]
     ) -> None:
         self.vqvae, self.transformer, self.checker, self.about = vqvae, transformer, checker, about
         chosen = about["sampling"]
@@ -112,7 +112,7 @@ class DalleScenes:
             written=torch.arange(grid * grid).reshape(grid, grid),
             tokens=tokens[best].cpu().reshape(grid, grid),
             settings={**used, "candidate": best, "reading": reading},
-            verdict=None if self.checker is None else _verdict(self.checker, request, frames[-1]),
+            verdict=verdict(request, self.checker.find(frames[-1:])[0]).as_mapping(),
             provenance=self._provenance(),
         )
 
@@ -194,11 +194,6 @@ def load(device: torch.device, folder: Path | None = None) -> DalleScenes:
     """
     vqvae, transformer, checker, about = load_parts(device, folder)
     return DalleScenes(vqvae, transformer, checker, about)
-
-
-def _verdict(checker: SceneChecker, request: Any, picture: Tensor) -> dict[str, Any]:
-    found = verdict(request, checker.find(picture[None])[0])
-    return {"asked": found.asked, "found": list(found.found), "faults": list(found.faults)}
 
 
 def _number(what: str, value: object, low: float, high: float, *, whole: bool = False) -> Any:

@@ -1,7 +1,7 @@
 """Draws a picture's tokens one after the other from what the transformer expects.
 
-Classifier-free guidance as in Ho and Salimans, "Classifier-Free Diffusion Guidance" (2022), on logits; the nucleus as in
-Holtzman et al., "The Curious Case of Neural Text Degeneration" (2020).
+Classifier-free guidance as in Ho and Salimans, "Classifier-Free Diffusion Guidance" (2022), on logits; the nucleus as
+in Holtzman et al., "The Curious Case of Neural Text Degeneration" (2020).
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,8 +1,8 @@
 """Writes a picture's tokens from a caption, and reads a picture's tokens with a caption.
 
-Ramesh et al., "Zero-Shot Text-to-Image Generation" (2021): image tokens follow each other in raster order. Unlike theirs,
-the caption has an encoder of its own and is asked by cross-attention, as in Vaswani et al. (2017), so that every head
-says from which words a token was written. A second, smaller part asks the other way round: the caption's words query
+Ramesh et al., "Zero-Shot Text-to-Image Generation" (2021): image tokens follow each other in raster order. Unlike
+theirs, the caption has an encoder of its own and is asked by cross-attention, as in Vaswani et al. (2017), so that every
+head says from which words a token was written. A second, smaller part asks the other way round: the caption's words query
 the finished picture's tokens, and say of themselves whether it shows them (replaced words are to be found, as in Clark
 et al., "ELECTRA", 2020).
 """
@@ -43,7 +43,9 @@ class _SelfAttention(nn.Module):
         self.norm, self.heads = nn.LayerNorm(width), heads
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, *, causal: bool = False, past: list[Tensor] | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, *, causal: bool = False, past: list[Tensor] | None = None
+    ) -> Tensor:
         q, k, v = self.qkv(self.norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if past is not None:
             if past:
@@ -56,7 +58,9 @@ class _SelfAttention(nn.Module):
 class _Mlp(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.body = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)

@@ -18,7 +18,8 @@ class Settings:
     """What a model is told beside the caption; None takes the model's own choice.
 
     `guidance` is the scale of classifier-free guidance (Ho and Salimans, 2022): 1 is none. `temperature` and `steps`
-    only where a model has them; of `candidates` drawings a model keeps the one that fits best. `size_wh` is the picture's size in pixels, where a model draws several.
+    only where a model has them; of `candidates` drawings a model keeps the one that fits best. `size_wh` is the
+    picture's size in pixels, where a model draws several.
     """
 
     seed: int = 0

@@ -24,7 +24,7 @@ from crossviz.training.dalle_losses import places_find_words, shown_words, words
 from crossviz.training.dalle_rows import Rows, make_rows
 from crossviz.training.log import CsvLog
 
-__all__ = ["CONFIG", "Losses", "losses_of", "main", "prepare", "train"]
+__all__ = ["CONFIG", "losses_of", "main", "prepare", "train"]
 
 CONFIG = Path(__file__).with_name("dalle.toml")
 _COLUMNS = ["step", "loss", "next", "align_writer", "align_reader", "shown", "dev_next", "dev_shown", "seconds"]
@@ -35,19 +35,24 @@ def prepare(work: Path, config: dict[str, Any], device: str = "cpu") -> tuple[Ro
     data, dev = scene_data.load(work / "scenes", "train"), scene_data.load(work / "scenes", "dev")
     path = work / "tokens.npz"
     if not path.exists():
-        model = dalle_vqvae.train(data, work, config)
+        model = dalle_vqvae.train(data, work, config, device)
         parts = {
             "plain": dalle_vqvae.tokenize(model, data.pixels),
             "mirrored": dalle_vqvae.tokenize(model, data.pixels, mirrored=True),
             "dev": dalle_vqvae.tokenize(model, dev.pixels),
-            "codebook": model.codebook.numpy(),
+            "codebook": model.codebook.cpu().numpy(),
         }
         np.savez(work / "tokens.part.npz", **parts)
         (work / "tokens.part.npz").replace(path)
     tokens = np.load(path)
     most = TransformerConfig().max_words
     plain = make_rows(data, tokens["plain"], most)
-    return plain, plain.mirrored(tokens["mirrored"]), make_rows(dev, tokens["dev"], most), torch.from_numpy(tokens["codebook"])
+    return (
+        plain,
+        plain.mirrored(tokens["mirrored"]),
+        make_rows(dev, tokens["dev"], most),
+        torch.from_numpy(tokens["codebook"]),
+    )
 
 
 def losses_of(model: DalleTransformer, batch: Batch, settings: dict[str, Any]) -> dict[str, Tensor]:

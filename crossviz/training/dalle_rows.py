@@ -125,7 +125,12 @@ def _other_way(words, groups, shown, asked, at: int) -> tuple:
     new = [ids[other] for other in _OPPOSITE[word]]
     key = start + (1 if word == "behind" else 0)
     parts = []
-    for array, middle in ((words, new), (groups, [-1] * len(new)), (shown, [0.0] * len(new)), (asked, [False] * len(new))):
+    for array, middle in (
+        (words, new),
+        (groups, [-1] * len(new)),
+        (shown, [0.0] * len(new)),
+        (asked, [False] * len(new)),
+    ):
         joined = np.concatenate([array[:start], np.array(middle, array.dtype), array[end:]])
         fill = np.array([0 if array is not groups else -1] * len(array), array.dtype)
         fill[: min(len(array), len(joined))] = joined[: len(array)]

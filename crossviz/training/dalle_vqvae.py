@@ -26,25 +26,26 @@ class Codebook:
 
     def __init__(self, model: VqVae, decay: float, restart: float) -> None:
         self.model, self.decay, self.restart = model, decay, restart
-        self.counts = torch.ones(len(model.codebook))
+        self.counts = torch.ones(len(model.codebook), device=model.codebook.device)
         self.sums = model.codebook.clone()
 
     def start(self, latents: Tensor, generator: torch.Generator) -> None:
         """Entries from some of the latents, `place code_dim`."""
         chosen = torch.randint(len(latents), (len(self.counts),), generator=generator)
-        self.sums = latents[chosen] + 1e-3 * torch.randn(self.sums.shape, generator=generator)
+        off = 1e-3 * torch.randn(self.sums.shape, generator=generator)
+        self.sums = latents[chosen.to(latents.device)] + off.to(latents.device)
         self.counts.fill_(1.0)
         self.model.codebook.copy_(self.sums)
 
     def update(self, latents: Tensor, tokens: Tensor, generator: torch.Generator) -> None:
         """After a step: latents `place code_dim` and the entry that each took."""
-        ones = torch.zeros(len(self.counts)).index_add_(0, tokens, torch.ones(len(tokens)))
+        ones = torch.zeros_like(self.counts).index_add_(0, tokens, torch.ones_like(tokens, dtype=self.counts.dtype))
         total = torch.zeros_like(self.sums).index_add_(0, tokens, latents)
         self.counts.lerp_(ones, 1 - self.decay)
         self.sums.lerp_(total, 1 - self.decay)
         dead = torch.nonzero(self.counts < self.restart).flatten()
         if len(dead):
-            chosen = torch.randint(len(latents), (len(dead),), generator=generator)
+            chosen = torch.randint(len(latents), (len(dead),), generator=generator).to(latents.device)
             self.sums[dead], self.counts[dead] = latents[chosen], 1.0
         self.model.codebook.copy_(self.sums / self.counts.clamp_min(1e-5)[:, None])
 
@@ -71,32 +72,29 @@ def loss_of(drawn: Tensor, pictures: Tensor, owner: Tensor, settings: dict[str, 
     return (weight * (off.abs() + 2 * off**2)).mean() + settings["edges"] * (steps.mean() + falls.mean())
 
 
-def train(data: SceneSet, work: Path, config: dict[str, Any], *, resume: bool = True, rows: int | None = None) -> VqVae:
-    """Train, or go on where a run stopped.
-
-    Args:
-        rows: how many of the scenes to use; all if None.
-    """
+def train(data: SceneSet, work: Path, config: dict[str, Any], device: str = "cpu") -> VqVae:
+    """Train, or go on where a run stopped. Returns the moving average."""
     settings = config["vqvae"]
     torch.manual_seed(config["seed"])
-    model = VqVae(VqVaeConfig()).to(memory_format=torch.channels_last)
+    model = VqVae(VqVaeConfig()).to(device, memory_format=torch.channels_last)
     book = Codebook(model, settings["decay"], settings["restart"])
     optimizer = torch.optim.AdamW(model.parameters(), settings["lr"], betas=(0.9, 0.98), weight_decay=0.01)
     average = copy.deepcopy(model).requires_grad_(False)
     path, step = work / "vqvae.pt", 0
-    if resume and path.exists():
-        state = torch.load(path, weights_only=True)
+    if path.exists():
+        state = torch.load(path, weights_only=True, map_location=device)
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         book.load_state_dict(state["book"])
         step = state["step"]
     log = CsvLog(work / "vqvae.csv", ["step", "loss", "commitment", "psnr", "used", "seconds"], resume=step > 0)
-    count, started = rows or len(data.captions), time.perf_counter()
+    started = time.perf_counter()
     while step < settings["steps"]:
         generator = torch.Generator().manual_seed(config["seed"] * 1_000_003 + step)
-        picked = np.sort(torch.randint(count, (settings["batch"],), generator=generator).numpy())
-        pictures, owner = pictures_of(data.pixels[picked]), torch.from_numpy(data.owner[picked])
+        picked = np.sort(torch.randint(len(data.captions), (settings["batch"],), generator=generator).numpy())
+        pictures = pictures_of(data.pixels[picked]).to(device)
+        owner = torch.from_numpy(data.owner[picked]).to(device)
         if step % 2:  # the mirrored scene is a scene, too
             pictures, owner = pictures.flip(-1), owner.flip(-1)
         share = min(1, (step + 1) / settings["warmup"]) * max(0.02, 1 - step / settings["steps"]) ** 0.7
@@ -105,7 +103,7 @@ def train(data: SceneSet, work: Path, config: dict[str, Any], *, resume: bool = 
         flat = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
         if step == settings["free"]:
             book.start(flat.detach(), generator)
-        commitment = torch.zeros(())
+        commitment = torch.zeros((), device=device)
         passed = latents
         if step >= settings["free"]:
             tokens = model.nearest(flat.detach().float())
@@ -133,8 +131,16 @@ def train(data: SceneSet, work: Path, config: dict[str, Any], *, resume: bool = 
             log.write(step, error.item(), commitment.item(), psnr, used, time.perf_counter() - started)
             print(f"image tokenizer: {log.last}", flush=True)
         if step % settings["save_every"] == 0 or step == settings["steps"]:
-            torch.save({"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-                        "book": book.state_dict(), "step": step}, path.with_suffix(".part"))
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "average": average.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "book": book.state_dict(),
+                    "step": step,
+                },
+                path.with_suffix(".part"),
+            )
             path.with_suffix(".part").replace(path)
     return average.eval()
 
@@ -143,11 +149,12 @@ def train(data: SceneSet, work: Path, config: dict[str, Any], *, resume: bool = 
 def tokenize(model: VqVae, pixels: np.ndarray, *, mirrored: bool = False, batch: int = 64) -> np.ndarray:
     """Every picture's tokens, int16 `scene grid grid`."""
     found = []
+    device = model.codebook.device
     for start in range(0, len(pixels), batch):
-        pictures = pictures_of(pixels[start : start + batch])
+        pictures = pictures_of(pixels[start : start + batch]).to(device)
         pictures = pictures.flip(-1) if mirrored else pictures
         latents = model.encode(pictures.to(memory_format=torch.channels_last))
-        found.append(model.nearest(latents.permute(0, 2, 3, 1)).to(torch.int16).numpy())
+        found.append(model.nearest(latents.permute(0, 2, 3, 1)).to(torch.int16).cpu().numpy())
     return np.concatenate(found)
 
 
@@ -156,8 +163,8 @@ def reconstruct(model: VqVae, pixels: np.ndarray, batch: int = 64) -> np.ndarray
     """Every picture as the decoder draws it from its tokens, uint8."""
     parts = []
     for start in range(0, len(pixels), batch):
-        tokens = model.tokenize(pictures_of(pixels[start : start + batch]))
-        parts.append(model.draw(tokens).numpy())
+        tokens = model.tokenize(pictures_of(pixels[start : start + batch]).to(model.codebook.device))
+        parts.append(model.draw(tokens).cpu().numpy())
     return np.concatenate(parts)
 
 
@@ -170,7 +177,11 @@ def main() -> None:
     config = load_config(CONFIG)
     data = load(args.work / "scenes", "train")
     model = train(data, args.work, config, rows=args.rows)
-    np.savez(args.work / "tokens.npz", plain=tokenize(model, data.pixels), dev=tokenize(model, load(args.work / "scenes", "dev").pixels))
+    np.savez(
+        args.work / "tokens.npz",
+        plain=tokenize(model, data.pixels),
+        dev=tokenize(model, load(args.work / "scenes", "dev").pixels),
+    )
 
 
 if __name__ == "__main__":

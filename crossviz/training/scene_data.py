@@ -1,7 +1,7 @@
 """Renders the scenes that dalle-mini-scenes and its checker are trained on.
 
-Sets: "train" (no colour and shape of `UNSEEN` together), "unseen" (some in every scene; for the checker alone) and "dev"
-(both kinds, half and half).
+Sets: "train" (no colour and shape of `UNSEEN` together), "unseen" (some in every scene; for the checker alone) and
+"dev" (both kinds, half and half).
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ def _chunk(name: str, start: int) -> dict:
             kinds = (SHAPES.index(thing.shape), COLOURS.index(thing.colour), SIZES.index(thing.size))
             rows[at] = (*kinds, MATERIALS.index(thing.material), thing.x, thing.y, group)
         made["pixels"].append(picture.pixels)
-        made["owner"].append((picture.masks * np.arange(1, len(picture.masks) + 1)[:, None, None]).sum(0).astype(np.uint8))
+        made["owner"].append(
+            (picture.masks * np.arange(1, len(picture.masks) + 1)[:, None, None]).sum(0).astype(np.uint8)
+        )
         made["things"].append(rows)
         made["captions"].append(caption)
     return {part: values if part == "captions" else np.stack(values) for part, values in made.items()}

@@ -128,7 +128,8 @@ class DalleScenes:
         grid = self.transformer.config.grid
         places = torch.arange(grid * grid, device=self.device)
         here = places[None] < torch.tensor(counts, device=self.device)[:, None]
-        known = torch.where(here, tokens, -1).reshape(-1, grid, grid)
+        known = torch.nn.functional.pad(tokens, (0, grid * grid - tokens.shape[1]), value=-1)
+        known = torch.where(here, known, -1).reshape(-1, grid, grid)
         pictures = self.vqvae.draw(known)
         shown = here.reshape(-1, grid, grid).repeat_interleave(8, 1).repeat_interleave(8, 2)
         return torch.where(shown[..., None], pictures, torch.full_like(pictures, _BLANK)).cpu()

@@ -1,10 +1,10 @@
 """Writes a picture's tokens from a caption, and reads a picture's tokens with a caption.
 
 Ramesh et al., "Zero-Shot Text-to-Image Generation" (2021): image tokens follow each other in raster order. Unlike
-theirs, the caption has an encoder of its own and is asked by cross-attention, as in Vaswani et al. (2017), so that every
-head says from which words a token was written. A second, smaller part asks the other way round: the caption's words query
-the finished picture's tokens, and say of themselves whether it shows them (replaced words are to be found, as in Clark
-et al., "ELECTRA", 2020).
+theirs, the caption has an encoder of its own and is asked by cross-attention, as in Vaswani et al. (2017), so that
+every head says from which words a token was written. A second, smaller part asks the other way round: the caption's
+words query the finished picture's tokens, and say of themselves whether it shows them (replaced words are to be found,
+as in Clark et al., "ELECTRA", 2020).
 """
 
 import math

@@ -64,6 +64,9 @@ def _scene(maps: Maps, row: int) -> FoundScene:
     if not kept.all():  # what the others said goes to the rest
         at = at[kept]
         masks = _masks(maps, row, at)
+    floor, mood = FLOORS[int(maps.floors[row].argmax())], MOODS[int(maps.moods[row].argmax())]
+    if not len(at):
+        return FoundScene((), floor, mood)
     sure = centres[at[:, 0], at[:, 1]]
     logits = pool(maps.kinds[row : row + 1], masks[None])[0].split([len(words) for words in KINDS.values()], 1)
     kinds = [part.argmax(1) for part in logits]
@@ -79,7 +82,7 @@ def _scene(maps: Maps, row: int) -> FoundScene:
         for k in range(len(at))
     ]
     things.sort(key=lambda thing: -thing.y)
-    return FoundScene(tuple(things), FLOORS[int(maps.floors[row].argmax())], MOODS[int(maps.moods[row].argmax())])
+    return FoundScene(tuple(things), floor, mood)
 
 
 def _masks(maps: Maps, row: int, at: Tensor) -> Tensor:

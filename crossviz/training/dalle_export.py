@@ -1,0 +1,72 @@
+"""Writes dalle-mini-scenes as a model folder: fp16 safetensors, every file hashed."""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from crossviz.models.dalle_load import CHECKER, NAME, TOKENIZER, TRANSFORMER
+from crossviz.models.dalle_transformer import TransformerConfig
+from crossviz.models.dalle_vqvae import VqVaeConfig
+from crossviz.training.config import load_config
+from crossviz.training.dalle import CONFIG
+
+__all__ = ["export", "main"]
+
+
+def export(
+    tokenizer: dict[str, Tensor], transformer: dict[str, Tensor], checker: Path, about: dict[str, Any], out: Path
+):
+    """Write the weights and `crossviz.json`.
+
+    Args:
+        checker: the file that `crossviz.training.checker` wrote.
+        about: `sampling` and `training`, which says how it was made and must hold `trained`.
+
+    Raises:
+        ValueError: a weight does not fit fp16 or is not finite.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for name, state in ((TOKENIZER, tokenizer), (TRANSFORMER, transformer)):
+        halves = {key: tensor.half().contiguous() for key, tensor in state.items()}
+        if not all(torch.isfinite(tensor).all() for tensor in halves.values()):
+            raise ValueError(f"A weight of {name} does not fit fp16 or is not finite.")
+        save_file(halves, out / name, metadata={"format": "pt"})
+    if checker.resolve() != (out / CHECKER).resolve():
+        shutil.copyfile(checker, out / CHECKER)
+    hashes = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in (TOKENIZER, TRANSFORMER, CHECKER)}
+    whole = {
+        "format": 1,
+        "kind": NAME,
+        "sha256": hashes,
+        "tokenizer": dataclasses.asdict(VqVaeConfig()),
+        "transformer": dataclasses.asdict(TransformerConfig()),
+        **about,
+    }
+    (out / "crossviz.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder that crossviz.training.dalle worked in")
+    parser.add_argument("--checker", type=Path, required=True, help="file that crossviz.training.checker wrote")
+    parser.add_argument("--out", type=Path, required=True, help="model folder to write")
+    args = parser.parse_args()
+    states = [torch.load(args.work / name, weights_only=True, map_location="cpu") for name in ("vqvae.pt", "writer.pt")]
+    config = load_config(CONFIG)
+    steps = dict(zip(("tokenizer", "transformer"), (state["step"] for state in states), strict=True))
+    training = {"trained": True, "steps": steps, "settings": config}
+    about = {"sampling": config["sampling"], "training": training}
+    export(states[0]["average"], states[1]["average"], args.checker, about, args.out)
+
+
+if __name__ == "__main__":
+    main()

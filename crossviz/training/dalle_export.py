@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +23,31 @@ __all__ = ["export", "main"]
 
 
 def export(
-    tokenizer: dict[str, Tensor], transformer: dict[str, Tensor], checker: Path, about: dict[str, Any], out: Path
-):
+    tokenizer: dict[str, Tensor],
+    transformer: dict[str, Tensor],
+    checker: Path,
+    about: dict[str, Any],
+    out: Path,
+    configs: Mapping[str, Any] | None = None,
+) -> None:
     """Write the weights and `crossviz.json`.
 
     Args:
         checker: the file that `crossviz.training.checker` wrote.
         about: `sampling` and `training`, which says how it was made and must hold `trained`.
+        configs: the sizes of "tokenizer" and "transformer"; the usual ones if None.
 
     Raises:
         ValueError: a weight does not fit fp16 or is not finite.
     """
     out.mkdir(parents=True, exist_ok=True)
+    configs = {"tokenizer": VqVaeConfig(), "transformer": TransformerConfig()} if configs is None else configs
     for name, state in ((TOKENIZER, tokenizer), (TRANSFORMER, transformer)):
         halves = {key: tensor.half().contiguous() for key, tensor in state.items()}
         if not all(torch.isfinite(tensor).all() for tensor in halves.values()):
             raise ValueError(f"A weight of {name} does not fit fp16 or is not finite.")
         save_file(halves, out / name, metadata={"format": "pt"})
+        (out / name).chmod(0o644)
     if checker.resolve() != (out / CHECKER).resolve():
         shutil.copyfile(checker, out / CHECKER)
     hashes = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in (TOKENIZER, TRANSFORMER, CHECKER)}
@@ -46,8 +55,7 @@ def export(
         "format": 1,
         "kind": NAME,
         "sha256": hashes,
-        "tokenizer": dataclasses.asdict(VqVaeConfig()),
-        "transformer": dataclasses.asdict(TransformerConfig()),
+        **{name: dataclasses.asdict(config) for name, config in configs.items()},
         **about,
     }
     (out / "crossviz.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")

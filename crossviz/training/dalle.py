@@ -93,7 +93,8 @@ def train(work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int
         step = state["step"]
     log = CsvLog(work / "writer.csv", _COLUMNS, resume=step > 0)
     started, dev_next, dev_shown = time.perf_counter(), math.nan, math.nan
-    while step < (settings["steps"] if steps is None else steps):
+    last = settings["steps"] if steps is None else steps
+    while step < last:
         batch = _on(make_batch((plain, mirrored), config["seed"] * 1_000_003 + step, settings), device)
         for group in optimizer.param_groups:
             group["lr"] = settings["lr"] * _share(step, settings)
@@ -113,7 +114,7 @@ def train(work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int
             values = [loss.item(), *(parts[name].item() for name in ("next", "align_writer", "align_reader", "shown"))]
             log.write(step, *values, dev_next, dev_shown, time.perf_counter() - started)
             print(f"writer: {log.last}", flush=True)
-        if step % settings["save_every"] == 0 or step == settings["steps"]:
+        if step % settings["save_every"] == 0 or step == last:
             state = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save({**state, "step": step}, path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)

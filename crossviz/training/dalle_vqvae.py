@@ -72,8 +72,10 @@ def loss_of(drawn: Tensor, pictures: Tensor, owner: Tensor, settings: dict[str, 
     return (weight * (off.abs() + 2 * off**2)).mean() + settings["edges"] * (steps.mean() + falls.mean())
 
 
-def train(data: SceneSet, work: Path, config: dict[str, Any], device: str = "cpu") -> VqVae:
-    """Train, or go on where a run stopped. Returns the moving average."""
+def train(
+    data: SceneSet, work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int | None = None
+) -> VqVae:
+    """Train, or go on where a run stopped; at most to `steps`. Returns the moving average."""
     settings = config["vqvae"]
     torch.manual_seed(config["seed"])
     model = VqVae(VqVaeConfig()).to(device, memory_format=torch.channels_last)
@@ -90,7 +92,8 @@ def train(data: SceneSet, work: Path, config: dict[str, Any], device: str = "cpu
         step = state["step"]
     log = CsvLog(work / "vqvae.csv", ["step", "loss", "commitment", "psnr", "used", "seconds"], resume=step > 0)
     started = time.perf_counter()
-    while step < settings["steps"]:
+    last = settings["steps"] if steps is None else steps
+    while step < last:
         generator = torch.Generator().manual_seed(config["seed"] * 1_000_003 + step)
         picked = np.sort(torch.randint(len(data.captions), (settings["batch"],), generator=generator).numpy())
         pictures = pictures_of(data.pixels[picked]).to(device)
@@ -130,7 +133,7 @@ def train(data: SceneSet, work: Path, config: dict[str, Any], device: str = "cpu
             psnr = -10 * float(((drawn.detach().clamp(-1, 1) - pictures) / 2).pow(2).mean().log10())
             log.write(step, error.item(), commitment.item(), psnr, used, time.perf_counter() - started)
             print(f"image tokenizer: {log.last}", flush=True)
-        if step % settings["save_every"] == 0 or step == settings["steps"]:
+        if step % settings["save_every"] == 0 or step == last:
             torch.save(
                 {
                     "model": model.state_dict(),

@@ -1,0 +1,217 @@
+"""The scene model's training: what it is taught, and that a run goes on where it stopped."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from crossviz.errors import CaptionError
+from crossviz.models.dalle_vqvae import VqVae, VqVaeConfig
+from crossviz.models.dalle_words import NOTHING, caption_tokens
+from crossviz.scenes import vocabulary
+from crossviz.scenes.captions import UNSEEN
+from crossviz.scenes.reading import read
+from crossviz.training import dalle, dalle_vqvae, scene_data
+from crossviz.training.config import load_config
+from crossviz.training.dalle_batches import make_batch
+from crossviz.training.dalle_captions import captions, draw_captions
+from crossviz.training.dalle_losses import places_find_words, words_find_places
+from crossviz.training.dalle_rows import BACKGROUND, make_rows, place_groups, telling_words, wrong_words
+
+NAMES = vocabulary.tokens()
+CHUNK = scene_data._chunk
+CAPTION = "two small green spheres in front of a large red cube on a blue floor at night"
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a few scenes."""
+    folder = tmp_path_factory.mktemp("work")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scene_data, "_CHUNK", 2)
+        for name in ("train", "dev"):
+            scene_data.render_set(folder / "scenes", name, 6, 1)
+    return folder
+
+
+def stops_after_two(name: str, start: int) -> dict:
+    if start >= 2:
+        raise InterruptedError
+    return CHUNK(name, start)
+
+
+def small_config() -> dict:
+    config = load_config(dalle.CONFIG)
+    config["vqvae"] |= {"batch": 2, "steps": 6, "free": 2, "save_every": 3}
+    config["writer"] |= {"batch": 3, "read": 2, "steps": 4, "save_every": 2, "dev_every": 100}
+    return config
+
+
+def said(words: np.ndarray) -> list[str]:
+    return [NAMES[number] for number in words if number]
+
+
+def row(caption: str) -> tuple[np.ndarray, np.ndarray]:
+    data = scene_data.SceneSet(
+        np.zeros((1, 96, 96, 3), np.uint8), np.zeros((1, 96, 96), np.uint8), np.full((1, 4, 7), -1.0), [caption]
+    )
+    rows = make_rows(data, np.zeros((1, 12, 12), np.int16), 31)
+    return rows.words[0], rows.groups[0]
+
+
+def test_rendering_goes_on_where_it_stopped(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene_data, "_CHUNK", 2)
+    whole = scene_data.load(work / "scenes", "dev")
+    monkeypatch.setattr(scene_data, "_chunk", stops_after_two)
+    with pytest.raises(InterruptedError):
+        scene_data.render_set(tmp_path, "dev", 6, 1)
+    assert len(scene_data.load(tmp_path, "dev").captions) == 2
+    monkeypatch.setattr(scene_data, "_chunk", CHUNK)
+    scene_data.render_set(tmp_path, "dev", 6, 1)
+    again = scene_data.load(tmp_path, "dev")
+    assert again.captions == whole.captions
+    assert np.array_equal(again.pixels, whole.pixels)
+    assert np.array_equal(again.owner, whole.owner)
+
+
+def test_no_unseen_pair_in_training(work: Path) -> None:
+    data = scene_data.load(work / "scenes", "train")
+    things = data.things[data.things[..., 0] >= 0]
+    pairs = {(vocabulary.COLOURS[int(colour)], vocabulary.SHAPES[int(shape)]) for shape, colour in things[:, :2]}
+    assert len(pairs) > 3
+    assert not pairs & UNSEEN
+
+
+def test_words_belong_to_the_things_they_ask_for() -> None:
+    words, groups = row(CAPTION)
+    assert said(words)[:4] == ["two", "small", "green", "sphere"]
+    expected = [0] * 4 + [-1] * 3 + [1] * 4 + [BACKGROUND] * 4 + [-1, BACKGROUND, -1]
+    assert groups[: len(expected)].tolist() == expected
+
+
+def test_a_place_shows_what_takes_most_of_it() -> None:
+    owner, things = np.zeros((1, 96, 96), np.uint8), np.full((1, 4, 7), -1.0)
+    owner[0, :8, :8], owner[0, :8, 8:11], owner[0, 8:16, :2] = 1, 2, 2
+    things[0, :2, 6] = (1, 0)
+    places = place_groups(owner, things)[0]
+    assert places[0, 0] == 1
+    assert places[0, 1] == 0  # three of eight columns
+    assert places[1, 0] == -1  # two are too few
+    assert (places >= 0).sum() == 2
+
+
+def test_mirrored_left_is_right(work: Path) -> None:
+    data = scene_data.load(work / "scenes", "dev")
+    plain = make_rows(data, np.zeros((6, 12, 12), np.int16), 31)
+    other = plain.mirrored(plain.image)
+    turned = {"left": "right", "right": "left"}
+    for mine, theirs in zip(plain.words, other.words, strict=True):
+        assert said(theirs) == [turned.get(word, word) for word in said(mine)]
+    assert np.array_equal(other.places[:, :, ::-1], plain.places)
+
+
+def test_wrong_words_are_wrong_and_marked() -> None:
+    words, groups = row(CAPTION)
+    rng, changed = np.random.default_rng(0), set()
+    for _ in range(300):
+        wrong, _, shown, asked = wrong_words(words, groups, rng)
+        try:
+            assert read(written(wrong)) != read(written(words))
+        except CaptionError as error:
+            assert "asks for" in str(error)  # more things than are drawn
+        marked = [NAMES[wrong[at]] for at in np.flatnonzero(asked & (shown == 0))]
+        assert 1 <= len(marked) <= 2
+        changed.update(marked)
+        right = {NAMES[wrong[at]] for at in np.flatnonzero(asked & (shown == 1))}
+        assert right <= {*said(words), "a"}
+    assert {"behind", "three", "large", "metal"} & changed >= {"behind", "three", "large"}
+    assert changed & set(vocabulary.FLOORS) and changed & set(vocabulary.MOODS) and changed & set(vocabulary.SHAPES)
+
+
+def written(words: np.ndarray) -> str:
+    """The caption that tokens make up; nouns get their number back."""
+    text, several = [], False
+    for word in said(words)[:-1]:
+        several = vocabulary.COUNTS[word] > 1 if word in vocabulary.COUNTS else several
+        text.append(word + "s" if several and word in vocabulary.SHAPES else word)
+    return " ".join(text)
+
+
+def test_the_words_that_are_asked_of_the_picture() -> None:
+    words, groups = row(CAPTION)
+    assert [NAMES[words[at]] for at in telling_words(words, groups)] == [
+        *("two", "small", "green", "sphere", "front", "a", "large", "red", "cube", "blue", "night")
+    ]
+
+
+def test_alignment_is_nothing_where_attention_is_right() -> None:
+    groups, places = torch.tensor([[0, 0, -1, 1]]), torch.tensor([[-1, 0, 1, 1]])
+    right = torch.zeros(4, 1, 2, 4, 5)  # layer batch head place word+1
+    right[..., 0, 4] = right[..., 1, 1] = right[..., 2, 3] = right[..., 3, 3] = 1
+    assert float(places_find_words(right, groups, places, 2)) == pytest.approx(0, abs=1e-6)
+    assert float(places_find_words(right.flip(3), groups, places, 2)) > 1
+    seen = torch.zeros(2, 1, 2, 4, 5)  # layer batch head word place+1
+    seen[..., 0, 1] = seen[..., 1, 1] = seen[..., 2, 4] = 1
+    seen[..., 3, 2] = seen[..., 3, 3] = 0.5
+    assert float(words_find_places(seen, groups, places)) == pytest.approx(0, abs=1e-6)
+    assert float(words_find_places(seen.flip(3), groups, places)) > 1
+
+
+def test_some_captions_are_left_out(work: Path) -> None:
+    data = scene_data.load(work / "scenes", "train")
+    rows = make_rows(data, np.zeros((6, 12, 12), np.int16), 31)
+    settings = {"batch": 400, "read": 0, "replaced": 0.5, "drop": 0.25}
+    batch = make_batch((rows, rows), 1, {**settings, "read": 1})
+    left_out = (batch.words[:, 0] == NOTHING[0]).float().mean().item()
+    assert left_out == pytest.approx(0.25, abs=0.07)
+    assert (batch.groups[batch.words[:, 0] == NOTHING[0]] == -1).all()
+
+
+def test_the_tokenizer_goes_on_where_it_stopped(work: Path, tmp_path: Path) -> None:
+    data, config = scene_data.load(work / "scenes", "train"), small_config()
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    whole = dalle_vqvae.train(data, tmp_path / "whole", config)
+    dalle_vqvae.train(data, tmp_path / "parts", config, steps=3)
+    parts = dalle_vqvae.train(data, tmp_path / "parts", config)
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True))
+    torch.manual_seed(config["seed"])
+    assert not torch.equal(whole.codebook, VqVae(VqVaeConfig()).codebook)
+
+
+def test_the_writer_goes_on_where_it_stopped(work: Path, tmp_path: Path) -> None:
+    config = small_config()
+    tokens = {name: np.random.default_rng(0).integers(0, 1024, (6, 12, 12)).astype(np.int16) for name in "abc"}
+    states = []
+    for name, stops in (("whole", [None]), ("parts", [2, None])):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "scenes").symlink_to(work / "scenes")
+        book = np.random.default_rng(1).normal(size=(1024, 32)).astype(np.float32)
+        np.savez(folder / "tokens.npz", plain=tokens["a"], mirrored=tokens["b"], dev=tokens["c"], codebook=book)
+        for stop in stops:
+            model = dalle.train(folder, config, steps=stop)
+        states.append(model.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_measured_captions_are_read_and_none_is_twice() -> None:
+    texts = [text for part in ("choice", "test") for kind in captions(part).values() for text in kind]
+    assert len(texts) == len(set(texts)) == 8 * 140
+    for kind, some in captions("test").items():
+        for text in some:
+            request = read(text)
+            assert sum(group.count for group in request.groups) == int(kind[0])
+            new = {(group.colour, group.shape) for group in request.groups} & UNSEEN
+            assert bool(new) == kind.endswith("unseen"), text
+
+
+def test_captions_that_are_taken_are_not_drawn() -> None:
+    taken = {text for kind in draw_captions(set())["test"].values() for text in kind}
+    again = {text for part in draw_captions(taken).values() for kind in part.values() for text in kind}
+    assert not taken & again
+
+
+def test_a_caption_is_as_many_tokens_as_words() -> None:
+    assert len(caption_tokens(CAPTION)) == len(CAPTION.split()) + 1

@@ -100,6 +100,7 @@ def generate(
     temperature: float | None = None,
     steps: int | None = None,
     size_wh: tuple[int, int] | None = None,
+    candidates: int | None = None,
     device: str | torch.device | None = None,
 ) -> Generation:
     """Draw a picture; None takes the model's own choice.
@@ -112,6 +113,7 @@ def generate(
         temperature: of the sampling, where the model has one.
         steps: how many, where the model has them.
         size_wh: width and height in pixels, where the model draws several sizes.
+        candidates: of how many drawings the one is kept that fits best, where the model compares them.
         device: as in `load_generator`.
 
     Raises:
@@ -125,7 +127,8 @@ def generate(
         >>> drawn = generate("a red cube left of a blue sphere")
         >>> drawn.picture.shape  # height width 3
     """
-    drawing = load_generator(model, device).draw(caption, Settings(seed, guidance, temperature, steps, size_wh))
+    settings = Settings(seed, guidance, temperature, steps, size_wh, candidates)
+    drawing = load_generator(model, device).draw(caption, settings)
     last = collections.deque(drawing, maxlen=1).pop()
     if not isinstance(last, Generation):
         raise ModelUnavailableError(f"The generator '{model[:80]}' ended without a picture: choose another one.")

@@ -1,5 +1,5 @@
-"""The command `crossviz`: explain a photo, let a model caption it, compare models, serve the app, measure a model, list
-the models, check the installation. A module each for what a command does.
+"""The command `crossviz`: explain a photo, let a model caption it, draw a picture, compare models, serve the app, measure
+a model, list the models, check the installation. A module each for what a command does.
 
 Results go to standard output, progress and errors to standard error. Exit status: 0, 1 where `doctor` found
 something broken, 2 for bad input (one sentence, no traceback), 130 if interrupted.
@@ -19,6 +19,7 @@ __all__ = ["main"]
 
 DEFAULT_MODEL = "crossviz-mini"
 WRITER = "coca-mini"
+DRAWER = "dalle-mini-scenes"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +73,25 @@ def _parser() -> argparse.ArgumentParser:
     write.add_argument("--method", help="as for explain")
     write.add_argument("--device", help="as for explain")
 
+    generate = command("generate", _generate, "Draw a picture from a caption, and show where each word wrote.")
+    generate.add_argument("caption", metavar="CAPTION", help="the sentence, quoted")
+    generate.add_argument(
+        "-o",
+        "--output",
+        nargs="+",
+        metavar="FILE",
+        type=Path,
+        help="files to write: .png, .gif (the picture growing), .html (to look into), .npz or .json",
+    )
+    generate.add_argument("-m", "--model", default=DRAWER, help="a name from `crossviz models` (%(default)s)")
+    generate.add_argument("--seed", type=int, default=0, help="of the random numbers (%(default)s)")
+    generate.add_argument("--guidance", type=float, help="how far the caption leads; 1: not beyond what was trained")
+    generate.add_argument("--temperature", type=float, help="0: always the likeliest token")
+    generate.add_argument("--candidates", type=int, help="of how many drawings the best is kept")
+    generate.add_argument("--steps", type=int, help="of a diffusion model")
+    generate.add_argument("--size", metavar="WxH", help="pixels, of a model that draws several sizes")
+    generate.add_argument("--device", help="as for explain")
+
     compare = command("compare", _compare, "Draw the maps of several models beside each other, on one scale.")
     compare.add_argument("photo", metavar="PHOTO", help="as for explain")
     compare.add_argument("caption", metavar="CAPTION", help="the sentence, quoted")
@@ -120,6 +140,12 @@ def _explain(args: argparse.Namespace) -> int:
 
 def _write(args: argparse.Namespace) -> int:
     from crossviz.cli.write import run
+
+    return run(args)
+
+
+def _generate(args: argparse.Namespace) -> int:
+    from crossviz.cli.generate import run
 
     return run(args)
 

@@ -1,4 +1,4 @@
-"""`crossviz models`: the families, their models and the methods, with what is missing."""
+"""`crossviz models`: the families, their models, the methods and the generators, with what is missing."""
 
 import argparse
 
@@ -6,7 +6,7 @@ __all__ = ["run"]
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print three lists."""
+    """Print four lists."""
     import crossviz
     from crossviz.models import families
 
@@ -18,7 +18,8 @@ def run(args: argparse.Namespace) -> int:
         count = f"{len(here)} of {len(infos)} listed here" if len(infos) != 1 else "here" if here else "not here"
         missing = dict.fromkeys(info.reason[:1].upper() + info.reason[1:] for info in infos if not info.available)
         print(" ".join([f"  {name:<{width}}  {count}.", *missing]))
-    for title, entries in (("Models", crossviz.models()), ("Methods", crossviz.methods())):
+    lists = (("Models", crossviz.models()), ("Methods", crossviz.methods()), ("Generators", crossviz.generators()))
+    for title, entries in lists:
         print(f"{title}:")
         width = max(len(entry.name) for entry in entries)
         for entry in entries:

@@ -1,5 +1,5 @@
-"""The command `crossviz`: explain a photo, let a model caption it, draw a picture, compare models, serve the app, measure
-a model, list the models, check the installation. A module each for what a command does.
+"""The command `crossviz`: explain a photo, let a model caption it, draw a picture, compare models, serve the app,
+measure a model, list the models, check the installation. A module each for what a command does.
 
 Results go to standard output, progress and errors to standard error. Exit status: 0, 1 where `doctor` found
 something broken, 2 for bad input (one sentence, no traceback), 130 if interrupted.

@@ -60,6 +60,7 @@ class VqVae(nn.Module):
             _norm(quarter),
             nn.SiLU(),
             _Up(quarter, half),
+            _Residual(half),
             nn.SiLU(),
             nn.Conv2d(half, 12, 3, padding=1),
             nn.PixelShuffle(2),

@@ -58,7 +58,7 @@ class Codebook:
 
 def pictures_of(pixels: np.ndarray) -> Tensor:
     """uint8 `batch side side 3` as the model takes it, `batch 3 side side` in -1..1."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def loss_of(drawn: Tensor, pictures: Tensor, owner: Tensor, settings: dict[str, Any]) -> Tensor:
@@ -97,7 +97,7 @@ def train(
         generator = torch.Generator().manual_seed(config["seed"] * 1_000_003 + step)
         picked = np.sort(torch.randint(len(data.captions), (settings["batch"],), generator=generator).numpy())
         pictures = pictures_of(data.pixels[picked]).to(device)
-        owner = torch.from_numpy(data.owner[picked]).to(device)
+        owner = torch.from_numpy(np.array(data.owner[picked])).to(device)
         if step % 2:  # the mirrored scene is a scene, too
             pictures, owner = pictures.flip(-1), owner.flip(-1)
         share = min(1, (step + 1) / settings["warmup"]) * max(0.02, 1 - step / settings["steps"]) ** 0.7

@@ -136,8 +136,6 @@ def to_input(pictures: Tensor) -> Tensor:
 
 def pool(values: Tensor, masks: Tensor) -> Tensor:
     """The means of maps `batch channel h w` over masks `batch thing side side`: `batch thing channel`."""
-    if not masks.shape[1]:
-        return values.new_zeros((len(values), 0, values.shape[1]))
     shares = avg_pool2d(masks.to(values.dtype), STRIDE)
     total = torch.einsum("bchw,bthw->btc", values, shares)
     return total / shares.sum((2, 3)).clamp_min(1e-3)[..., None]

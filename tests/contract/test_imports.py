@@ -48,6 +48,7 @@ ARROWS: dict[str, set[str]] = {
     | {"words"},
     "models": {
         "generation",
+        "scenes",
         "trace",
         "results",
         "tower",
@@ -83,6 +84,8 @@ ARROWS: dict[str, set[str]] = {
         "measures",
     },
     "pairs": set(),
+    "scenes": {"paths"},
+    "generation": {"frozen", "geometry", "results", "words"},
     "map_difference": {"explanation", "geometry", "pairs", "render", "words"},
     "explainer": {
         "models",
@@ -119,7 +122,7 @@ ARROWS: dict[str, set[str]] = {
     "cli": {"bundle", "explainer", "explanation", "models", "render", "web", "doctor", "photo", "words", "evaluate"}
     | {"training"},
     "training": {"models", "attention", "compat", "evaluate", "explainer", "geometry", "measures", "photo", "render"}
-    | {"words", "paths", "noun_phrases"},
+    | {"words", "paths", "noun_phrases", "scenes", "generation"},
     "generator": {"generation", "models"},
     "__main__": {"cli"},
     "__init__": {"attention", "errors", "explainer", "explanation", "geometry", "render", "results", "trace", "trust"}

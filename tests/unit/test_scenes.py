@@ -192,10 +192,10 @@ def test_what_is_written_is_read_back():
     [
         (EXAMPLE, Request((Group(2, "sphere", "green", "small"), Group(1, "cube", "red", "large")), "left", "blue")),
         ("A Shiny violet ball.", Request((Group(1, "sphere", "purple", None, "metal"),))),
-        ("the big box to the right of one torus", Request((Group(1, "cube", None, "large"), Group(1, "ring")), "right")),
+        ("the big box right of one torus", Request((Group(1, "cube", None, "large"), Group(1, "ring")), "right")),
         ("two toruses", Request((Group(2, "ring"),))),
         ("3 tiny drums in front of a rubber donut at dusk on the gray ground",
-         Request((Group(3, "cylinder", None, "small"), Group(1, "ring", None, None, "matte")), "front", "grey", "sunset")),
+         Request((Group(3, "cylinder", None, "small"), Group(1, "ring", material="matte")), "front", "grey", "sunset")),
         ("a cone on the left of a cube and a ball by day",
          Request((Group(1, "cone"), Group(1, "cube"), Group(1, "sphere")), "left", None, "day")),
     ],

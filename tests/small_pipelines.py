@@ -21,13 +21,13 @@ SHARP = ("to_q", "to_k", "add_k_proj")
 KINDS = ("sd", "sdxl", "pixart", "sd3", "flux")
 
 
-def clip_tokenizer(**options: Any) -> Any:
-    """CLIP's byte pairs over the alphabet, with a token for each of WORDS; other words are spelled."""
+def clip_tokenizer(words: list[str] = WORDS, **options: Any) -> Any:
+    """CLIP's byte pairs over the alphabet, with a token for each of `words`; others are spelled."""
     from transformers import CLIPTokenizer
 
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + list("!,.<|>")
     tokens, merges = [*letters, *(f"{letter}</w>" for letter in letters)], []
-    for word in WORDS:
+    for word in words:
         parts = [*word[:-1], f"{word[-1]}</w>"]
         while len(parts) > 1:
             pair = (parts[0], parts[1])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_pipelines import KINDS, LENGTH, build, pipeline_folder
+from small_pipelines import KINDS, LENGTH, autoencoder, build, pipeline_folder
 from torch.nn import functional as F
 
 from crossviz import generator
@@ -180,25 +180,25 @@ def test_pictures_on_the_way_are_the_latents_of_each_step(models, kind):
 
 
 def test_a_long_drawing_shows_some_of_its_steps_and_stays_within_the_bound(models, monkeypatch):
-    _, whole = drawn(models["sd"], steps=20)
-    assert len(whole.asks_text.steps) == 20 and whole.asks_text.values.shape[2] == 2
-    assert len(whole.frames) == MAX_FRAMES and whole.frame_steps[-1] == 20
+    _, whole = drawn(models["pixart"], steps=16)
+    assert len(whole.asks_text.steps) == 16 and whole.asks_text.values.shape[2] == 2
+    assert len(whole.frames) == MAX_FRAMES and whole.frame_steps[-1] == 16
     gaps = torch.tensor([0, *whole.frame_steps]).diff()
     assert gaps.min() >= 1 and gaps.max() <= 2
-    # Half of the room: stretches of two steps. A 40th: there is no room for the heads any more.
+    # With half of the room, stretches of two steps; with a quarter, the heads give way before the steps do.
     numbers = whole.asks_text.values.numel() + whole.asks_text.none.numel()
-    for share, stretches, heads in ((2, 10, 2), (4, 10, 1), (40, 1, 1)):
+    for share, stretches, heads in ((2, 8, 2), (4, 8, 1), (32, 1, 1)):
         monkeypatch.setattr(diffusion_maps, "MAX_VALUES", numbers // share)
-        _, found = drawn(models["sd"], steps=20)
+        _, found = drawn(models["pixart"], steps=16)
         maps = found.asks_text
         assert maps.values.numel() + maps.none.numel() <= numbers // share
-        assert maps.steps == tuple(range(20 // stretches, 21, 20 // stretches)) and maps.values.shape[2] == heads
+        assert maps.steps == tuple(range(16 // stretches, 17, 16 // stretches)) and maps.values.shape[2] == heads
         mean = whole.asks_text.values.unflatten(0, (stretches, -1)).mean(1)
         mean = mean if heads == 2 else mean.mean(2, keepdim=True)
         torch.testing.assert_close(maps.values, mean, atol=1e-6, rtol=0)
         notes = " ".join(found.provenance.notes)
         assert ("heads of a layer are kept as their mean" in notes) == (heads == 1)
-        assert f"20 steps are kept as {stretches} means" in notes
+        assert f"16 steps are kept as {stretches} means" in notes
         assert torch.equal(found.picture, whole.picture)
 
 
@@ -284,6 +284,7 @@ def test_a_planted_look_lands_on_its_row_and_column_at_sizes_that_are_not_square
 
 
 def state(model):
+    """Everything of a model that a drawing might leave changed."""
     pipe = model._loaded.pipe
     modules = [module for part in pipe.components.values() if isinstance(part, torch.nn.Module)
                for module in part.modules()]  # fmt: skip
@@ -393,9 +394,9 @@ def test_a_caption_without_words_is_refused_before_anything_is_drawn(models, cap
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"size_wh": (50, 33)}, r"multiples of 2 pixels, but 50 x 33 .*take 50 x 32"),
-        ({"size_wh": (0, 32)}, "width in pixels is a whole number from 2"),
-        ({"size_wh": (32, 9999)}, "height in pixels is a whole number from 2 to 4096"),
+        ({"size_wh": (50, 33)}, r"multiples of 8 pixels, but 50 x 33 .*take 48 x 32"),
+        ({"size_wh": (0, 32)}, "width in pixels is a whole number from 8"),
+        ({"size_wh": (32, 9999)}, "height in pixels is a whole number from 8 to 4096"),
         ({"size_wh": 32}, "two numbers of pixels"),
         ({"steps": 0}, "number of steps is a whole number from 1"),
         ({"steps": 2.5}, "number of steps is a whole number"),
@@ -411,17 +412,27 @@ def test_settings_that_cannot_be_used_are_named(models, settings, sentence):
         models["sd"].draw(CAPTION, Settings(**settings))
 
 
-def test_a_transformers_sizes_are_multiples_of_its_patches(models):
-    with pytest.raises(SettingsError, match="multiples of 4 pixels"):
-        models["pixart"].draw(CAPTION, Settings(size_wh=(50, 32)))
+@pytest.mark.parametrize("wh", [(56, 40), (40, 56)])
+def test_odd_latents_are_halved_as_the_unet_does(tmp_path, wh):
+    """7 x 5 latents, a decoder of 8 pixels each as the real ones; the coarser layers stand at 4 x 3."""
+    pipe = build("sd")
+    pipe.register_modules(vae=autoencoder(blocks=4).eval())
+    pipe.vae_scale_factor = 8
+    pipe.image_processor.register_to_config(vae_scale_factor=8)
+    model = generator.load_generator(f"diffusers:{pipeline_folder(tmp_path / 'sd', 'sd', pipe)}", "cpu")
+    _, found = drawn(model, steps=1, size_wh=wh)
+    assert (found.grid.width, found.grid.height) == (wh[0] // 8, wh[1] // 8)
+    assert torch.equal(found.picture, own_picture(pipe, "sd", steps=1, wh=wh))
+    with pytest.raises(SettingsError, match="multiples of 8 pixels"):
+        model.draw(CAPTION, Settings(size_wh=(44, 40)))
 
 
-@pytest.mark.parametrize("wh", [(34, 30), (30, 34)])
-def test_odd_latents_are_halved_as_the_unet_does(models, wh):
-    """17 x 15 latents; the coarser layers stand at 9 x 8."""
-    _, found = drawn(models["sd"], steps=1, size_wh=wh)
-    assert (found.grid.width, found.grid.height) == (wh[0] // 2, wh[1] // 2)
-    assert torch.equal(found.picture, own_picture(build("sd"), "sd", steps=1, wh=wh))
+def test_a_transformers_sizes_are_multiples_of_its_patches(tmp_path):
+    pipe = build("pixart")
+    pipe.register_modules(vae=autoencoder(blocks=4).eval())
+    model = generator.load_generator(f"diffusers:{pipeline_folder(tmp_path / 'pixart', 'pixart', pipe)}", "cpu")
+    with pytest.raises(SettingsError, match="multiples of 16 pixels"):
+        model.draw(CAPTION, Settings(size_wh=(40, 32)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)

@@ -16,16 +16,18 @@ WORDS = ["a", "red", "cube", "left", "of", "blue", "sphere", "on", "the", "floor
 START, END = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 16
 """Tokens that the CLIP towers read, both ends included."""
+SHARP = ("to_q", "to_k", "add_k_proj")
+"""The denoiser's weights that are made large, so that its attention is far from even."""
 KINDS = ("sd", "sdxl", "pixart", "sd3", "flux")
 
 
-def clip_tokenizer(**options: Any) -> Any:
-    """CLIP's byte pairs over the alphabet, with a token for each of WORDS; other words are spelled."""
+def clip_tokenizer(words: list[str] = WORDS, **options: Any) -> Any:
+    """CLIP's byte pairs over the alphabet, with a token for each of `words`; others are spelled."""
     from transformers import CLIPTokenizer
 
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + list("!,.<|>")
     tokens, merges = [*letters, *(f"{letter}</w>" for letter in letters)], []
-    for word in WORDS:
+    for word in words:
         parts = [*word[:-1], f"{word[-1]}</w>"]
         while len(parts) > 1:
             pair = (parts[0], parts[1])
@@ -99,9 +101,7 @@ def build(kind: str, **changes: Any) -> Any:
                 continue
             module.eval()
             for label, parameter in module.named_parameters():
-                sharp = name in ("unet", "transformer") and any(
-                    part in label for part in ("to_q", "to_k", "add_k_proj")
-                )
+                sharp = name in ("unet", "transformer") and any(part in label for part in SHARP)
                 parameter.data += torch.randn(parameter.shape) * (0.35 if sharp else 0.03)
     pipe.set_progress_bar_config(disable=True)
     return pipe
@@ -154,7 +154,8 @@ def _pixart(changes: dict[str, Any]) -> Any:
     }  # fmt: skip
     return PixArtSigmaPipeline(
         tokenizer=tokenizer, text_encoder=t5_tower(tokenizer, 24), vae=autoencoder(),
-        transformer=PixArtTransformer2DModel(**{**options, **changes}), scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),
+        transformer=PixArtTransformer2DModel(**{**options, **changes}),
+        scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),
     )  # fmt: skip
 
 
@@ -184,8 +185,8 @@ def _flux(changes: dict[str, Any]) -> Any:
         "axes_dims_rope": (4, 4, 8),
     }  # fmt: skip
     return FluxPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(), vae=autoencoder(shift_factor=0.1), text_encoder=clip_tower(one, 24),
-        tokenizer=one, text_encoder_2=t5_tower(two, 32), tokenizer_2=two,
+        scheduler=FlowMatchEulerDiscreteScheduler(), vae=autoencoder(shift_factor=0.1),
+        text_encoder=clip_tower(one, 24), tokenizer=one, text_encoder_2=t5_tower(two, 32), tokenizer_2=two,
         transformer=FluxTransformer2DModel(**{**options, **changes}),
     )  # fmt: skip
 

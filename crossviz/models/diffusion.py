@@ -6,6 +6,7 @@ output (`crossviz.capture`); the pipeline goes on with its own. `diffusion_kinds
 """
 
 import copy
+import math
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict
@@ -84,7 +85,7 @@ class DiffusionModel:
             # Tokenizers keep how long a text may be between calls, so threads must not share one.
             setattr(pipe, name, copy.deepcopy(getattr(loaded.pipe, name)))
         reading = read_caption(pipe, loaded.kind, caption)
-        multiple = pipe.vae_scale_factor * (loaded.kind.patch or 1)
+        multiple = math.lcm(8, pipe.vae_scale_factor * (loaded.kind.patch or 1))  # 8 is what most pipelines check
         return self._drawing(pipe, reading, chosen(settings or Settings(), self.defaults, multiple, self.info.name))
 
     def _drawing(self, pipe: Any, reading: Reading, settings: Settings) -> Iterator[Progress | Generation]:

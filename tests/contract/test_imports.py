@@ -31,6 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "words": {"align"},
     "noun_phrases": {"paths", "words"},
     "results": {"geometry", "words", "frozen"},
+    "generation": {"frozen", "geometry", "results", "words"},
     "attention": {"kernels"},
     "site_parts": set(),
     "site_kinds_transformers": {"site_parts"},

@@ -475,3 +475,21 @@ def test_asyncio_tasks_see_only_their_own():
     with ThreadPoolExecutor(1) as pool:  # a loop of its own: this thread may have the browser tests' one
         assert pool.submit(asyncio.run, both()).result() == [1, 2]
     assert len(module._forward_hooks) == 0
+
+
+def test_what_is_done_with_each_call_takes_the_place_of_keeping_it():
+    attention = nn.MultiheadAttention(8, 2, batch_first=True).eval()
+    x = torch.randn(1, 3, 8)
+    seen = []
+    with torch.no_grad(), capture({"one": attention}, keep=("probs",), each=seen.append) as captured:
+        own = [attention(x, x, x, average_attn_weights=False)[1] for _ in range(2)]
+    assert captured.calls("one") == () and [call.name for call in seen] == ["one", "one"]
+    for call, expected in zip(seen, own, strict=True):
+        torch.testing.assert_close(call.probs, expected)
+
+    def fail(call):
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"), capture({"one": attention}, each=fail):
+        attention(x, x, x)
+    assert not attention._forward_hooks

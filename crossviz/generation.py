@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -47,6 +48,9 @@ class WordMaps(FrozenResult):
     where the text asks, to no place (the null key), `step layer head word`."""
     layers: tuple[str, ...]
     direction: str
+    steps: tuple[int, ...] = ()
+    """How many of the drawing's steps were done at the end of each `step` here, which is the mean over those since the
+    one before; empty where there is one that is not one of the drawing's steps."""
 
     def __post_init__(self) -> None:
         values = own_tensor("values", self.values, "step layer head word gh gw")
@@ -65,7 +69,10 @@ class WordMaps(FrozenResult):
         total = (values.sum(3) if asks_text else values.sum((-2, -1))) + none
         if not torch.isfinite(total).all() or values.min() < 0 or (total - 1).abs().max() > 1e-3:
             raise ResultError("The attention does not add up to 1 everywhere: these are no probabilities.")
-        set_fields(self, values=values, none=none, layers=layers)
+        steps = tuple(int(step) for step in self.steps)
+        if steps and (len(steps) != len(values) or list(steps) != sorted(set(steps)) or steps[0] < 1):
+            raise ResultError(f"`steps` must be {len(values)} growing numbers from 1 on, but is {steps!r:.60}.")
+        set_fields(self, values=values, none=none, layers=layers, steps=steps)
 
     def select(
         self,
@@ -224,6 +231,13 @@ class Generation(FrozenResult):
 
         return generation_scale(self.maps(direction))
 
+    def map_steps(self, maps: WordMaps) -> list[int]:
+        """How many steps of the drawing were done at the end of each step of the maps."""
+        if maps.steps:
+            return [*maps.steps[:-1], max(self.steps, maps.steps[-1])]
+        count = len(maps.values)
+        return [-(-(index + 1) * self.steps // count) for index in range(count)]
+
     def patch_map(
         self,
         text: str | None = None,
@@ -240,8 +254,9 @@ class Generation(FrozenResult):
         Args:
             text, span, word: the word or phrase, by one of the three; of a phrase the mean over its words.
             layer, head: index or label, and index; the mean over all if None.
-            step: how many steps were done, from 1. Where each place is written once, those that were not written by then
-                are 0; where every step draws all places, the attention in that very step. The whole if None.
+            step: how many steps were done, from 1. Where each place is written once, those that were not written by
+                then are 0; where every step draws all places, the attention in that very step, or the mean over those that
+                were kept together with it. The whole if None.
             direction: `IMAGE_ASKS_TEXT` (where the word wrote) or `TEXT_ASKS_IMAGE`.
 
         Raises:
@@ -250,8 +265,8 @@ class Generation(FrozenResult):
         maps, phrase = self.maps(direction), self.caption.phrase(text, span=span, word=word)
         if step is not None and (type(step) is not int or not 1 <= step <= self.steps):
             raise SelectionError(f"There is no step {step!r:.40}: choose 1 to {self.steps}.")
-        kept = len(maps.values)  # all steps, or as many as the model kept, evenly among them
-        index = None if step is None or kept == 1 else -(-step * kept // self.steps) - 1
+        single = step is not None and len(maps.values) > 1
+        index = self.map_steps(maps).index(min(s for s in self.map_steps(maps) if s >= step)) if single else None
         values = maps.select(phrase.words, layer, head, index)
         if step is not None and index is None and self.written is not None:
             values = torch.where(self.written < step, values, torch.zeros(()))
@@ -278,9 +293,7 @@ class Generation(FrozenResult):
         Raises:
             SelectionError: as for `patch_map`.
         """
-        values = self.patch_map(
-            text, span=span, word=word, layer=layer, head=head, step=step, direction=direction
-        )
+        values = self.patch_map(text, span=span, word=word, layer=layer, head=head, step=step, direction=direction)
         return self.view.upsample(values, smooth=smooth)
 
     def none_mass(
@@ -323,9 +336,7 @@ class Generation(FrozenResult):
         """
         from crossviz.render.overlay import draw_overlay, sized
 
-        values = self.patch_map(
-            text, span=span, word=word, layer=layer, head=head, step=step, direction=direction
-        )
+        values = self.patch_map(text, span=span, word=word, layer=layer, head=head, step=step, direction=direction)
         return draw_overlay(
             self.image(step),
             values,
@@ -419,7 +430,7 @@ def _integers(name: str, value: Tensor, dtype: torch.dtype, axes: int) -> Tensor
 
 def _steps(steps: Sequence[int]) -> tuple[int, ...]:
     whole = isinstance(steps, tuple | list) and all(type(step) is int for step in steps)
-    if not whole or not steps or steps[-1] < 1 or steps[0] < 0 or any(b < a for a, b in zip(steps, steps[1:], strict=False)):
+    if not whole or not steps or steps[-1] < 1 or steps[0] < 0 or any(b < a for a, b in pairwise(steps)):
         raise ResultError(f"`frame_steps` must be whole numbers that rise to at least 1, but are {steps!r:.80}.")
     return tuple(steps)
 

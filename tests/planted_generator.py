@@ -1,9 +1,9 @@
 """A generator without weights, of which everything is known: each thing that the caption names is a coloured rectangle,
 and exactly the places of the rectangle ask the thing's words.
 
-It draws 144 places of 8 x 8 pixels one after another, in reading order. The word at index k of the caption's groups owns
-the rectangle `RECTANGLES[group]`; every place inside asks the group's words `INSIDE` in all, evenly, and the first layer
-asks its last word alone.
+It draws 144 places of 8 x 8 pixels one after another, in reading order. The words of the caption's group k own the
+rectangle `RECTANGLES[k]`; every place inside asks the group's words `INSIDE` in all, evenly, and the first layer asks
+its last word alone.
 """
 
 import dataclasses
@@ -78,6 +78,7 @@ class PlantedGenerator:
     """
 
     example = CAPTION
+    examples = (CAPTION, "a yellow ring", "a green sphere and a red ring and a blue cube")
     defaults = Settings(seed=0, guidance=3.0, temperature=1.0)
 
     def __init__(self, *, trained: bool = True, gate: threading.Event | None = None) -> None:

@@ -34,6 +34,10 @@ class GeneratorInfo:
     title: str
     sentence: str
     trained: bool = True
+    available: bool = True
+    """Whether it can be loaded here and now, without fetching anything."""
+    reason: str = ""
+    """Why it is not available."""
 
 
 class GeneratorModel(Protocol):

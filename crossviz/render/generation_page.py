@@ -1,4 +1,4 @@
-"""One page that stands alone: the viewer of generated pictures, and one or several of them, for any browser, offline."""
+"""One page that stands alone: the viewer of generated pictures, with one or several of them, for any browser."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -114,11 +114,11 @@ def _frames(ex: "Generation") -> dict[str, Any]:
 
 
 def _direction(ex: "Generation", maps: "WordMaps") -> dict[str, Any]:
-    values, chance = maps.values.double().numpy(), chance_of(maps)  # step layer head word gh gw
+    values, chance = maps.values, chance_of(maps)  # step layer head word gh gw
     steps, layers, heads = values.shape[:3]
     per_head = values.mean(0)  # layer head word gh gw
-    several = 1 < layers * heads and per_head.size <= MOST_HEAD_VALUES
-    none = maps.none.double().numpy().mean(0)  # layer head gh gw, or layer head word
+    several = layers * heads > 1 and per_head.numel() <= MOST_HEAD_VALUES
+    none = maps.none.mean(0).double().numpy()  # layer head gh gw, or layer head word
     asks_text = maps.direction == ex.asks_text.direction
     if not several:
         none = none.mean((0, 1), keepdims=True)
@@ -128,8 +128,8 @@ def _direction(ex: "Generation", maps: "WordMaps") -> dict[str, Any]:
         "vmax": short(generation_scale(maps).vmax),
         "layers": list(maps.layers) if several else [],
         "heads": heads if several else 0,
-        "means": quantise(values.mean((0, 1, 2)), knee=chance),
-        "maps": quantise(per_head, knee=chance, room=HEADS_ROOM) if several else None,
+        "means": quantise(per_head.mean((0, 1)).numpy(), knee=chance),
+        "maps": quantise(per_head.numpy(), knee=chance, room=HEADS_ROOM) if several else None,
         "none_at": quantise(none, knee=0.0) if asks_text else None,
         "none_of": None if asks_text else [[[short(v) for v in head] for head in layer] for layer in none.tolist()],
         "steps": None,
@@ -137,9 +137,10 @@ def _direction(ex: "Generation", maps: "WordMaps") -> dict[str, Any]:
     }
     if steps > 1:
         by_step = values.mean((1, 2))  # step word gh gw
-        chosen = evenly(steps, max(2, MOST_STEP_VALUES // max(1, by_step[0].size)))
-        answer["steps"] = quantise(by_step[chosen], knee=chance)
-        answer["step_numbers"] = [math.ceil((index + 1) * ex.steps / steps) for index in chosen]
+        chosen = evenly(steps, max(2, MOST_STEP_VALUES // by_step[0].numel()))
+        numbers = ex.map_steps(maps)
+        answer["steps"] = quantise(by_step[chosen].numpy(), knee=chance)
+        answer["step_numbers"] = [numbers[index] for index in chosen]
     return answer
 
 
@@ -147,7 +148,7 @@ def _codebook(ex: "Generation") -> dict[str, Any] | None:
     """The pictures of the entries that are used, beside each other in ascending order."""
     if ex.codebook is None or ex.tokens is None:
         return None
-    count, height, width = ex.codebook.shape[:3]
+    height, width = ex.codebook.shape[1:3]
     strip = np.concatenate(list(ex.codebook.numpy()), axis=1)
     if strip.shape[1] > 16_000:  # what a PNG decoder of a browser surely takes
         return None

@@ -47,6 +47,7 @@ def generation_sentence(generation: "Generation", phrase: "Phrase", direction: s
         None if looked else float(maps.none[..., list(phrase.words)].mean()),
         shown=contour_is_shown(values, scale),
         looked=looked,
+        wrote=looked,
     )
 
 

@@ -85,5 +85,7 @@ def _lettered(picture: Image.Image, label: str, about: str) -> Image.Image:
     whole.paste(picture, (0, 0))
     pen, font, left = ImageDraw.Draw(whole), font_of(points), points // 2
     for line, (text, ink) in enumerate([(label, colour.INK), (about, colour.MUTED)]):
-        pen.text((left, picture.height + points * (0.35 + 1.4 * line)), fit(text, font, picture.width - 2 * left), ink, font)
+        pen.text(
+            (left, picture.height + points * (0.35 + 1.4 * line)), fit(text, font, picture.width - 2 * left), ink, font
+        )
     return whole.quantize(256, Image.Quantize.MEDIANCUT)

@@ -39,10 +39,11 @@ if TYPE_CHECKING:
         UnsupportedMethodError,
     )
     from crossviz.explainer import Explainer, explain
-    from crossviz.explanation import Explanation, load
+    from crossviz.explanation import Explanation
     from crossviz.generation import Generation
     from crossviz.generator import generate, generators
     from crossviz.geometry import ImageView, PatchGrid
+    from crossviz.loading import load
     from crossviz.map_difference import Difference, difference
     from crossviz.render.compare import compare
     from crossviz.results import AttentionRecord, Provenance, RelevanceMap
@@ -76,10 +77,11 @@ _HOMES = {
     ),
     "map_difference": ("Difference", "difference"),
     "explainer": ("Explainer", "explain"),
-    "explanation": ("Explanation", "load"),
+    "explanation": ("Explanation",),
     "generation": ("Generation",),
     "generator": ("generate", "generators"),
     "geometry": ("ImageView", "PatchGrid"),
+    "loading": ("load",),
     "render.compare": ("compare",),
     "results": ("AttentionRecord", "Provenance", "RelevanceMap"),
     "trace": ("EncodedImage",),

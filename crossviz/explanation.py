@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image
 
-from crossviz.bundle import read_bundle, write_atomic
+from crossviz.bundle import Bundle, read_bundle, write_atomic
 from crossviz.errors import BundleError, ResultError
 from crossviz.export import SUFFIXES, export_bytes
 from crossviz.geometry import ImageView, PatchGrid
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from crossviz.inside import Inside
     from crossviz.render.scale import Scale
 
-__all__ = ["SUFFIXES", "Explanation", "load", "load_with_settings"]
+__all__ = ["SUFFIXES", "Explanation", "explanation_of", "load", "load_with_settings"]
 
 Selector = int | str | tuple[int, int]
 
@@ -469,7 +469,15 @@ def load_with_settings(
     Raises:
         BundleError: as for `load`.
     """
-    bundle = read_bundle(path, most_bytes)
+    return explanation_of(read_bundle(path, most_bytes))
+
+
+def explanation_of(bundle: Bundle) -> tuple[Explanation, ViewSettings | None]:
+    """The explanation that a bundle holds, and the settings of its view; None where there are none.
+
+    Raises:
+        BundleError: it holds something else, or is damaged.
+    """
     parts = bundle_to_parts(bundle)
     try:
         return Explanation(**parts), bundle_to_settings(bundle)

@@ -114,6 +114,7 @@ class DalleScenes:
             settings={**used, "candidate": best, "reading": reading},
             verdict=verdict(request, self.checker.find(frames[-1:])[0]).as_mapping(),
             provenance=self._provenance(),
+            codebook=self._entries(tokens[best].unique()),
         )
 
     def _read(self, words: list[int], tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,6 +134,10 @@ class DalleScenes:
         pictures = self.vqvae.draw(known)
         shown = here.reshape(-1, grid, grid).repeat_interleave(8, 1).repeat_interleave(8, 2)
         return torch.where(shown[..., None], pictures, torch.full_like(pictures, _BLANK)).cpu()
+
+    def _entries(self, used: Tensor) -> Tensor:
+        """What the decoder draws where three by three places have the same entry: uint8 `entry 24 24 3`."""
+        return self.vqvae.draw(used[:, None, None].expand(-1, 3, 3)).cpu()
 
     def _asks_text(self, probs: Tensor, words: int) -> WordMaps:
         """From `layer head place word+1`, where the caption's tokens come first, then its end, padding and null key."""

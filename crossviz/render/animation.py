@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from crossviz.explanation import Explanation, Selector
     from crossviz.words import Phrase
 
-__all__ = ["Frame", "animation_bytes", "frames"]
+__all__ = ["Frame", "animation_bytes", "fit", "font_of", "frames"]
 
 WIDTH = 480
 MOST_FRAMES = 64
@@ -150,15 +150,16 @@ def _picture(ex: "Explanation", photo: Image.Image, frame: Frame, scale: Scale, 
     strip = round(points * 3.2)
     picture = Image.new("RGB", (photo.width, photo.height + strip), colour.PAPER)
     picture.paste(drawn, (0, 0))
-    pen, font, left = ImageDraw.Draw(picture), _font(points), points // 2
+    pen, font, left = ImageDraw.Draw(picture), font_of(points), points // 2
     ends = f"{scale.vmin:.3g} to {scale.vmax:.3g} {scale.label}; {ex.provenance.model}, {ex.method_title}"
     for line, (text, ink) in enumerate([(frame.label, colour.INK), (ends, colour.MUTED)]):
-        text = _fit(text, font, photo.width - 2 * left)
+        text = fit(text, font, photo.width - 2 * left)
         pen.text((left, photo.height + points * (0.35 + 1.4 * line)), text, ink, font)
     return picture.quantize(256, Image.Quantize.MEDIANCUT)
 
 
-def _fit(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
+def fit(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
+    """The text on one line, cut with an ellipsis where it is wider than `room` pixels."""
     text = " ".join(text.split())
     if font.getlength(text) <= room:
         return text
@@ -167,7 +168,8 @@ def _fit(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
     return f"{text}…"
 
 
-def _font(points: int) -> ImageFont.FreeTypeFont:
+def font_of(points: int) -> ImageFont.FreeTypeFont:
+    """The font of all texts in pictures."""
     path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
     return ImageFont.truetype(str(path), points, layout_engine=ImageFont.Layout.BASIC)
 

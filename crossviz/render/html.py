@@ -14,18 +14,22 @@ from typing import Any
 from crossviz.view_settings import ViewSettings
 from crossviz.web import viewer_css, viewer_js
 
-__all__ = ["script_json", "standalone_page"]
+__all__ = ["FOLLOW", "assembled", "script_json", "standalone_page"]
 
-_BOOT = """\
+FOLLOW = """\
 "use strict";
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark", dark.matches);
 follow();
 dark.addEventListener("change", follow);
 const read = (id) => JSON.parse(document.getElementById(id)?.textContent ?? "null");
-const options = { opening: { settings: read("crossviz-settings") }, earlier: read("crossviz-earlier"),
-  cells: read("crossviz-cells") };
 const home = document.getElementById("crossviz-viewer");
+"""
+"""What every page begins with: the colours follow the system; `read` and `home` for what comes next."""
+
+_BOOT = f"""{FOLLOW}\
+const options = {{ opening: {{ settings: read("crossviz-settings") }}, earlier: read("crossviz-earlier"),
+  cells: read("crossviz-cells") }};
 window.crossvizView = window.CrossvizViewer.mount(home, read("crossviz-payload"), options);
 window.crossvizView.drawn.then(() => (document.documentElement.dataset.ready = "true"));
 """
@@ -56,8 +60,7 @@ _PAGE = """\
 <header><b>crossviz</b> which part of the picture does a word look at?</header>
 <main id="crossviz-viewer"></main>
 <noscript><p>This page draws the maps with JavaScript, which is switched off.</p></noscript>
-<script type="application/json" id="crossviz-payload">{payload}</script>
-{more}<script>{viewer}</script>
+{data}<script>{viewer}</script>
 <script>{boot}</script>
 </body>
 </html>
@@ -84,25 +87,41 @@ def standalone_page(
         more["earlier"] = list(earlier)
     if cells:
         more["cells"] = list(cells)
+    return assembled(
+        _BOOT,
+        {"payload": payload, **more},
+        title=payload["caption"]["text"],
+        version=payload["provenance"]["crossviz_version"],
+    )
+
+
+def assembled(boot: str, data: dict[str, Any], *, title: str, version: str) -> bytes:
+    """A page of the viewer that stands alone, UTF-8.
+
+    Args:
+        boot: the script that mounts the viewer on the element `crossviz-viewer`.
+        data: JSON values that it finds in inert elements `crossviz-NAME`.
+        title: what the page is about, as a user wrote it.
+        version: of crossviz.
+    """
     style = viewer_css() + _PAGE_CSS
     viewer = viewer_js()
     for code in (style, viewer):
         if "</style" in code.lower() or "</script" in code.lower() or "<!--" in code:
             raise RuntimeError("The viewer's code holds a tag that would end its element: write it in two parts.")
-    sources = " ".join(_hash(code) for code in (viewer, _BOOT))
+    sources = " ".join(_hash(code) for code in (viewer, boot))
     policy = (
         f"default-src 'none'; script-src {sources}; style-src {_hash(style)}; img-src data: blob:; "
         "base-uri 'none'; form-action 'none'"
     )
     page = _PAGE.format(
         policy=policy,
-        version=html.escape(payload["provenance"]["crossviz_version"]),
-        title=html.escape(" ".join(payload["caption"]["text"].split())) + " · crossviz",
+        version=html.escape(version),
+        title=html.escape(" ".join(title.split())) + " · crossviz",
         style=style,
-        payload=script_json(payload),
-        more="".join(_DATA.format(name, script_json(value)) for name, value in more.items()),
+        data="".join(_DATA.format(name, script_json(value)) for name, value in data.items()),
         viewer=viewer,
-        boot=_BOOT,
+        boot=boot,
     )
     return page.encode("utf-8", "replace")
 

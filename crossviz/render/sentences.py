@@ -20,7 +20,12 @@ NOTHING_NULL_MASS = 0.8
 """A word that gave at least this to the null key is said to have found nothing."""
 
 # Of a kind of map the verb, what comes between it and a place, and what before "all over the picture".
-_VERBS = {"looks": ("looks", "at", ""), "looked": ("is looked at", "from", "from "), "lies": ("lies", "at", "")}
+_VERBS = {
+    "looks": ("looks", "at", ""),
+    "looked": ("is looked at", "from", "from "),
+    "lies": ("lies", "at", ""),
+    "wrote": ("wrote", "at", ""),
+}
 _PAIR = re.compile(r"query: (?P<query>.+?), key: (?P<key>.+)", re.DOTALL)
 
 
@@ -55,6 +60,7 @@ def map_sentence(
     probability: bool = True,
     reads: bool = True,
     looked: bool = False,
+    wrote: bool = False,
 ) -> str:
     """ "‘frisbee’ looks mostly at the upper right, 46 % of its attention in 9 % of the picture."
 
@@ -69,12 +75,13 @@ def map_sentence(
         probability: whether the map says what is looked at.
         reads: False where the map is the same for every word.
         looked: whether the patches look at the word and not the word at them.
+        wrote: whether they did so while they were drawn from it.
     """
     quoted = f"‘{name}’"
     if null_mass is not None and null_mass >= NOTHING_NULL_MASS:
         return f"{quoted} looked, and found nothing here (null {percent(null_mass)})."
     looks = probability and reads
-    verb, at, far = _VERBS["lies" if not looks else "looked" if looked else "looks"]
+    verb, at, far = _VERBS["lies" if not looks else "wrote" if wrote else "looked" if looked else "looks"]
     subject = "The map, the same for every word," if not reads else quoted if looks else f"The map of {quoted}"
     absent = null_mass is not None and null_mass > ABSENT_NULL_MASS
     doubt = f", and may not be here at all (null {percent(null_mass)})" if absent else ""

@@ -20,6 +20,6 @@ def viewer_js() -> str:
 @cache
 def viewer_css() -> str:
     """The design variables and the viewer's own style."""
-    parts = ("tokens", "viewer", "actions", "explore", "trust", "families", "inside", "compare")
+    parts = ("tokens", "viewer", "actions", "explore", "trust", "families", "inside", "compare", "generate")
     names = [f"{part}.css" for part in parts]
     return "\n".join((files(__name__) / name).read_text("utf-8") for name in names)

@@ -15,9 +15,11 @@ import gradio as gr
 from crossviz.errors import CrossvizError
 from crossviz.web.api_asking import Asking
 from crossviz.web.api_closer import Closer
+from crossviz.web.api_drawing import Drawing
 from crossviz.web.api_making import Making
 from crossviz.web.engine import Engine
 from crossviz.web.own_files import own_file
+from crossviz.web.studio import Studio
 
 __all__ = ["UNEXPECTED", "connect"]
 
@@ -26,7 +28,7 @@ log = logging.getLogger(__name__)
 UNEXPECTED = "Something went wrong that should not have, and it has been logged."
 
 
-def connect(page: gr.Blocks, engine: Engine) -> None:
+def connect(page: gr.Blocks, engine: Engine, studio: Studio) -> None:
     """Offer the endpoints; to be called inside the page's `gr.Blocks`."""
     ask, closer, make = Asking(engine), Closer(engine), Making(engine)
     # One map is checked, and one comparison drawn, at a time, whoever asks: these groups are the page's own, too.
@@ -36,6 +38,8 @@ def connect(page: gr.Blocks, engine: Engine) -> None:
         ("inside", 2): [closer.inside],
         ("compare", 1): [make.compare, closer.difference],
     }
+    if studio.infos():
+        groups["generate", 1] = [Drawing(studio).generate]
     for fn, group, limit in [(fn, *key) for key, fns in groups.items() for fn in fns]:
         added = gr.api(_one_sentence(fn), api_name=fn.__name__, concurrency_id=group, concurrency_limit=limit)
         for part in page.fns[added["id"]].inputs:

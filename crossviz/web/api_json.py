@@ -6,12 +6,20 @@ import numpy as np
 
 from crossviz.explainer import Explainer
 from crossviz.explanation import Explanation
+from crossviz.generation import Generation, WordMaps
 from crossviz.map_difference import Difference
 from crossviz.methods import MethodInfo
 from crossviz.models import ModelInfo
 from crossviz.words import Phrase
 
-__all__ = ["difference_json", "explanation_json", "heatmap_json", "method_json", "model_json"]
+__all__ = [
+    "difference_json",
+    "explanation_json",
+    "generation_json",
+    "heatmap_json",
+    "method_json",
+    "model_json",
+]
 
 
 def explanation_json(explanation: Explanation) -> dict[str, Any]:
@@ -49,6 +57,37 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
             for guess in ex.guesses
         ]
     return answer
+
+
+def generation_json(generation: Generation) -> dict[str, Any]:
+    """A generated picture without its pixels: of each word the maps of both directions, the mean over layers and heads;
+    docs/api.md says what each part is."""
+    drawn = generation
+    height, width = drawn.picture.shape[:2]
+    maps = {"asks_text": drawn.asks_text, "asks_image": drawn.asks_image}
+    return {
+        "caption": drawn.caption.text,
+        "words": [
+            {
+                "index": word.index,
+                "text": word.text,
+                "start": word.start,
+                "end": word.end,
+                **{name: None if found is None else _word_map(found, word.index) for name, found in maps.items()},
+            }
+            for word in drawn.words
+        ],
+        "grid": {"height": drawn.grid.height, "width": drawn.grid.width},
+        "picture": {"height": height, "width": width},
+        "steps": drawn.steps,
+        "written": None if drawn.written is None else drawn.written.tolist(),
+        "tokens": None if drawn.tokens is None else drawn.tokens.tolist(),
+        "settings": dict(drawn.settings),
+        "verdict": None if drawn.verdict is None else dict(drawn.verdict),
+        "model": drawn.provenance.model,
+        "notes": list(drawn.provenance.notes),
+        "provenance": drawn.provenance.to_arrays()[1],
+    }
 
 
 def heatmap_json(explanation: Explanation, phrase: Phrase, layer: int | str | None, head: int | None) -> dict[str, Any]:
@@ -180,3 +219,7 @@ def _scale(ex: Explanation) -> dict[str, Any]:
 def _exact(value: np.float32) -> float:
     """The shortest number that is the same float32 again."""
     return float(str(np.float32(value)))
+
+
+def _word_map(maps: WordMaps, word: int) -> list[list[float]]:
+    return [[_exact(value) for value in row] for row in maps.select((word,)).numpy()]

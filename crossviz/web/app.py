@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from crossviz.explanation import Explanation
     from crossviz.web.engine import Engine
+    from crossviz.web.studio import Studio
 
 __all__ = ["build", "serve"]
 
@@ -28,11 +29,12 @@ def build(
     *,
     folders: bool = False,
     opening: "Explanation | None" = None,
+    studio: "Studio | None" = None,
 ) -> "gr.Blocks":
     """The page as `gr.Blocks`, its first example (or `opening`) explained already; see `crossviz.web.page.build`."""
     page, engine = _modules(model, device, folders)
     engine.explainer(model)
-    return page.build(engine, _opening(engine) if opening is None else opening)
+    return page.build(engine, _opening(engine) if opening is None else opening, studio)
 
 
 def serve(

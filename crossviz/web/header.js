@@ -32,3 +32,18 @@ const refuse = (event) => {
   said.dispatchEvent(new CustomEvent("cv-said", { detail: file.type.startsWith("image/") ? null : wrong }));
 };
 for (const kind of ["change", "drop"]) document.addEventListener(kind, refuse, true);
+// Explain or Generate: the two halves of the page, one of which is shown. There are no tabs where no model draws.
+const tabs = /** @type {NodeListOf<HTMLButtonElement>} */ (element.querySelectorAll(".cv-tabs button"));
+/** @type {(name: string | undefined) => void} */
+const choose = (name) => {
+  document.body.dataset.tab = name;
+  for (const tab of tabs) {
+    if (tab.dataset.tab === name) tab.setAttribute("aria-current", "page");
+    else tab.removeAttribute("aria-current");
+  }
+};
+for (const tab of tabs) tab.addEventListener("click", () => choose(tab.dataset.tab));
+document.addEventListener("cv-tab", (event) => {
+  choose(/** @type {CustomEvent<string>} */ (event).detail);
+  scrollTo(0, 0);
+});

@@ -12,12 +12,15 @@ from gradio.processing_utils import save_bytes_to_cache
 
 from crossviz.bundle import LOADABLE, holds_bundle
 from crossviz.errors import BundleError, CrossvizError, PhotoError
-from crossviz.explanation import load_with_settings
+from crossviz.generation import Generation
+from crossviz.loading import load_any
 from crossviz.photo import MAX_BYTES, Photo, load_photo
 from crossviz.web.answers import UNEXPECTED, Screen, log
 from crossviz.web.choice import QUIET, Choice
 from crossviz.web.components import Message, envelope
 from crossviz.web.examples import example_of
+from crossviz.web.generate_events import opened_envelope
+from crossviz.web.generate_viewer import GenerationViewer
 from crossviz.web.opener import Opener
 from crossviz.web.own_files import own_path
 
@@ -27,6 +30,7 @@ MAX_OPENED_BYTES = 256 << 20
 """What a visitor's file may unpack to."""
 NEW_PHOTO = "This is still the answer for the photo before: press Explain."
 NO_MODEL = "This file was made by '{}', which this server does not have: look at it and save it; Explain asks '{}'."
+NO_DRAWING = "This file holds a generated picture, which this page has no place for: open it with crossviz.load."
 NEITHER = "{} is neither a file that crossviz saved nor a photo: open one that ends in {}."
 _PICTURES = (".png", ".gif")
 
@@ -37,15 +41,24 @@ class Opening:
     Args:
         error: where it is said why a file can't be opened.
         writer: the button that is there for models that write captions.
+        pictures: the viewer of generated pictures and what holds the visitor's `Drawings`; None where there is none.
     """
 
     def __init__(
-        self, screen: Screen, photo: gr.Image, caption: gr.Textbox, choice: Choice, writer: gr.Button, error: Message
+        self,
+        screen: Screen,
+        photo: gr.Image,
+        caption: gr.Textbox,
+        choice: Choice,
+        writer: gr.Button,
+        error: Message,
+        pictures: tuple[GenerationViewer, gr.State] | None = None,
     ) -> None:
         self.screen, self.photo, self.caption = screen, photo, caption
         self.choice, self.writer, self.error = choice, writer, error
         follows = [choice.model, choice.model_about, choice.method, choice.method_about, writer]
-        self.outputs = [photo, caption, error, *follows, *screen.outputs]
+        self.pictures = pictures
+        self.outputs = [photo, caption, error, *follows, *screen.outputs, *(pictures or ())]
 
     def connect(self, opener: Opener, running: list[Dependency]) -> list[Dependency]:
         """Answer the opener, and photos that turn out to be saved files.
@@ -91,9 +104,11 @@ class Opening:
         return {**told, self.screen.messages["photo"]: ""}
 
     def _shown(self, path: Path) -> dict[Any, Any]:
-        """The explanation in a file on the screen, with the fields as far as this server can fill them."""
+        """What a file holds on the screen, with the fields as far as this server can fill them."""
         engine, choice = self.screen.engine, self.choice
-        explanation, settings = load_with_settings(path, most_bytes=MAX_OPENED_BYTES)
+        explanation, settings = load_any(path, most_bytes=MAX_OPENED_BYTES)
+        if isinstance(explanation, Generation):
+            return self._drawn(explanation)
         named, method = explanation.provenance.model, explanation.method
         known = engine.loaded(named) is not None or named in {info.name for info in engine.models()}
         # A name from a file is looked up, never loaded: what is asked of an unknown one's map is refused by its name.
@@ -107,6 +122,13 @@ class Opening:
         if engine.loaded(model) is None:  # its methods are known once it is chosen, and loaded
             told[choice.method] = gr.update(choices=[(explanation.method_title, method)], value=method)
         return told
+
+    def _drawn(self, generation: Generation) -> dict[Any, Any]:
+        if self.pictures is None:
+            raise BundleError(NO_DRAWING)
+        viewer, kept = self.pictures
+        told, drawings = opened_envelope(generation)
+        return {viewer: told, kept: drawings, self.error: ""}
 
     def _field(self, photo: Photo) -> str:
         """A file that the photo's field may show."""

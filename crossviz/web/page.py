@@ -29,6 +29,8 @@ from crossviz.web.components import viewer as make_viewer
 from crossviz.web.engine import Engine
 from crossviz.web.examples import example_of, examples, keep_photo, thumbnail
 from crossviz.web.file_names import file_name
+from crossviz.web.generate_events import connect as connect_generate
+from crossviz.web.generate_tab import GenerateTab
 from crossviz.web.hide_events import connect as connect_hiding
 from crossviz.web.inside_events import connect as connect_inside
 from crossviz.web.inside_events import question as cell_question
@@ -37,6 +39,7 @@ from crossviz.web.link_events import connect as connect_link
 from crossviz.web.open_events import NEW_PHOTO, Opening
 from crossviz.web.opener import opener
 from crossviz.web.photo_input import PhotoInput
+from crossviz.web.studio import Studio
 from crossviz.web.theme import theme
 from crossviz.web.trust_events import connect as connect_trust
 from crossviz.web.write_events import connect as connect_writing
@@ -63,14 +66,17 @@ _NOTE_NEW_PHOTO = f"""() => {{
 }}"""
 
 
-def build(engine: Engine, opening: Explanation) -> gr.Blocks:
+def build(engine: Engine, opening: Explanation, studio: Studio | None = None) -> gr.Blocks:
     """The page, complete: it opens with an explanation.
 
     Args:
         engine: answers what visitors ask. Its model need not be loaded yet; until it is, the lists of models and
             methods are short, and each visit fills them when it is.
         opening: what the page opens with.
+        studio: the models that draw; those that crossviz has if None. Without any, there is no tab Generate.
     """
+    studio = Studio(device=engine.device) if studio is None else studio
+    draws = bool(studio.infos())
     model = engine.model
     first = examples()[0]
     shown = first.photo if opening.photo.name == first.photo.name else keep_photo(opening.photo)
@@ -79,7 +85,8 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
     example_name = opening_example and opening_example.name
 
     with gr.Blocks(title="crossviz", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
-        gr.HTML(_asset("header.html"), js_on_load=_asset("header.js"), apply_default_css=False, elem_id="cv-header")
+        header = _asset("header.html").replace("<!-- tabs -->", _asset("tabs.html").strip() if draws else "")
+        gr.HTML(header, js_on_load=_asset("header.js"), apply_default_css=False, elem_id="cv-header")
         with gr.Row(elem_id="cv-page"):
             with gr.Column(elem_id="cv-ask", min_width=0):
                 photo = PhotoInput(
@@ -129,6 +136,7 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
                 viewer = make_viewer(opened, "cv-viewer")
                 comparison = Comparison(engine)
                 file = gr.DownloadButton(visible="hidden", elem_id="cv-file")
+        generate = GenerateTab(studio) if draws else None
         asked_last = gr.State(Kept(opening_payload["id"], opening, model), time_to_live=3600)
 
         errors = (photo_error, caption_error, choice.model_error, choice.method_error, general)
@@ -145,6 +153,12 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
             filled = {photo: str(chosen_example.photo), caption: chosen_example.caption}
             for update in answer(str(chosen_example.photo), chosen_example.caption, model_name, method_name):
                 yield {**filled, **update}
+
+        def drawn(path: str, text: str, model_name: str, method_name: str | None) -> Iterator[dict[Any, Any]]:
+            filled = {photo: path, caption: text}
+            for update in answer(path, text, model_name, method_name):
+                yield {**filled, **update}
+                filled = {}
 
         def save(wanted: gr.EventData, kept: Kept) -> dict[Any, Any]:
             if wanted.format not in SUFFIXES:
@@ -194,16 +208,18 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
             **QUIET,
         )
         linked = connect_link(screen, photo, caption, choice, write, answer, outputs)
-        viewer.cancel(fn=None, cancels=[asked, picked, wrote, hid, linked], **QUIET)  # the viewer says it by itself
         viewer.save(save, inputs=asked_last, outputs=[file, *screen.messages.values()], **QUIET).success(
             fn=None, js="() => document.getElementById('cv-file').click()"
         )
+        running, fillers, pictures = [asked, picked, wrote, hid, linked], [picked, wrote, linked], None
+        if generate is not None:
+            drawings, explained = connect_generate(page, generate, drawn, chosen, [photo, caption, *outputs], running)
+            running, fillers, pictures = [*running, explained], [*fillers, explained], (generate.viewer, drawings)
+        viewer.cancel(fn=None, cancels=running, **QUIET)  # the viewer says it by itself
         photo.upload(fn=None, js=_NOTE_NEW_PHOTO)
-        opened = Opening(screen, photo, caption, choice, write, open_error).connect(
-            opened_file, [asked, picked, wrote, hid, linked]
-        )
+        opened = Opening(screen, photo, caption, choice, write, open_error, pictures).connect(opened_file, running)
         fields = [photo, caption, *chosen]
-        for filled in (page.load, *(event.then for event in (picked, wrote, linked, *opened))):
+        for filled in (page.load, *(event.then for event in (*fillers, *opened))):
             filled(fn=None, inputs=fields, js=_FIELDS, **QUIET)  # the fields are known only now
         viewer.again(fn=None, outputs=fields, js=_AGAIN, **QUIET).then(
             again, inputs=fields, outputs=asked_last, **QUIET
@@ -214,7 +230,7 @@ def build(engine: Engine, opening: Explanation) -> gr.Blocks:
             comparison.follow(event)
         connect_trust(engine, viewer, asked_last)
         connect_inside(engine, viewer, asked_last)
-        connect_api(page, engine)
+        connect_api(page, engine, studio)
     page.queue(default_concurrency_limit=4, max_size=64)
     return page
 

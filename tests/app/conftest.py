@@ -7,14 +7,19 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from planted_generator import PlantedGenerator, Registry
 from playwright.sync_api import Browser, expect
 from screens import Album
-from watched import PATIENCE, Watched, arrived, free_port, ready
+from watched import PATIENCE, Watched, arrived, drawn, free_port, ready
 
 from crossviz.explanation import Explanation
+from crossviz.generation import Generation
+from crossviz.render.generation_page import generation_page
+from crossviz.render.generation_payload import generation_payload
 from crossviz.render.html import standalone_page
 from crossviz.render.payload import viewer_payload
 
@@ -128,6 +133,40 @@ def app() -> Iterator[str]:
     page = build()
     yield launch(page, "127.0.0.1", free_port())
     page.close(verbose=False)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """An app whose model draws planted rectangles."""
+
+    url: str
+    model: PlantedGenerator
+
+
+@pytest.fixture(scope="session")
+def drawing_app() -> Iterator[Drawing]:
+    """The app with the planted generator in the place of those of crossviz."""
+    from crossviz.web.app import build
+    from crossviz.web.page import launch
+    from crossviz.web.studio import Studio
+
+    model = PlantedGenerator()
+    page = build(studio=Studio(Registry(model)))
+    yield Drawing(launch(page, "127.0.0.1", free_port()), model)
+    page.close(verbose=False)
+
+
+@pytest.fixture
+def show_drawn(visit):
+    """`show_drawn(*generations, **context options)`: their standalone page, as `save("x.html")` writes it."""
+
+    def open_view(*generations: Generation, **options) -> Watched:
+        watched = visit(**options)
+        watched.page.set_content(generation_page([generation_payload(one) for one in generations]).decode())
+        drawn(watched.page)
+        return watched
+
+    return open_view
 
 
 @pytest.fixture(scope="session")

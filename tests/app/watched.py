@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import axe_core_python
 from playwright.sync_api import Locator, Page
 
-__all__ = ["AXE", "PATIENCE", "Watched", "arrived", "free_port", "painted", "pointed", "ready", "until"]
+__all__ = ["AXE", "PATIENCE", "Watched", "arrived", "drawn", "free_port", "painted", "pointed", "ready", "until"]
 
 PATIENCE = 120_000
 """Milliseconds that a test waits for anything, at most: what takes seconds on two idle cores takes far longer on busy
@@ -68,6 +68,12 @@ def ready(page: Page) -> None:
     """Until the viewer has drawn, also what it draws in the next frame, and the browser has painted."""
     page.wait_for_selector(".cv-viewer[data-ready]")
     page.wait_for_selector(".cv-heads[aria-busy]", state="detached")
+    page.evaluate(_DRAWN)
+
+
+def drawn(page: Page) -> None:
+    """Until a generated picture is looked into, and the browser has painted."""
+    page.wait_for_selector(".cv-generations[data-ready]")
     page.evaluate(_DRAWN)
 
 

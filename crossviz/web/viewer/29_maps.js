@@ -30,8 +30,14 @@
    * @param {Pick<Payload, "means" | "maps" | "steps">} payload
    * @returns {Promise<void>} fails with one sentence for the reader
    */
-  async function unpack({ means, maps, steps }) {
-    const all = [means, maps, steps?.words, steps?.queries];
+  const unpack = ({ means, maps, steps }) => unpackAll([means, maps, steps?.words, steps?.queries]);
+
+  /**
+   * The same of any blocks; those that are not there are passed over.
+   * @param {(Block | null | undefined)[]} all
+   * @returns {Promise<void>}
+   */
+  async function unpackAll(all) {
     const blocks = all.filter((block) => block !== null && block !== undefined).filter((block) => !unpacked.has(block));
     if (blocks.length && !window.DecompressionStream) throw new Error(UNABLE);
     await Promise.all(
@@ -121,5 +127,5 @@
     }
   }
 
-  Object.assign(CV, { Maps, unpack });
+  Object.assign(CV, { Maps, unpack, unpackAll });
 })();

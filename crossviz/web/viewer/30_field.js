@@ -52,6 +52,8 @@
       this.reads = payload.method.text_dependent !== false; // else every word has the same map
       // Of "query: image, key: text" the patches look at the word; else the word looks at them.
       this.looked = /^query: image, key: text/.test(payload.method.direction || "");
+      this.wrote = false; // whether they did so while they were drawn from it
+      this.alike = "looks everywhere alike"; // what chance is
       this.factor = this.isProbability ? 1 / payload.chance : 1;
       this.vmin = this.isProbability ? 1 : 0;
       this.vmax = payload.vmax;

@@ -125,7 +125,7 @@
    * What the colour bar has to know of a field whose maps are subtracted.
    * @type {(field: Field) => BarField}
    */
-  const barField = (field) => ({ isProbability: false, unit: `A minus B, ${field.isProbability ? "× chance" : field.unit}`, signed: true, groups: (...choice) => field.groups(...choice) });
+  const barField = (field) => ({ isProbability: false, unit: `A minus B, ${field.isProbability ? "× chance" : field.unit}`, signed: true, alike: "", groups: (...choice) => field.groups(...choice) });
 
   /**
    * Every word that has another in its place, with it: what each found and, of one photo and in probabilities, how much moved.

@@ -98,7 +98,7 @@
   }
 
   /** Of a kind of map the verb, what comes between it and a place, and what before "all over the picture". */
-  const VERBS = { looks: ["looks", "at", ""], looked: ["is looked at", "from", "from "], lies: ["lies", "at", ""] };
+  const VERBS = { looks: ["looks", "at", ""], looked: ["is looked at", "from", "from "], lies: ["lies", "at", ""], wrote: ["wrote", "at", ""] };
 
   /**
    * One sentence that says where a map lies, as `render.sentences.map_sentence`.
@@ -113,7 +113,7 @@
     const { percent } = CV;
     if (nullMass !== null && nullMass >= CV.NOTHING) return `${quoted} looked, and found nothing here (null ${percent(nullMass)}).`;
     const looks = field.isProbability && field.reads;
-    const [verb, at, far] = VERBS[!looks ? "lies" : field.looked ? "looked" : "looks"];
+    const [verb, at, far] = VERBS[!looks ? "lies" : field.wrote ? "wrote" : field.looked ? "looked" : "looks"];
     const subject = !field.reads ? "The map, the same for every word," : looks ? quoted : `The map of ${quoted}`;
     const doubt = nullMass !== null && nullMass > CV.ABSENT ? `, and may not be here at all (null ${percent(nullMass)})` : "";
     if (!field.stands(stats.half.level) || !where.length) return `${subject} ${verb} ${far}nowhere in particular${doubt}.`;

@@ -166,10 +166,12 @@
 
   /**
    * The ranked list of the words that look at one patch, or into the reader's box. Its rows are always there, so that
-   * nothing jumps. `controls` stand below.
+   * nothing jumps. `controls` stand below; `idle` is the title
+   * and the text where nothing is pointed at.
    * @param {Node | null} controls
+   * @param {[title: string, text: string]} [idle]
    */
-  function patchList(controls) {
+  function patchList(controls, idle = ["At a patch", "Point at the photo, or move there with the arrow keys: the words that look at that patch."]) {
     const title = el("h2", { class: "cv-label" });
     const rows = Array.from({ length: RANKED }, () => {
       const bar = el("i", { class: "cv-rank-bar" });
@@ -181,12 +183,11 @@
     const list = el("ol", { class: "cv-ranks" }, ...rows.map((r) => r.node));
     const node = el("section", { class: "cv-patch", "aria-label": "Words that look at a patch" }, title, el("div", { class: "cv-patch-list" }, list, note), controls);
 
-    let idle = false; // whether it says so already
+    let resting = false; // whether it says so already
     function none() {
-      if (idle) return;
-      idle = true;
-      title.textContent = "At a patch";
-      note.textContent = "Point at the photo, or move there with the arrow keys: the words that look at that patch.";
+      if (resting) return;
+      resting = true;
+      [title.textContent, note.textContent] = idle;
       rows.forEach((r) => (r.node.hidden = true));
       note.hidden = false;
     }
@@ -198,7 +199,7 @@
      * @param {string} [none] said of none
      */
     function show(place, ranked, none = "No word looks here more than by chance.") {
-      idle = false;
+      resting = false;
       title.textContent = place;
       note.hidden = ranked.length > 0;
       note.textContent = none;

@@ -30,7 +30,7 @@
       const key = JSON.stringify([text, scale, state.cmap, state.opacity, state.own, words > 1, ground, field.signed]);
       if (key === shown) return;
       shown = key;
-      label.textContent = field.isProbability && !state.own ? `${text} (1 = looks everywhere alike)` : text;
+      label.textContent = field.isProbability && !state.own ? `${text} (1 = ${field.alike})` : text;
       CV.paintBar(canvas, {
         cmap: state.cmap,
         opacity: state.opacity,

@@ -539,7 +539,7 @@ interface StripState {
   opacity: number;
 }
 /** What the colour bar has to know of a field. */
-type BarField = Pick<Field, "isProbability" | "unit" | "signed" | "groups">;
+type BarField = Pick<Field, "isProbability" | "unit" | "signed" | "groups" | "alike">;
 interface DifferencePanel {
   node: HTMLElement;
   paint(words: (What | null)[], settings: Omit<MapState, "saw">, cursor: Patch | null): void;
@@ -683,4 +683,74 @@ interface WordRuns {
   walk(here: number, step: number): number | null;
   focus(word: number): What;
   end(): void;
+}
+
+// ---- Generated pictures: crossviz/render/generation_payload.py ----
+
+/** The attention in one direction. */
+interface GenerationMaps {
+  direction: string;
+  chance: number;
+  vmax: number;
+  layers: string[];
+  heads: number;
+  means: Block;
+  maps: Block | null;
+  /** What went to no word, at each place; of one layer and head where there are no single ones. */
+  none_at: Block | null;
+  /** What a word gave to no place, `layer head word`. */
+  none_of: number[][][] | null;
+  steps: Block | null;
+  step_numbers: number[];
+}
+interface Generation {
+  id: string;
+  kind: string;
+  schema: number;
+  caption: Caption;
+  picture: { src: string; width: number; height: number };
+  frames: { src: string; width: number; height: number; columns: number; steps: number[] };
+  steps: number;
+  grid: { height: number; width: number };
+  written: number[] | null;
+  tokens: number[] | null;
+  codebook: { src: string; width: number; height: number; entries: number[] } | null;
+  directions: GenerationMaps[];
+  settings: Record<string, unknown>;
+  verdict: { asked: boolean; found: string[]; faults: string[] } | null;
+  model: { name: string; trained: boolean };
+  notes: string[];
+  provenance: Record<string, unknown>;
+}
+/** A picture on its way, `src` what there is of it; `number` of `count` pictures. */
+interface DrawingProgress {
+  src: string | null;
+  step: number;
+  steps: number;
+  seed: number;
+  number: number;
+  count: number;
+}
+/** What the reader chose, kept from one picture to the next. */
+interface GenerationPrefs {
+  smooth: boolean;
+  /** Index of the direction. */
+  side: number;
+  tokens: boolean;
+}
+/** What the page behind the viewer of pictures can do. */
+interface GenerationOptions {
+  formats?: [suffix: string, text: string][];
+  onSave?(format: string, id: string, words: Span[]): void;
+  onExplain?(id: string): void;
+}
+interface BuiltGeneration {
+  ready: Promise<unknown>;
+  view(): View;
+  stop(): void;
+}
+interface TokenPart {
+  node: HTMLElement | null;
+  paint(steps: number): void;
+  mark(patch: Patch | null): void;
 }

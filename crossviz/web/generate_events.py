@@ -1,0 +1,213 @@
+"""What the server answers in the tab Generate: pictures as they grow, files, and a picture to be explained."""
+
+import io
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import gradio as gr
+from gradio.events import Dependency
+from gradio.processing_utils import save_bytes_to_cache
+from PIL import Image
+
+from crossviz.errors import CaptionError, CrossvizError, DeviceError, ModelError
+from crossviz.generation import Generation, Progress
+from crossviz.models.generators import Settings
+from crossviz.render.generation_payload import generation_payload, picture_data_url
+from crossviz.web.answers import UNEXPECTED, log
+from crossviz.web.choice import QUIET
+from crossviz.web.drawings import Drawings
+from crossviz.web.file_names import file_name
+from crossviz.web.generate_tab import GenerateTab
+from crossviz.web.generate_values import MAX_SEED, settings_of
+
+__all__ = ["connect", "opened_envelope"]
+
+PAUSE = 0.12
+"""Seconds between two pictures on their way, at least."""
+_numbers, _jobs = itertools.count(1), itertools.count(1)
+_ROLL = f"() => Math.floor(Math.random() * {MAX_SEED + 1})"
+_STOP = """() => document.querySelector("#cv-generation .cv-generation-host").dispatchEvent(new Event("cv-stop"))"""
+_CLICK = "() => document.getElementById('cv-draw-file').click()"
+
+Explain = Callable[[str, str, Any, Any], Iterator[dict[Any, Any]]]
+
+
+def connect(
+    page: gr.Blocks,
+    tab: GenerateTab,
+    explain: Explain,
+    chosen: list[Any],
+    explained: list[Any],
+    cancels: list[Dependency],
+) -> tuple[gr.State, Dependency]:
+    """Answer the tab; to be called inside the page's `gr.Blocks`.
+
+    Args:
+        page: fills the tab's fields on each visit.
+        explain: the updates of a question about a photo (a path) and a caption, in a model with a method.
+        chosen: hold the model and the method.
+        explained: what those may change.
+        cancels: questions that a picture to be explained puts an end to.
+
+    Returns:
+        What holds the visitor's `Drawings`, and the event of a picture being explained.
+    """
+    kept = gr.State(Drawings(), time_to_live=3600)
+    fields = [tab.model, tab.caption, tab.seed, tab.guidance, tab.temperature, tab.count]
+    outputs = [tab.viewer, kept, tab.stop, *tab.messages.values()]
+
+    def draw(
+        model: Any, caption: Any, seed: Any, guidance: Any, temperature: Any, count: Any
+    ) -> Iterator[dict[Any, Any]]:
+        job = next(_jobs)
+        try:
+            if not isinstance(caption, str) or not isinstance(model, str):
+                raise CrossvizError("The caption and the model must be texts.")
+            if not tab.studio.loaded(model):
+                yield {tab.viewer: _envelope(job=job, progress=_progress(None, 0, 0, 0, 1, 1)), **_running(tab, True)}
+            own = tab.studio.model(model).defaults
+            try:
+                asked = settings_of(seed, guidance, temperature, count, own)
+            except CrossvizError as error:
+                yield {
+                    tab.viewer: _envelope(job=job, idle=True),
+                    **_running(tab, False),
+                    **tab.said("settings", str(error)),
+                }
+                return
+            yield from _pictures(tab, kept, job, model, caption, asked)
+        except Exception as error:
+            yield {tab.viewer: _envelope(job=job, idle=True), **_running(tab, False), **_refused(tab, error)}
+
+    def pick(picked: gr.EventData, model: Any, *rest: Any) -> Iterator[dict[Any, Any]]:
+        captions = tab.studio.captions(model if isinstance(model, str) else "")
+        caption = captions[picked.index % len(captions)] if type(picked.index) is int else captions[0]
+        for update in draw(model, caption, *rest):
+            yield {tab.caption: caption, **update}
+
+    def save(wanted: gr.EventData, drawings: Drawings) -> dict[Any, Any]:
+        try:
+            generation = drawings.of(wanted.id)
+            suffix = wanted.format if isinstance(wanted.format, str) else ""
+            data = generation.to_bytes(suffix, words=_spans(getattr(wanted, "words", None)))
+        except CrossvizError as error:
+            return tab.said("general", str(error))
+        name = file_name(generation.caption.text) + suffix
+        return {tab.file: save_bytes_to_cache(data, name, tab.file.GRADIO_CACHE), **tab.said()}
+
+    def explain_picture(wanted: gr.EventData, drawings: Drawings, model: Any, method: Any) -> Iterator[dict[Any, Any]]:
+        try:
+            generation = drawings.of(wanted.id)
+        except CrossvizError as error:
+            yield tab.said("general", str(error))
+            return
+        yield from explain(_as_photo(generation, tab), generation.caption.text, model, method)
+
+    many = {"concurrency_id": "generate", "concurrency_limit": 1, "trigger_mode": "once", **QUIET}
+    drawn = gr.on([tab.button.click, tab.caption.submit], draw, inputs=fields, outputs=outputs, **many)
+    rest = [tab.model, *fields[2:]]
+    picked = tab.captions.pick(pick, inputs=rest, outputs=[tab.caption, *outputs], **many)
+    tab.stop.click(fn=None, js=_STOP, **QUIET)
+    tab.stop.click(
+        lambda: gr.update(interactive=False), outputs=tab.stop, cancels=[drawn, picked], queue=False, **QUIET
+    )
+    tab.dice.click(fn=None, outputs=tab.seed, js=_ROLL, **QUIET)
+    for event in (page.load, tab.model.change):
+        event(tab.follow, inputs=tab.model, outputs=tab.follows, **QUIET)
+    tab.viewer.save(save, inputs=kept, outputs=[tab.file, *tab.messages.values()], **QUIET).success(fn=None, js=_CLICK)
+    explaining = tab.viewer.explain(
+        explain_picture,
+        inputs=[kept, *chosen],
+        outputs=[*explained, *tab.messages.values()],
+        trigger_mode="always_last",
+        cancels=cancels,
+        **QUIET,
+    )
+    return kept, explaining
+
+
+def opened_envelope(generation: Generation) -> tuple[str, Drawings]:
+    """What the viewer is told of a picture from a file, and what the server has to keep of it."""
+    payload = generation_payload(generation)
+    told = _envelope(job=next(_jobs), begin=True, done=[payload], idle=True, open=True)
+    return told, Drawings({payload["id"]: generation})
+
+
+def _pictures(
+    tab: GenerateTab, kept: gr.State, job: int, model: str, caption: str, asked: list[Settings]
+) -> Iterator[dict[Any, Any]]:
+    """One picture after the other. What is said of a drawing may be overtaken by what is said next: the finished
+    pictures are told again when the next one begins, and at the end."""
+    drawings, done, began = Drawings(), [], False
+    for number, settings in enumerate(asked, 1):
+        next_at = 0.0
+        with closing(tab.studio.draw(model, caption, settings)) as drawing:
+            for part in drawing:
+                if isinstance(part, Generation):
+                    payload = generation_payload(part)
+                    done.append(payload)
+                    drawings = drawings.with_one(payload["id"], part)
+                    continue
+                now = time.monotonic()
+                if began and part.step and now < next_at:
+                    continue
+                next_at = now + PAUSE
+                told = {"progress": _progress(part, part.step, part.steps, settings.seed, number, len(asked))}
+                first = {} if began else {**tab.said(), kept: Drawings(), **_running(tab, True)}
+                more = {"begin": True} if not began else {"done": done} if not part.step else {}
+                began = True
+                yield {tab.viewer: _envelope(job=job, **told, **more), **first}
+        yield {kept: drawings}
+    begin = {} if began else {"begin": True}
+    yield {tab.viewer: _envelope(job=job, done=done, idle=True, **begin), **_running(tab, False), **tab.said()}
+
+
+def _envelope(**content: Any) -> str:
+    """Numbered, because Gradio tells the page only of values that changed."""
+    return json.dumps({"n": next(_numbers), **content}, ensure_ascii=False, separators=(",", ":"))
+
+
+def _progress(part: Progress | None, step: int, steps: int, seed: int, number: int, count: int) -> dict[str, Any]:
+    src = None if part is None else picture_data_url(Image.fromarray(part.picture.numpy()))
+    return {"src": src, "step": step, "steps": steps, "seed": seed, "number": number, "count": count}
+
+
+def _running(tab: GenerateTab, on: bool) -> dict[Any, Any]:
+    return {tab.stop: gr.update(interactive=on)}
+
+
+def _refused(tab: GenerateTab, error: Exception) -> dict[Any, str]:
+    """Why there is no picture, under the field that it is about."""
+    if isinstance(error, CaptionError):
+        return tab.said("caption", str(error))
+    if isinstance(error, ModelError | DeviceError):
+        return tab.said("model", str(error))
+    if isinstance(error, CrossvizError):
+        return tab.said("general", str(error))
+    log.error("A picture could not be drawn for a reason that crossviz does not know.", exc_info=error)
+    return tab.said("general", UNEXPECTED)
+
+
+def _spans(words: Any) -> list[tuple[int, int]]:
+    """Spans of words as the page sent them.
+
+    Raises:
+        CrossvizError: they are none.
+    """
+    if words is None:
+        return []
+    pairs = [(word.get("start"), word.get("end")) if isinstance(word, dict) else (None, None) for word in [*words][:32]]
+    if not all(type(end) is int for pair in pairs for end in pair):
+        raise CrossvizError("The words of a picture are named by their start and end, as whole numbers.")
+    return pairs
+
+
+def _as_photo(generation: Generation, tab: GenerateTab) -> str:
+    """The picture as a file that the photo's field may show."""
+    png = io.BytesIO()
+    generation.image().save(png, "PNG")
+    return save_bytes_to_cache(png.getvalue(), f"{file_name(generation.caption.text)}.png", tab.file.GRADIO_CACHE)

@@ -85,8 +85,7 @@ ARROWS: dict[str, set[str]] = {
         "measures",
     },
     "pairs": set(),
-    "scenes": {"paths"},
-    "generation": {"frozen", "geometry", "results", "words"},
+    "scenes": {"paths", "words"},
     "map_difference": {"explanation", "geometry", "pairs", "render", "words"},
     "explainer": {
         "models",
@@ -120,7 +119,20 @@ ARROWS: dict[str, set[str]] = {
     "evaluate": {"explainer", "explanation", "models", "methods", "trace", "results", "geometry", "photo", "words"}
     | {"render", "compat", "paths", "measures"},
     "doctor": {"models", "attention", "capture", "compat", "paths", "photo"},
-    "cli": {"bundle", "explainer", "explanation", "models", "render", "web", "doctor", "photo", "words", "evaluate"}
+    "cli": {
+        "bundle",
+        "generation",
+        "generator",
+        "explainer",
+        "explanation",
+        "models",
+        "render",
+        "web",
+        "doctor",
+        "photo",
+        "words",
+        "evaluate",
+    }
     | {"training"},
     "training": {"models", "attention", "compat", "evaluate", "explainer", "geometry", "measures", "photo", "render"}
     | {"words", "paths", "noun_phrases", "scenes", "generation"},

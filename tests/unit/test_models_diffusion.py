@@ -1,4 +1,4 @@
-"""The family diffusers, on small pipelines of every kind: exact attention, the pipeline's own picture, no trace left."""
+"""The family diffusers, on small pipelines of every kind: exact attention, the pipeline's own picture, no trace."""
 
 import copy
 from typing import Any

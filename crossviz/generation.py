@@ -255,8 +255,8 @@ class Generation(FrozenResult):
             text, span, word: the word or phrase, by one of the three; of a phrase the mean over its words.
             layer, head: index or label, and index; the mean over all if None.
             step: how many steps were done, from 1. Where each place is written once, those that were not written by
-                then are 0; where every step draws all places, the attention in that very step, or the mean over those that
-                were kept together with it. The whole if None.
+                then are 0; where every step draws all places, the attention in that very step, or the mean over those
+                that were kept together with it. The whole if None.
             direction: `IMAGE_ASKS_TEXT` (where the word wrote) or `TEXT_ASKS_IMAGE`.
 
         Raises:

@@ -46,6 +46,7 @@ ARROWS: dict[str, set[str]] = {
     "look_inside": {"cell", "cell_source", "inside", "inside_parts", "explanation", "trace", "results", "geometry"}
     | {"words"},
     "models": {
+        "generation",
         "trace",
         "results",
         "tower",
@@ -80,6 +81,11 @@ ARROWS: dict[str, set[str]] = {
         "trust",
         "measures",
     },
+    "stored_generation": {"bundle"},
+    "generation_export": {"bundle", "stored_generation", "render"},
+    "generation": {"frozen", "geometry", "results", "words", "render", "generation_export"},
+    "generation_loading": {"bundle", "generation", "geometry", "results", "stored_generation", "words"},
+    "loading": {"bundle", "explanation", "generation", "generation_loading", "stored_generation", "view_settings"},
     "pairs": set(),
     "map_difference": {"explanation", "geometry", "pairs", "render", "words"},
     "explainer": {
@@ -96,6 +102,9 @@ ARROWS: dict[str, set[str]] = {
         "geometry",
     },
     "web": {
+        "generation",
+        "generation_export",
+        "loading",
         "view_settings",
         "map_difference",
         "explainer",
@@ -120,7 +129,7 @@ ARROWS: dict[str, set[str]] = {
     | {"words", "paths", "noun_phrases"},
     "__main__": {"cli"},
     "__init__": {"attention", "errors", "explainer", "explanation", "geometry", "render", "results", "trace", "trust"}
-    | {"words"},
+    | {"words", "generation", "loading"},
 }
 """The arrows of the design: a module or package of crossviz to those that it may import, EVERYONE left out."""
 

@@ -4,11 +4,14 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crossviz.bundle import embed, write_atomic
 from crossviz.errors import BundleError
-from crossviz.generation import Generation
 from crossviz.stored_generation import generation_to_bundle
+
+if TYPE_CHECKING:
+    from crossviz.generation import Generation
 
 __all__ = ["GENERATION_SUFFIXES", "generation_bytes", "save_generation"]
 
@@ -17,7 +20,7 @@ GENERATION_SUFFIXES = (".png", ".gif", ".html", ".npz", ".json")
 
 
 def generation_bytes(
-    generation: Generation, suffix: str, words: Sequence[int | str | tuple[int, int]] | None = None
+    generation: "Generation", suffix: str, words: Sequence[int | str | tuple[int, int]] | None = None
 ) -> bytes:
     """A file's content.
 
@@ -58,7 +61,7 @@ def generation_bytes(
 
 
 def save_generation(
-    generation: Generation, path: str | os.PathLike, words: Sequence[int | str | tuple[int, int]] | None = None
+    generation: "Generation", path: str | os.PathLike, words: Sequence[int | str | tuple[int, int]] | None = None
 ) -> None:
     """As `Generation.save`."""
     path = Path(path)

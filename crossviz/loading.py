@@ -5,7 +5,8 @@ import os
 from crossviz.bundle import read_bundle
 from crossviz.explanation import Explanation, explanation_of
 from crossviz.generation import Generation
-from crossviz.stored_generation import GENERATION_KIND, bundle_to_generation
+from crossviz.generation_loading import bundle_to_generation
+from crossviz.stored_generation import GENERATION_KIND
 from crossviz.view_settings import ViewSettings
 
 __all__ = ["load", "load_any"]

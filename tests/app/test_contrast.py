@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from contrast import failures, ratio
+from planted_generator import CAPTION, planted
 from reports import checked
 from scenes import composed, guessed, inside, meadow, shares, uneven
-from watched import AXE, painted, pointed, ready
+from watched import AXE, drawn, painted, pointed, ready
 
 TALL = 3600
 """A window that holds the whole page."""
@@ -143,6 +144,74 @@ def test_contrast_of_the_page(app, visit, scheme, error):
     found, counts = failures(page, "#cv-header, #cv-page")
     assert found == []
     assert counts["texts"] > 50 and counts["borders"] > 15
+
+
+def entry(page):
+    page.click(".cv-tokens > summary")
+    page.locator(".cv-code").nth(30).hover()
+
+
+def place(page):
+    box = page.locator(".cv-frame").bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"])
+
+
+DRAWN = {
+    "picture": (1, True, lambda page: None),
+    "word that wrote": (1, True, lambda page: chip(page, "cube").click()),
+    "place": (1, True, place),
+    "entry": (1, True, entry),
+    "seeds": (2, True, lambda page: page.locator(".cv-segment", has_text="Words ask").click()),
+    "untrained picture": (1, False, lambda page: chip(page, "cube").hover()),
+}
+"""Of generated pictures: how many there are, whether by trained weights, and what is done."""
+
+
+def pictures(count, trained):
+    return [planted(seed=seed, trained=trained) for seed in range(count)]
+
+
+@SCHEMES
+@pytest.mark.parametrize("state", DRAWN)
+def test_contrast_of_generated_pictures(show_drawn, state, scheme):
+    count, trained, do = DRAWN[state]
+    page = show_drawn(*pictures(count, trained), color_scheme=scheme, height=TALL, bypass_csp=True).page
+    do(page)
+    drawn(page)
+    found, counts = failures(page, ".cv-viewer")
+    assert found == []
+    assert counts["texts"] > 20 and counts["borders"] > 10 and counts["rings"] > 15, counts
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("state", DRAWN)
+def test_axe_finds_nothing_at_a_narrow_picture(show_drawn, state):
+    count, trained, do = DRAWN[state]
+    scheme = ("light", "dark")[[*DRAWN].index(state) % 2]
+    page = show_drawn(*pictures(count, trained), color_scheme=scheme, width=390, bypass_csp=True).page
+    do(page)
+    drawn(page)
+    assert violations(page) == []
+
+
+@SCHEMES
+@pytest.mark.parametrize("error", [False, True], ids=["drawn", "error"])
+def test_contrast_of_the_tab_generate(drawing_app, visit, scheme, error):
+    page = visit(drawing_app.url, color_scheme=scheme, height=TALL, bypass_csp=True).page
+    page.locator(".cv-tabs button", has_text="Generate").click()
+    page.locator(".cv-captions button", has_text=CAPTION).click()
+    drawn(page)
+    if error:
+        page.fill("#cv-draw-caption textarea", "a giraffe")
+        page.click("#cv-draw")
+        page.wait_for_selector("#cv-draw-caption-error-text:visible")
+    page.mouse.move(0, 0)
+    drawn(page)
+    found, counts = failures(page, "#cv-header, #cv-generate")
+    assert found == []
+    assert counts["texts"] > 40 and counts["borders"] > 15
+    page.evaluate(AXE)
+    assert page.evaluate("axe.run('#cv-generate')")["violations"] == []
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -4,9 +4,10 @@ After a change that is meant: look at tests/app/report/index.html, then record w
 """
 
 import pytest
+from planted_generator import CAPTION, planted
 from reports import checked
 from scenes import DOG, FRISBEE, SKY, composed, guessed, inside, meadow, moved_meadow, shares, uneven
-from watched import free_port, painted, ready
+from watched import drawn, free_port, painted, ready
 
 from crossviz.web.app import build
 from crossviz.web.page import launch
@@ -206,6 +207,59 @@ def test_inside(serve, album, state):
     page.evaluate("document.querySelector('.cv-inside').scrollIntoView()")  # what is above has screens of its own
     page.clock.run_for(100)
     album.check(page, f"inside-{state}", full_page=False)
+
+
+def wrote(page):
+    page.locator(".cv-chip", has_text="cube").click()
+    page.mouse.move(0, 0)
+
+
+def entries(page):
+    page.click(".cv-tokens > summary")
+    page.locator(".cv-code").nth(40).focus()
+    page.keyboard.press("ArrowRight")
+
+
+def halfway(page):
+    wrote(page)
+    page.get_by_label("Time").focus()
+    for _ in range(18):
+        page.keyboard.press("ArrowLeft")
+    page.evaluate("document.activeElement.blur()")
+
+
+@pytest.mark.parametrize(
+    ("name", "generations", "do", "options"),
+    [
+        ("drawn-word-1280-light", [planted()], wrote, {"color_scheme": "light"}),
+        ("drawn-entries-390-dark", [planted()], entries, {"width": 390, "color_scheme": "dark"}),
+        (
+            "drawn-seeds-halfway-768-light",
+            [planted(), planted(seed=7)],
+            halfway,
+            {"width": 768, "color_scheme": "light"},
+        ),
+        ("drawn-untrained-1280-dark", [planted(trained=False)], wrote, {"color_scheme": "dark"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_generated_pictures(show_drawn, album, name, generations, do, options):
+    page = show_drawn(*generations, **options).page
+    do(page)
+    page.evaluate("scrollTo(0, 0)")
+    album.check(page, name)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_tab_generate(drawing_app, visit, album, width, scheme):
+    page = visit(drawing_app.url, width=width, color_scheme=scheme).page
+    page.locator(".cv-tabs button", has_text="Generate").click()
+    page.locator(".cv-captions button", has_text=CAPTION).click()
+    drawn(page)
+    page.wait_for_selector("#cv-draw-stop[disabled]")
+    page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+    page.mouse.move(0, 0)
+    album.check(page, f"generate-{width}-{scheme}")
 
 
 @pytest.fixture(scope="module")

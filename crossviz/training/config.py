@@ -4,7 +4,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-__all__ = ["load_config"]
+__all__ = ["DALLE", "load_config"]
+
+DALLE = Path(__file__).with_name("dalle.toml")
+"""The settings of dalle-mini-scenes."""
 
 
 def load_config(path: Path | None = None) -> dict[str, Any]:

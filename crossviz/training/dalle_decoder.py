@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from crossviz.models.dalle_vqvae import VqVae, VqVaeConfig
-from crossviz.training.config import load_config
+from crossviz.training.config import DALLE, load_config
 from crossviz.training.dalle_vqvae import loss_of, pictures_of
 from crossviz.training.log import CsvLog
 from crossviz.training.scene_data import SceneSet, load
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder that crossviz.training.dalle works in")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
-    config = load_config(Path(__file__).with_name("dalle.toml"))
+    config = load_config(DALLE)
     train(load(args.work / "scenes", "train"), args.work, config, args.device)
 
 

@@ -16,10 +16,9 @@ from torch import Tensor
 from crossviz.models.dalle_load import CHECKER, NAME, TOKENIZER, TRANSFORMER
 from crossviz.models.dalle_transformer import TransformerConfig
 from crossviz.models.dalle_vqvae import VqVaeConfig
-from crossviz.training.config import load_config
-from crossviz.training.dalle import CONFIG
+from crossviz.training.config import DALLE, load_config
 
-__all__ = ["export", "main"]
+__all__ = ["export", "export_work", "main"]
 
 
 def export(
@@ -61,6 +60,16 @@ def export(
     (out / "crossviz.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
 
 
+def export_work(work: Path, checker: Path, out: Path) -> None:
+    """Write the model folder from what the training left in its work folder."""
+    names = {"tokenizer": "vqvae.pt", "decoder": "decoder.pt", "transformer": "writer.pt"}
+    states = {part: torch.load(work / name, weights_only=True, map_location="cpu") for part, name in names.items()}
+    config = load_config(DALLE)
+    steps = {part: state["step"] for part, state in states.items()}
+    about = {"sampling": config["sampling"], "training": {"trained": True, "steps": steps, "settings": config}}
+    export(states["decoder"]["average"], states["transformer"]["average"], checker, about, out)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -68,12 +77,7 @@ def main() -> None:
     parser.add_argument("--checker", type=Path, required=True, help="file that crossviz.training.checker wrote")
     parser.add_argument("--out", type=Path, required=True, help="model folder to write")
     args = parser.parse_args()
-    states = [torch.load(args.work / name, weights_only=True, map_location="cpu") for name in ("vqvae.pt", "writer.pt")]
-    config = load_config(CONFIG)
-    steps = dict(zip(("tokenizer", "transformer"), (state["step"] for state in states), strict=True))
-    training = {"trained": True, "steps": steps, "settings": config}
-    about = {"sampling": config["sampling"], "training": training}
-    export(states[0]["average"], states[1]["average"], args.checker, about, args.out)
+    export_work(args.work, args.checker, args.out)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from crossviz.models.dalle_words import NOTHING, caption_tokens
 from crossviz.scenes import vocabulary
 from crossviz.scenes.captions import UNSEEN
 from crossviz.scenes.reading import read
-from crossviz.training import dalle, dalle_vqvae, scene_data
-from crossviz.training.config import load_config
+from crossviz.training import dalle_decoder, dalle_vqvae, dalle_writer, scene_data
+from crossviz.training.config import DALLE, load_config
 from crossviz.training.dalle_batches import make_batch
 from crossviz.training.dalle_captions import captions, draw_captions
 from crossviz.training.dalle_losses import places_find_words, words_find_places
@@ -42,8 +42,9 @@ def stops_after_two(name: str, start: int) -> dict:
 
 
 def small_config() -> dict:
-    config = load_config(dalle.CONFIG)
+    config = load_config(DALLE)
     config["vqvae"] |= {"batch": 2, "steps": 6, "free": 2, "save_every": 3}
+    config["decoder"] |= {"batch": 2, "steps": 4, "save_every": 2}
     config["writer"] |= {"batch": 3, "read": 2, "steps": 4, "save_every": 2, "dev_every": 100}
     return config
 
@@ -180,6 +181,25 @@ def test_the_tokenizer_goes_on_where_it_stopped(work: Path, tmp_path: Path) -> N
     assert not torch.equal(whole.codebook, VqVae(VqVaeConfig()).codebook)
 
 
+def test_the_decoder_alone_goes_on_where_it_stopped(work: Path, tmp_path: Path) -> None:
+    data, config = scene_data.load(work / "scenes", "train"), small_config()
+    torch.manual_seed(4)
+    first = VqVae(VqVaeConfig()).state_dict()
+    tokens = np.random.default_rng(0).integers(0, 1024, (6, 12, 12)).astype(np.int16)
+    states = []
+    for name, stops in (("whole", [None]), ("parts", [2, None])):
+        (tmp_path / name).mkdir()
+        torch.save({"average": first}, tmp_path / name / "vqvae.pt")
+        np.savez(tmp_path / name / "tokens.npz", plain=tokens, mirrored=tokens)
+        for stop in stops:
+            model = dalle_decoder.train(data, tmp_path / name, config, steps=stop)
+        states.append(model.state_dict())
+    for name, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][name])
+        moved = not torch.equal(tensor, first[name])
+        assert moved == name.startswith("decoder."), name
+
+
 def test_the_writer_goes_on_where_it_stopped(work: Path, tmp_path: Path) -> None:
     config = small_config()
     tokens = {name: np.random.default_rng(0).integers(0, 1024, (6, 12, 12)).astype(np.int16) for name in "abc"}
@@ -191,7 +211,7 @@ def test_the_writer_goes_on_where_it_stopped(work: Path, tmp_path: Path) -> None
         book = np.random.default_rng(1).normal(size=(1024, 32)).astype(np.float32)
         np.savez(folder / "tokens.npz", plain=tokens["a"], mirrored=tokens["b"], dev=tokens["c"], codebook=book)
         for stop in stops:
-            model = dalle.train(folder, config, steps=stop)
+            model = dalle_writer.train(folder, config, steps=stop)
         states.append(model.state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 

@@ -1,0 +1,135 @@
+"""Trains the transformer of dalle-mini-scenes, which writes and reads the tokens of scenes."""
+
+import copy
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from crossviz.models.dalle_transformer import DalleTransformer, TransformerConfig
+from crossviz.training import dalle_vqvae, scene_data
+from crossviz.training.dalle_batches import Batch, make_batch
+from crossviz.training.dalle_losses import places_find_words, shown_words, words_find_places
+from crossviz.training.dalle_rows import Rows, make_rows
+from crossviz.training.log import CsvLog
+
+__all__ = ["losses_of", "prepare", "train"]
+
+_COLUMNS = ["step", "loss", "next", "align_writer", "align_reader", "shown", "dev_next", "dev_shown", "seconds"]
+
+
+def prepare(work: Path, config: dict[str, Any], device: str = "cpu") -> tuple[Rows, Rows, Rows, Tensor]:
+    """The scenes of the training as they are and mirrored, those of "dev", and the codebook."""
+    data, dev = scene_data.load(work / "scenes", "train"), scene_data.load(work / "scenes", "dev")
+    path = work / "tokens.npz"
+    if not path.exists():
+        model = dalle_vqvae.train(data, work, config, device)
+        parts = {
+            "plain": dalle_vqvae.tokenize(model, data.pixels),
+            "mirrored": dalle_vqvae.tokenize(model, data.pixels, mirrored=True),
+            "dev": dalle_vqvae.tokenize(model, dev.pixels),
+            "codebook": model.codebook.cpu().numpy(),
+        }
+        np.savez(work / "tokens.part.npz", **parts)
+        (work / "tokens.part.npz").replace(path)
+    tokens = np.load(path)
+    most = TransformerConfig().max_words
+    plain = make_rows(data, tokens["plain"], most)
+    return (
+        plain,
+        plain.mirrored(tokens["mirrored"]),
+        make_rows(dev, tokens["dev"], most),
+        torch.from_numpy(tokens["codebook"]),
+    )
+
+
+def losses_of(model: DalleTransformer, batch: Batch, settings: dict[str, Any]) -> dict[str, Tensor]:
+    """Every part of the loss, before it is weighted."""
+    logits, probs = model(batch.words, batch.image)
+    count = len(batch.read_words)
+    shown, seen = model.read(batch.read_words, batch.image[:count])
+    true = batch.read_groups.masked_fill(batch.shown < batch.asked.float(), -1)  # a wrong word has no place
+    return {
+        "next": F.cross_entropy(logits.flatten(0, 1), batch.image.flatten()),
+        "align_writer": places_find_words(probs, batch.groups, batch.places, settings["aligned_heads"]),
+        "align_reader": words_find_places(seen, true, batch.places[:count]),
+        "shown": shown_words(shown, batch.shown, batch.asked),
+    }
+
+
+def train(work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int | None = None) -> DalleTransformer:
+    """Train, or go on where a run stopped; at most to `steps`. Returns the moving average."""
+    settings = config["writer"]
+    plain, mirrored, dev, codebook = prepare(work, config, device)
+    torch.manual_seed(config["seed"])
+    model = DalleTransformer(TransformerConfig(codes=len(codebook), code_dim=codebook.shape[1]))
+    model.codebook.copy_(codebook / codebook.std())
+    model = model.to(device)
+    average = copy.deepcopy(model).requires_grad_(False)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": others, "weight_decay": 0.0}],
+        betas=(0.9, 0.98),
+    )
+    path, step = work / "writer.pt", 0
+    if path.exists():
+        state = torch.load(path, weights_only=True, map_location=device)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        step = state["step"]
+    log = CsvLog(work / "writer.csv", _COLUMNS, resume=step > 0)
+    started, dev_next, dev_shown = time.perf_counter(), math.nan, math.nan
+    last = settings["steps"] if steps is None else steps
+    while step < last:
+        batch = _on(make_batch((plain, mirrored), config["seed"] * 1_000_003 + step, settings), device)
+        for group in optimizer.param_groups:
+            group["lr"] = settings["lr"] * _share(step, settings)
+        parts = losses_of(model, batch, settings)
+        loss = parts["next"] + sum(settings[name] * parts[name] for name in ("align_writer", "align_reader", "shown"))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
+        optimizer.step()
+        step += 1
+        with torch.no_grad():
+            rate = 1 - min(settings["average"], (1 + step) / (10 + step))
+            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), rate)
+        if step % settings["dev_every"] == 0:
+            dev_next, dev_shown = _dev(average, dev, settings, device)
+        if step % 50 == 0:
+            values = [loss.item(), *(parts[name].item() for name in ("next", "align_writer", "align_reader", "shown"))]
+            log.write(step, *values, dev_next, dev_shown, time.perf_counter() - started)
+            print(f"writer: {log.last}", flush=True)
+        if step % settings["save_every"] == 0 or step == last:
+            state = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save({**state, "step": step}, path.with_suffix(".part"))
+            path.with_suffix(".part").replace(path)
+    return average.eval()
+
+
+def _share(step: int, settings: dict[str, Any]) -> float:
+    """Of the learning rate: it rises in the warm-up, then falls as a cosine to a fiftieth."""
+    if step < settings["warmup"]:
+        return (step + 1) / settings["warmup"]
+    gone = (step - settings["warmup"]) / max(1, settings["steps"] - settings["warmup"])
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, gone)))
+
+
+@torch.inference_mode()
+def _dev(model: DalleTransformer, dev: Rows, settings: dict[str, Any], device: str) -> tuple[float, float]:
+    """The loss of the next token, and of which words are shown, on 256 held-out scenes."""
+    model.eval()
+    own = {**settings, "batch": 32, "read": 32, "drop": 0.0}
+    parts = [losses_of(model, _on(make_batch((dev, dev), seed, own), device), own) for seed in range(8)]
+    return tuple(float(torch.stack([part[name] for part in parts]).mean()) for name in ("next", "shown"))
+
+
+def _on(batch: Batch, device: str) -> Batch:
+    return Batch(**{name: value.to(device) for name, value in vars(batch).items()})

@@ -153,13 +153,18 @@ class DalleTransformer(nn.Module):
     def forward(self, caption: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of every place's token, given those before it, `batch place code`; and the cross-attention's probs
         `layer batch head place word+1`, the null key last."""
+        states, probs = self.states(caption, image)
+        return self.logits(states[-1]), probs
+
+    def states(self, caption: Tensor, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        """What every layer gives for every place, `batch place width` each, and the cross-attention's probs."""
         text, mask = self.encode_text(caption)
-        x = self._inputs(image)
-        probs = []
+        states, probs = [self._inputs(image)], []
         for layer in self.layers:
-            x, asked = layer(x, text, mask, None)
+            x, asked = layer(states[-1], text, mask, None)
+            states.append(x)
             probs.append(asked)
-        return self._logits(x), torch.stack(probs)
+        return states[1:], torch.stack(probs)
 
     def start(self) -> Cache:
         """For `step`, before anything is written."""
@@ -174,7 +179,7 @@ class DalleTransformer(nn.Module):
         for layer, past in zip(self.layers, cache.past, strict=True):
             x, asked = layer(x, text, mask, past)
             probs.append(asked[:, :, 0])
-        return self._logits(x)[:, 0], torch.stack(probs)
+        return self.logits(x)[:, 0], torch.stack(probs)
 
     def read(self, caption: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """Of every word the logit that the picture shows it `batch word`, and the cross-attention's probs
@@ -215,7 +220,8 @@ class DalleTransformer(nn.Module):
         x = self.near(entries.flatten(1)) + self.left(before) + self.row[row] + self.column[column]
         return x[:, None]
 
-    def _logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
+        """Of the tokens, from what the last layer gives."""
         x = self.norm(x)
         return self.head(x) + self.like(x) @ self.codebook.T
 

@@ -10,10 +10,19 @@ from crossviz.scenes import vocabulary
 from crossviz.scenes.reading import read
 from crossviz.training.scene_data import SceneSet
 
-__all__ = ["BACKGROUND", "Rows", "make_rows", "place_groups", "telling_words", "wrong_words"]
+__all__ = ["BACKGROUND", "KINDS", "Rows", "make_rows", "place_groups", "telling_words", "wrong_words"]
 
 BACKGROUND = 9
 """The group of the words that say the floor and the light."""
+KINDS = (
+    vocabulary.SHAPES,
+    vocabulary.COLOURS,
+    vocabulary.SIZES,
+    vocabulary.MATERIALS,
+    vocabulary.FLOORS,
+    vocabulary.MOODS,
+)
+"""What captions say: of things the first four, of the scene the last two."""
 _GRID, _SHARE = 12, 0.35  # tokens along a side; of a place that a group's things take at the least
 _OPPOSITE = {"left": ["right"], "right": ["left"], "front": ["behind"], "behind": ["in", "front", "of"]}
 
@@ -21,12 +30,15 @@ _OPPOSITE = {"left": ["right"], "right": ["left"], "front": ["behind"], "behind"
 @dataclass(frozen=True, eq=False)
 class Rows:
     """`words` int64 `row word`, padded with 0; `groups` int64 alike, the group that a word belongs to, -1 for none;
-    `places` int8 `row gh gw`, the group that a place shows, -1 for none; `image` int16 `row gh gw`."""
+    `places` int8 `row gh gw`, the group that a place shows, -1 for none; `image` int16 `row gh gw`; `said` int64
+    `row group kind`, what the caption says of each group and, in the last row, of floor and light: a number of the
+    kind's words, -1 where it leaves it open."""
 
     words: NDArray[np.int64]
     groups: NDArray[np.int64]
     places: NDArray[np.int8]
     image: NDArray[np.int16]
+    said: NDArray[np.int64]
 
     def mirrored(self, image: NDArray[np.int16]) -> "Rows":
         """The same scenes mirrored, whose tokens are given: left is right."""
@@ -40,19 +52,27 @@ def make_rows(data: SceneSet, image: NDArray[np.int16], max_words: int) -> Rows:
     """Rows of all scenes, whose pictures' tokens are given."""
     words = np.zeros((len(data.captions), max_words), np.int64)
     groups = np.full_like(words, -1)
+    said = np.full((len(words), 4, len(KINDS)), -1, np.int64)
     for row, caption in enumerate(data.captions):
         ids = caption_tokens(caption)
         words[row, : len(ids)] = ids
         request = read(caption)
         for number, group in enumerate(request.groups):
             groups[row, list(group.words)] = number
+            stated = (group.shape, group.colour, group.size, group.material)
+            said[row, number, :4] = [_number(kind, word) for kind, word in zip(KINDS[:4], stated, strict=True)]
+        said[row, -1, 4:] = _number(vocabulary.FLOORS, request.floor), _number(vocabulary.MOODS, request.mood)
         floor = vocabulary.tokens().index("floor")
         moods = [vocabulary.tokens().index(mood) for mood in vocabulary.MOODS]
         at = np.flatnonzero(words[row] == floor)
         if len(at):
             groups[row, at[0] - 3 : at[0] + 1] = BACKGROUND
         groups[row, np.isin(words[row], moods)] = BACKGROUND
-    return Rows(words, groups, place_groups(data.owner, data.things), image)
+    return Rows(words, groups, place_groups(data.owner, data.things), image, said)
+
+
+def _number(kind: tuple[str, ...], word: str | None) -> int:
+    return -1 if word is None else kind.index(word)
 
 
 def place_groups(owner: NDArray[np.uint8], things: NDArray[np.float32]) -> NDArray[np.int8]:

@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossviz.models.dalle_transformer import DalleTransformer, TransformerConfig
 from crossviz.training import dalle_vqvae, scene_data
 from crossviz.training.dalle_batches import Batch, make_batch
-from crossviz.training.dalle_losses import places_find_words, shown_words, words_find_places
-from crossviz.training.dalle_rows import Rows, make_rows
+from crossviz.training.dalle_losses import places_find_words, places_know_words, shown_words, words_find_places
+from crossviz.training.dalle_rows import KINDS, Rows, make_rows
 from crossviz.training.log import CsvLog
 
 __all__ = ["losses_of", "prepare", "train"]
 
-_COLUMNS = ["step", "loss", "next", "align_writer", "align_reader", "shown", "dev_next", "dev_shown", "seconds"]
+_AIDS = ("align_writer", "know", "align_reader", "shown")
+_COLUMNS = ["step", "loss", "next", *_AIDS, "dev_next", "dev_shown", "seconds"]
 
 
 def prepare(work: Path, config: dict[str, Any], device: str = "cpu") -> tuple[Rows, Rows, Rows, Tensor]:
@@ -48,15 +49,17 @@ def prepare(work: Path, config: dict[str, Any], device: str = "cpu") -> tuple[Ro
     )
 
 
-def losses_of(model: DalleTransformer, batch: Batch, settings: dict[str, Any]) -> dict[str, Tensor]:
-    """Every part of the loss, before it is weighted."""
-    logits, probs = model(batch.words, batch.image)
+def losses_of(model: DalleTransformer, know: nn.Module, batch: Batch, settings: dict[str, Any]) -> dict[str, Tensor]:
+    """Every part of the loss, before it is weighted. `know` reads off what is known of a place; it is not kept."""
+    states, probs = model.states(batch.words, batch.image)
+    logits = model.logits(states[-1])
     count = len(batch.read_words)
     shown, seen = model.read(batch.read_words, batch.image[:count])
     true = batch.read_groups.masked_fill(batch.shown < batch.asked.float(), -1)  # a wrong word has no place
     return {
         "next": F.cross_entropy(logits.flatten(0, 1), batch.image.flatten()),
         "align_writer": places_find_words(probs, batch.groups, batch.places, settings["aligned_heads"]),
+        "know": places_know_words(know(states[settings["know_layer"]]), batch.said),
         "align_reader": words_find_places(seen, true, batch.places[:count]),
         "shown": shown_words(shown, batch.shown, batch.asked),
     }
@@ -77,38 +80,47 @@ def train(work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int
         [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": others, "weight_decay": 0.0}],
         betas=(0.9, 0.98),
     )
+    know = nn.Sequential(nn.LayerNorm(model.config.width), nn.Linear(model.config.width, sum(map(len, KINDS)))).to(
+        device
+    )
+    knowing = torch.optim.AdamW(know.parameters())
     path, step = work / "writer.pt", 0
     if path.exists():
         state = torch.load(path, weights_only=True, map_location=device)
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
+        know.load_state_dict(state["know"])
+        knowing.load_state_dict(state["knowing"])
         step = state["step"]
     log = CsvLog(work / "writer.csv", _COLUMNS, resume=step > 0)
     started, dev_next, dev_shown = time.perf_counter(), math.nan, math.nan
     last = settings["steps"] if steps is None else steps
     while step < last:
         batch = _on(make_batch((plain, mirrored), config["seed"] * 1_000_003 + step, settings), device)
-        for group in optimizer.param_groups:
+        for group in (*optimizer.param_groups, *knowing.param_groups):
             group["lr"] = settings["lr"] * _share(step, settings)
-        parts = losses_of(model, batch, settings)
-        loss = parts["next"] + sum(settings[name] * parts[name] for name in ("align_writer", "align_reader", "shown"))
+        parts = losses_of(model, know, batch, settings)
+        loss = parts["next"] + sum(settings[name] * parts[name] for name in _AIDS)
         optimizer.zero_grad(set_to_none=True)
+        knowing.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
         optimizer.step()
+        knowing.step()
         step += 1
         with torch.no_grad():
             rate = 1 - min(settings["average"], (1 + step) / (10 + step))
             torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), rate)
         if step % settings["dev_every"] == 0:
-            dev_next, dev_shown = _dev(average, dev, settings, device)
+            dev_next, dev_shown = _dev(average, know, dev, settings, device)
         if step % 50 == 0:
-            values = [loss.item(), *(parts[name].item() for name in ("next", "align_writer", "align_reader", "shown"))]
+            values = [loss.item(), *(parts[name].item() for name in ("next", *_AIDS))]
             log.write(step, *values, dev_next, dev_shown, time.perf_counter() - started)
             print(f"writer: {log.last}", flush=True)
         if step % settings["save_every"] == 0 or step == last:
             state = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+            state |= {"know": know.state_dict(), "knowing": knowing.state_dict()}
             torch.save({**state, "step": step}, path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
     return average.eval()
@@ -123,11 +135,13 @@ def _share(step: int, settings: dict[str, Any]) -> float:
 
 
 @torch.inference_mode()
-def _dev(model: DalleTransformer, dev: Rows, settings: dict[str, Any], device: str) -> tuple[float, float]:
+def _dev(
+    model: DalleTransformer, know: nn.Module, dev: Rows, settings: dict[str, Any], device: str
+) -> tuple[float, float]:
     """The loss of the next token, and of which words are shown, on 256 held-out scenes."""
     model.eval()
     own = {**settings, "batch": 32, "read": 32, "drop": 0.0}
-    parts = [losses_of(model, _on(make_batch((dev, dev), seed, own), device), own) for seed in range(8)]
+    parts = [losses_of(model, know, _on(make_batch((dev, dev), seed, own), device), own) for seed in range(8)]
     return tuple(float(torch.stack([part[name] for part in parts]).mean()) for name in ("next", "shown"))
 
 

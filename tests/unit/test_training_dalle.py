@@ -1,5 +1,6 @@
 """The scene model's training: what it is taught, and that a run goes on where it stopped."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from crossviz.training import dalle_decoder, dalle_vqvae, dalle_writer, scene_da
 from crossviz.training.config import DALLE, load_config
 from crossviz.training.dalle_batches import make_batch
 from crossviz.training.dalle_captions import captions, draw_captions
-from crossviz.training.dalle_losses import places_find_words, words_find_places
-from crossviz.training.dalle_rows import BACKGROUND, make_rows, place_groups, telling_words, wrong_words
+from crossviz.training.dalle_losses import places_find_words, places_know_words, words_find_places
+from crossviz.training.dalle_rows import BACKGROUND, KINDS, make_rows, place_groups, telling_words, wrong_words
 
 NAMES = vocabulary.tokens()
 CHUNK = scene_data._chunk
@@ -157,6 +158,30 @@ def test_alignment_is_nothing_where_attention_is_right() -> None:
     seen[..., 3, 2] = seen[..., 3, 3] = 0.5
     assert float(words_find_places(seen, groups, places)) == pytest.approx(0, abs=1e-6)
     assert float(words_find_places(seen.flip(3), groups, places)) > 1
+
+
+def test_a_place_knows_what_the_caption_says_of_it() -> None:
+    data = scene_data.SceneSet(
+        np.zeros((1, 96, 96, 3), np.uint8), np.zeros((1, 96, 96), np.uint8), np.full((1, 4, 7), -1.0), [CAPTION]
+    )
+    rows = make_rows(data, np.zeros((1, 12, 12), np.int16), 31)
+    named = [
+        [kind[number] if number >= 0 else None for kind, number in zip(KINDS, of, strict=True)] for of in rows.said[0]
+    ]
+    assert named[0] == ["sphere", "green", "small", None, None, None]
+    assert named[1] == ["cube", "red", "large", None, None, None]
+    assert named[3] == [None, None, None, None, "blue", "night"]
+    said = torch.from_numpy(rows.said[:, [0, 1, 3]])  # three places: of each group, and of the background
+    right = torch.zeros(1, 3, sum(map(len, KINDS)))
+    for place, words in enumerate((named[0], named[1], named[3])):
+        for kind, word in enumerate(words):
+            if word is not None:
+                right[0, place, sum(map(len, KINDS[:kind])) + KINDS[kind].index(word)] = 30.0
+    assert float(places_know_words(right, said)) == pytest.approx(0, abs=1e-6)
+    assert float(places_know_words(right[:, [1, 0, 2]], said)) > 1
+    even = sum(math.log(len(KINDS[kind])) for kind in range(3)) * 2 + 0.25 * (math.log(6) + math.log(3))
+    assert float(places_know_words(torch.zeros_like(right), said)) == pytest.approx(even / 6.5, rel=1e-5)
+    assert float(places_know_words(right, torch.full_like(said, -1))) == 0
 
 
 def test_some_captions_are_left_out(work: Path) -> None:

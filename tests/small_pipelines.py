@@ -88,7 +88,7 @@ def build(kind: str, **changes: Any) -> Any:
     """A pipeline with random weights.
 
     Args:
-        kind: one of KINDS.
+        kind: one of KINDS, or "lcm", "pixart_alpha", "heun".
         changes: other options of the denoiser than its own here.
     """
     compat.ensure_torchvision()
@@ -191,7 +191,40 @@ def _flux(changes: dict[str, Any]) -> Any:
     )  # fmt: skip
 
 
-_MAKERS = {"sd": _sd, "sdxl": _sdxl, "pixart": _pixart, "sd3": _sd3, "flux": _flux}
+def _lcm(changes: dict[str, Any]) -> Any:
+    """A latent consistency model: its guidance is an input of the UNet, and each step runs once."""
+    from diffusers import LatentConsistencyModelPipeline, LCMScheduler
+
+    parts = _sd({"time_cond_proj_dim": 32, **changes}).components
+    parts |= {"scheduler": LCMScheduler()}
+    return LatentConsistencyModelPipeline(**parts, requires_safety_checker=False)
+
+
+def _pixart_alpha(changes: dict[str, Any]) -> Any:
+    from diffusers import PixArtAlphaPipeline
+
+    return PixArtAlphaPipeline(**_pixart(changes).components)
+
+
+def _heun(changes: dict[str, Any]) -> Any:
+    """SDXL with a scheduler that asks the denoiser twice a step, but for the last."""
+    from diffusers import HeunDiscreteScheduler
+
+    pipe = _sdxl(changes)
+    pipe.scheduler = HeunDiscreteScheduler()
+    return pipe
+
+
+_MAKERS = {
+    "sd": _sd,
+    "sdxl": _sdxl,
+    "pixart": _pixart,
+    "sd3": _sd3,
+    "flux": _flux,
+    "lcm": _lcm,
+    "pixart_alpha": _pixart_alpha,
+    "heun": _heun,
+}
 
 
 def pipeline_folder(folder: Path, kind: str, pipe: Any = None) -> Path:

@@ -1,4 +1,4 @@
-"""The family diffusers, on small pipelines of every kind: exact attention, the pipeline's own picture, no trace."""
+"""The family diffusers, on small pipelines of every kind: exact attention, the picture it draws, no trace left."""
 
 import copy
 from typing import Any
@@ -27,7 +27,10 @@ OWN_OPTIONS: dict[str, dict[str, Any]] = {
     "pixart": {"clean_caption": False, "use_resolution_binning": False, "max_sequence_length": LENGTH},
     "sd3": {"max_sequence_length": LENGTH},
     "flux": {"max_sequence_length": LENGTH},
+    "lcm": {},
+    "heun": {},
 }
+OWN_OPTIONS["pixart_alpha"] = OWN_OPTIONS["pixart"]
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +154,15 @@ def test_the_picture_is_bit_for_bit_the_pipelines_own(models, kind):
     plain = own_picture(build(kind), kind, guidance_scale=1.0)
     assert torch.equal(drawn(models[kind], guidance=1)[1].picture, plain)
     assert not torch.equal(plain, drawn(models[kind])[1].picture)
+
+
+@pytest.mark.parametrize(("kind", "calls"), [("lcm", 3), ("pixart_alpha", 3), ("heun", 5)])
+def test_relatives_of_these_pipelines_too(tmp_path, kind, calls):
+    model = generator.load_generator(f"diffusers:{pipeline_folder(tmp_path / kind, kind)}", "cpu")
+    progress, found = drawn(model)
+    assert torch.equal(found.picture, own_picture(build(kind), kind))
+    assert found.asks_text.steps == tuple(range(1, calls + 1)) == found.frame_steps
+    assert [each.step for each in progress] == list(found.frame_steps)
 
 
 @pytest.mark.parametrize("kind", ["sd", "sdxl", "sd3"])

@@ -45,7 +45,10 @@ class GeneratorInfo:
 
 
 class GeneratorModel(Protocol):
-    """One loaded model."""
+    """One loaded model.
+
+    It may also have `examples`: several captions that it draws well, for the page to offer.
+    """
 
     info: GeneratorInfo
     example: str

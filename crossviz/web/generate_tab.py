@@ -35,7 +35,7 @@ class GenerateTab:
                 self.caption = gr.Textbox(
                     label="Caption",
                     placeholder="Describe the picture",
-                    lines=2,
+                    lines=1,
                     max_lines=6,
                     elem_id="cv-draw-caption",
                 )

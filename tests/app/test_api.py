@@ -48,9 +48,10 @@ def here() -> crossviz.Explanation:
     return crossviz.explain(examples()[0].photo, CAPTION)
 
 
-def test_the_endpoints_are_the_documented_ones_and_no_event_of_the_page_is_among_them(client):
+def test_the_endpoints_are_the_documented_ones_and_no_event_of_the_page_is_among_them(drawing_app):
+    client = Client(drawing_app.url, verbose=False, analytics_enabled=False)
     offered = client.view_api(return_format="dict")
-    assert set(offered["named_endpoints"]) == FILES | {"/models", "/methods"}
+    assert set(offered["named_endpoints"]) == FILES | {"/models", "/methods", "/generate"}
     assert offered["unnamed_endpoints"] == {}
     documented = re.findall(r"^## `(/\w+)`", (ROOT / "docs/api.md").read_text("utf-8"), re.MULTILINE)
     assert set(documented) == set(offered["named_endpoints"])
@@ -59,18 +60,19 @@ def test_the_endpoints_are_the_documented_ones_and_no_event_of_the_page_is_among
         assert (kinds.get("photo") == "filepath") == (name in FILES)
 
 
-def test_the_page_keeps_its_own_events_private(app):
-    with urllib.request.urlopen(f"{app}/config", timeout=20) as answer:
+def test_the_page_keeps_its_own_events_private(drawing_app):
+    with urllib.request.urlopen(f"{drawing_app.url}/config", timeout=20) as answer:
         events = json.load(answer)["dependencies"]
     public = [event["api_name"] for event in events if event["api_visibility"] != "private"]
-    assert sorted(public) == sorted(name.lstrip("/") for name in FILES | {"/models", "/methods"})
+    assert sorted(public) == sorted(name.lstrip("/") for name in FILES | {"/models", "/methods", "/generate"})
 
 
 def test_every_parameter_is_described_where_mcp_clients_read_it():
     from crossviz.web.api_asking import Asking
+    from crossviz.web.api_drawing import Drawing
     from crossviz.web.api_making import Making
 
-    for kind in (Asking, Making):
+    for kind in (Asking, Making, Drawing):
         for name, method in vars(kind).items():
             if not name.startswith("_"):
                 said, parameters, returns = get_function_description(method)

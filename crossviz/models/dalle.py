@@ -17,6 +17,7 @@ from crossviz.errors import SettingsError
 from crossviz.generation import IMAGE_ASKS_TEXT, TEXT_ASKS_IMAGE, Generation, Progress, WordMaps
 from crossviz.geometry import PatchGrid
 from crossviz.models.dalle_load import NAME, load_parts
+from crossviz.models.dalle_reader import DalleReader
 from crossviz.models.dalle_sampling import write_tokens
 from crossviz.models.dalle_transformer import DalleTransformer
 from crossviz.models.dalle_vqvae import VqVae
@@ -41,7 +42,8 @@ class DalleScenes:
 
     Args:
         vqvae: the image tokenizer.
-        transformer: writes and reads its tokens.
+        transformer: writes its tokens.
+        reader: reads them with a caption.
         checker: finds the things in a picture; not part of drawing it.
         about: `crossviz.json` of the model's folder.
     """
@@ -56,9 +58,15 @@ class DalleScenes:
     )
 
     def __init__(
-        self, vqvae: VqVae, transformer: DalleTransformer, checker: SceneChecker, about: dict[str, Any]
+        self,
+        vqvae: VqVae,
+        transformer: DalleTransformer,
+        reader: DalleReader,
+        checker: SceneChecker,
+        about: dict[str, Any],
     ) -> None:
-        self.vqvae, self.transformer, self.checker, self.about = vqvae, transformer, checker, about
+        self.vqvae, self.transformer, self.reader = vqvae, transformer, reader
+        self.checker, self.about = checker, about
         chosen = about["sampling"]
         self.nucleus = float(chosen["nucleus"])
         self.defaults = Settings(
@@ -127,7 +135,7 @@ class DalleScenes:
         """How sure the model is that each candidate shows each word, `candidate word`; and the probs of the words that
         ask the picture, `layer candidate head word place+1`."""
         caption = torch.tensor([words] * len(tokens), device=self.device)
-        logits, probs = self.transformer.read(caption, tokens)
+        logits, probs = self.reader(caption, tokens)
         return logits.sigmoid(), probs
 
     def _partly(self, tokens: Tensor, counts: list[int]) -> Tensor:
@@ -204,8 +212,7 @@ def load(device: torch.device, folder: Path | None = None) -> DalleScenes:
     Raises:
         ModelUnavailableError: a file is missing, damaged or of another format.
     """
-    vqvae, transformer, checker, about = load_parts(device, folder)
-    return DalleScenes(vqvae, transformer, checker, about)
+    return DalleScenes(*load_parts(device, folder))
 
 
 def _number(what: str, value: object, low: float, high: float, *, whole: bool = False) -> Any:

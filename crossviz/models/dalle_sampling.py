@@ -51,7 +51,7 @@ def write_tokens(
     words = torch.zeros(len(both), max(len(one) for one in both), dtype=torch.int64, device=device)
     for row, one in enumerate(both):
         words[row, : len(one)] = torch.tensor(one)
-    text, mask = model.encode_text(words)
+    text, mask = model.text(words)
     draws = [torch.Generator().manual_seed(seed) for seed in seeds]
     cache, tokens = model.start(), torch.zeros(count, 0, dtype=torch.int64, device=device)
     for _ in range(model.config.grid**2):

@@ -1,6 +1,6 @@
 """Makes dalle-mini-scenes from nothing: `python -m crossviz.training.dalle --work DIR --out FOLDER`.
 
-Renders the scenes; trains the image tokenizer, the transformer that writes and reads its tokens, the tokenizer's
+Renders the scenes; trains the image tokenizer, the transformer that writes its tokens, the reader, the tokenizer's
 decoder once more, and the checker; writes the model folder. Each step keeps what it made in the work folder; started
 again, the command goes on where it stopped.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from crossviz.models.dalle_load import CHECKER
-from crossviz.training import checker, dalle_decoder, dalle_export, dalle_writer, scene_data
+from crossviz.training import checker, dalle_decoder, dalle_export, dalle_reader, dalle_writer, scene_data
 from crossviz.training.checker_batches import Scenes
 from crossviz.training.config import DALLE, load_config
 
@@ -38,6 +38,8 @@ def main() -> None:
         scene_data.render_set(args.work / "scenes", name, count, args.threads)
     begin("image tokenizer and transformer")
     dalle_writer.train(args.work, config, args.device)
+    begin("reader")
+    dalle_reader.train(args.work, config, args.device)
     begin("decoder")
     dalle_decoder.train(scene_data.load(args.work / "scenes", "train"), args.work, config, args.device)
     begin("checker")

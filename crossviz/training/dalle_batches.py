@@ -10,61 +10,78 @@ from torch import Tensor
 from crossviz.models.dalle_words import NOTHING
 from crossviz.training.dalle_rows import Rows, telling_words, wrong_words
 
-__all__ = ["Batch", "make_batch"]
+__all__ = ["Batch", "Reading", "make_batch", "make_reading"]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Captions `batch word` as the writer gets them (some left out), with `groups` and `places`; the image tokens
-    `batch place`; `said` `batch place kind`, what the caption says of what the place shows, -1 where it does not; for
-    the first rows what the reader is asked: `read_words`, `read_groups`, `shown`, `asked`."""
+    """For the writer: captions `batch word` (some left out), with `groups` and `places`; the image tokens `batch
+    place`; `said` `batch place kind`, what the caption says of what the place shows, -1 where it does not."""
 
     words: Tensor
     groups: Tensor
     places: Tensor
     image: Tensor
     said: Tensor
-    read_words: Tensor
-    read_groups: Tensor
+
+
+@dataclass(frozen=True)
+class Reading:
+    """For the reader: captions `batch word`, some with wrong words; whether each word is `shown`, and of which that is
+    `asked`; the groups of the words that are right, with `places`; the image tokens `batch place`."""
+
+    words: Tensor
+    groups: Tensor
     shown: Tensor
     asked: Tensor
+    places: Tensor
+    image: Tensor
 
 
 def make_batch(sides: tuple[Rows, Rows], seed: int, settings: dict[str, Any]) -> Batch:
-    """A batch from scenes as they are and mirrored."""
+    """A batch for the writer, from scenes as they are and mirrored."""
     rng = np.random.default_rng(seed)
-    rows = rng.integers(len(sides[0].words), size=settings["batch"])
-    mirrored = rng.random(len(rows)) < 0.5
-
-    def of(name: str) -> np.ndarray:
-        return np.stack([getattr(sides[int(m)], name)[row] for row, m in zip(rows, mirrored, strict=True)])
-
-    words, groups = of("words"), of("groups")
-    places = of("places").reshape(len(rows), -1).astype(np.int64)
-    said = of("said")[np.arange(len(rows))[:, None], places]  # -1, the background, is the last row
-    count = settings["read"]
-    right = [(words[row], groups[row], *_right(words[row], groups[row])) for row in range(count)]
-    wrong = [wrong_words(words[row], groups[row], rng) for row in range(count)]
-    asked = [wrong[row] if rng.random() < settings["replaced"] else right[row] for row in range(count)]
-    for row in np.flatnonzero(rng.random(len(rows)) < settings["drop"]):
+    rows = _drawn(sides, rng, settings["batch"])
+    words, groups, places = rows.words, rows.groups, _flat(rows.places)
+    said = rows.said[np.arange(len(words))[:, None], places]  # -1, the background, is the last row
+    for row in np.flatnonzero(rng.random(len(words)) < settings["drop"]):
         words[row], groups[row], said[row] = 0, -1, -1
         words[row, : len(NOTHING)] = NOTHING
-    width = max(int((words > 0).sum(1).max()), max(int((one[0] > 0).sum()) for one in asked))
-
-    def tensor(values: Any) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(np.stack(values)[:, :width]))
-
-    return Batch(
-        tensor(words),
-        tensor(groups),
-        torch.from_numpy(places),
-        torch.from_numpy(of("image").reshape(len(rows), -1).astype(np.int64)),
-        torch.from_numpy(said),
-        *(tensor([one[part] for one in asked]) for part in range(4)),
-    )
+    width = int((words > 0).sum(1).max())
+    return Batch(*map(torch.from_numpy, (words[:, :width], groups[:, :width], places, _flat(rows.image), said)))
 
 
-def _right(words: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def make_reading(sides: tuple[Rows, Rows], seed: int, settings: dict[str, Any]) -> Reading:
+    """A batch for the reader, from scenes as they are and mirrored."""
+    rng = np.random.default_rng(seed)
+    rows = _drawn(sides, rng, settings["batch"])
+    made = [
+        wrong_words(words, groups, rng) if rng.random() < settings["replaced"] else _right(words, groups)
+        for words, groups in zip(rows.words, rows.groups, strict=True)
+    ]
+    words, groups, shown, asked = (np.stack([one[part] for one in made]) for part in range(4))
+    groups[asked & (shown == 0)] = -1  # a wrong word has no place
+    width = int((words > 0).sum(1).max())
+    parts = [part[:, :width] for part in (words, groups, shown, asked)]
+    return Reading(*map(torch.from_numpy, (*parts, _flat(rows.places), _flat(rows.image))))
+
+
+def _drawn(sides: tuple[Rows, Rows], rng: np.random.Generator, count: int) -> Rows:
+    """So many rows, each from either side; copies."""
+    numbers, mirrored = rng.integers(len(sides[0].words), size=count), rng.random(count) < 0.5
+    picked = {
+        name: np.stack([getattr(sides[int(m)], name)[row] for row, m in zip(numbers, mirrored, strict=True)])
+        for name in ("words", "groups", "places", "image", "said")
+    }
+    return Rows(**picked)
+
+
+def _flat(grids: np.ndarray) -> np.ndarray:
+    return grids.reshape(len(grids), -1).astype(np.int64)
+
+
+def _right(words: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, ...]:
+    """A caption as it is, and of which words it is asked whether they are shown: all are."""
     asked = np.zeros(len(words), bool)
     asked[list(telling_words(words, groups))] = True
-    return np.ones(len(words), np.float32), asked
+    return words, groups, np.ones(len(words), np.float32), asked

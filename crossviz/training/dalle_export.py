@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from crossviz.models.dalle_load import CHECKER, NAME, TOKENIZER, TRANSFORMER
+from crossviz.models.dalle_load import CHECKER, NAME, READER, TOKENIZER, TRANSFORMER
+from crossviz.models.dalle_reader import ReaderConfig
 from crossviz.models.dalle_transformer import TransformerConfig
 from crossviz.models.dalle_vqvae import VqVaeConfig
 from crossviz.training.config import DALLE, load_config
@@ -24,6 +25,7 @@ __all__ = ["export", "export_work", "main"]
 def export(
     tokenizer: dict[str, Tensor],
     transformer: dict[str, Tensor],
+    reader: dict[str, Tensor],
     checker: Path,
     about: dict[str, Any],
     out: Path,
@@ -34,14 +36,15 @@ def export(
     Args:
         checker: the file that `crossviz.training.checker` wrote.
         about: `sampling` and `training`, which says how it was made and must hold `trained`.
-        configs: the sizes of "tokenizer" and "transformer"; the usual ones if None.
+        configs: the sizes of "tokenizer", "transformer" and "reader"; the usual ones if None.
 
     Raises:
         ValueError: a weight does not fit fp16 or is not finite.
     """
     out.mkdir(parents=True, exist_ok=True)
-    configs = {"tokenizer": VqVaeConfig(), "transformer": TransformerConfig()} if configs is None else configs
-    for name, state in ((TOKENIZER, tokenizer), (TRANSFORMER, transformer)):
+    if configs is None:
+        configs = {"tokenizer": VqVaeConfig(), "transformer": TransformerConfig(), "reader": ReaderConfig()}
+    for name, state in ((TOKENIZER, tokenizer), (TRANSFORMER, transformer), (READER, reader)):
         halves = {key: tensor.half().contiguous() for key, tensor in state.items()}
         if not all(torch.isfinite(tensor).all() for tensor in halves.values()):
             raise ValueError(f"A weight of {name} does not fit fp16 or is not finite.")
@@ -49,7 +52,8 @@ def export(
         (out / name).chmod(0o644)
     if checker.resolve() != (out / CHECKER).resolve():
         shutil.copyfile(checker, out / CHECKER)
-    hashes = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in (TOKENIZER, TRANSFORMER, CHECKER)}
+    names = (TOKENIZER, TRANSFORMER, READER, CHECKER)
+    hashes = {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names}
     whole = {
         "format": 1,
         "kind": NAME,
@@ -62,12 +66,13 @@ def export(
 
 def export_work(work: Path, checker: Path, out: Path) -> None:
     """Write the model folder from what the training left in its work folder."""
-    names = {"tokenizer": "vqvae.pt", "decoder": "decoder.pt", "transformer": "writer.pt"}
+    names = {"tokenizer": "vqvae.pt", "decoder": "decoder.pt", "transformer": "writer.pt", "reader": "reader.pt"}
     states = {part: torch.load(work / name, weights_only=True, map_location="cpu") for part, name in names.items()}
     config = load_config(DALLE)
     steps = {part: state["step"] for part, state in states.items()}
     about = {"sampling": config["sampling"], "training": {"trained": True, "steps": steps, "settings": config}}
-    export(states["decoder"]["average"], states["transformer"]["average"], checker, about, out)
+    weights = [states[part]["average"] for part in ("decoder", "transformer", "reader")]
+    export(*weights, checker, about, out)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Trains the transformer of dalle-mini-scenes, which writes and reads the tokens of scenes."""
+"""Trains the transformer of dalle-mini-scenes, which writes the tokens of scenes."""
 
 import copy
 import math
@@ -14,14 +14,14 @@ from torch.nn import functional as F
 from crossviz.models.dalle_transformer import DalleTransformer, TransformerConfig
 from crossviz.training import dalle_vqvae, scene_data
 from crossviz.training.dalle_batches import Batch, make_batch
-from crossviz.training.dalle_losses import places_find_words, places_know_words, shown_words, words_find_places
+from crossviz.training.dalle_losses import places_find_words, places_know_words
 from crossviz.training.dalle_rows import KINDS, Rows, make_rows
 from crossviz.training.log import CsvLog
 
-__all__ = ["losses_of", "prepare", "train"]
+__all__ = ["losses_of", "make_optimizer", "prepare", "rate_share", "train"]
 
-_AIDS = ("align_writer", "know", "align_reader", "shown")
-_COLUMNS = ["step", "loss", "next", *_AIDS, "dev_next", "dev_shown", "seconds"]
+_AIDS = ("align", "know")
+_COLUMNS = ["step", "loss", "next", *_AIDS, "dev_next", "seconds"]
 
 
 def prepare(work: Path, config: dict[str, Any], device: str = "cpu") -> tuple[Rows, Rows, Rows, Tensor]:
@@ -53,15 +53,10 @@ def losses_of(model: DalleTransformer, know: nn.Module, batch: Batch, settings: 
     """Every part of the loss, before it is weighted. `know` reads off what is known of a place; it is not kept."""
     states, probs = model.states(batch.words, batch.image)
     logits = model.logits(states[-1])
-    count = len(batch.read_words)
-    shown, seen = model.read(batch.read_words, batch.image[:count])
-    true = batch.read_groups.masked_fill(batch.shown < batch.asked.float(), -1)  # a wrong word has no place
     return {
         "next": F.cross_entropy(logits.flatten(0, 1), batch.image.flatten()),
-        "align_writer": places_find_words(probs, batch.groups, batch.places, settings["aligned_heads"]),
+        "align": places_find_words(probs, batch.groups, batch.places, settings["aligned_heads"]),
         "know": places_know_words(know(states[settings["know_layer"]]), batch.said),
-        "align_reader": words_find_places(seen, true, batch.places[:count]),
-        "shown": shown_words(shown, batch.shown, batch.asked),
     }
 
 
@@ -74,12 +69,7 @@ def train(work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int
     model.codebook.copy_(codebook / codebook.std())
     model = model.to(device)
     average = copy.deepcopy(model).requires_grad_(False)
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": others, "weight_decay": 0.0}],
-        betas=(0.9, 0.98),
-    )
+    optimizer = make_optimizer(model, settings)
     know = nn.Sequential(nn.LayerNorm(model.config.width), nn.Linear(model.config.width, sum(map(len, KINDS)))).to(
         device
     )
@@ -94,12 +84,12 @@ def train(work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int
         knowing.load_state_dict(state["knowing"])
         step = state["step"]
     log = CsvLog(work / "writer.csv", _COLUMNS, resume=step > 0)
-    started, dev_next, dev_shown = time.perf_counter(), math.nan, math.nan
+    started, dev_next = time.perf_counter(), math.nan
     last = settings["steps"] if steps is None else steps
     while step < last:
         batch = _on(make_batch((plain, mirrored), config["seed"] * 1_000_003 + step, settings), device)
         for group in (*optimizer.param_groups, *knowing.param_groups):
-            group["lr"] = settings["lr"] * _share(step, settings)
+            group["lr"] = settings["lr"] * rate_share(step, settings)
         parts = losses_of(model, know, batch, settings)
         loss = parts["next"] + sum(settings[name] * parts[name] for name in _AIDS)
         optimizer.zero_grad(set_to_none=True)
@@ -113,10 +103,10 @@ def train(work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int
             rate = 1 - min(settings["average"], (1 + step) / (10 + step))
             torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), rate)
         if step % settings["dev_every"] == 0:
-            dev_next, dev_shown = _dev(average, know, dev, settings, device)
+            dev_next = _dev(average, know, dev, settings, device)
         if step % 50 == 0:
             values = [loss.item(), *(parts[name].item() for name in ("next", *_AIDS))]
-            log.write(step, *values, dev_next, dev_shown, time.perf_counter() - started)
+            log.write(step, *values, dev_next, time.perf_counter() - started)
             print(f"writer: {log.last}", flush=True)
         if step % settings["save_every"] == 0 or step == last:
             state = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
@@ -126,7 +116,17 @@ def train(work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int
     return average.eval()
 
 
-def _share(step: int, settings: dict[str, Any]) -> float:
+def make_optimizer(model: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
+    """AdamW; biases, norms and other vectors don't decay."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": settings["weight_decay"]}, {"params": others, "weight_decay": 0.0}],
+        betas=(0.9, 0.98),
+    )
+
+
+def rate_share(step: int, settings: dict[str, Any]) -> float:
     """Of the learning rate: it rises in the warm-up, then falls as a cosine to a fiftieth."""
     if step < settings["warmup"]:
         return (step + 1) / settings["warmup"]
@@ -135,14 +135,11 @@ def _share(step: int, settings: dict[str, Any]) -> float:
 
 
 @torch.inference_mode()
-def _dev(
-    model: DalleTransformer, know: nn.Module, dev: Rows, settings: dict[str, Any], device: str
-) -> tuple[float, float]:
-    """The loss of the next token, and of which words are shown, on 256 held-out scenes."""
-    model.eval()
-    own = {**settings, "batch": 32, "read": 32, "drop": 0.0}
+def _dev(model: DalleTransformer, know: nn.Module, dev: Rows, settings: dict[str, Any], device: str) -> float:
+    """The loss of the next token on 256 held-out scenes."""
+    own = {**settings, "batch": 32, "drop": 0.0}
     parts = [losses_of(model, know, _on(make_batch((dev, dev), seed, own), device), own) for seed in range(8)]
-    return tuple(float(torch.stack([part[name] for part in parts]).mean()) for name in ("next", "shown"))
+    return float(torch.stack([part["next"] for part in parts]).mean())
 
 
 def _on(batch: Batch, device: str) -> Batch:

@@ -62,7 +62,7 @@ def test_step_by_step_is_the_same_as_all_at_once() -> None:
     model, image = small_transformer(), tokens(2)
     caption = torch.tensor([[*caption_tokens("a red cube"), 0, 0], caption_tokens("a ring behind a cone")])
     logits, probs = model(caption, image)
-    text, mask = model.encode_text(caption)
+    text, mask = model.text(caption)
     cache = model.start()
     for place in range(144):
         one, asked = model.step(text, mask, image[:, :place], cache)
@@ -121,8 +121,8 @@ def test_a_token_is_drawn_as_often_as_it_is_likely() -> None:
 def test_guidance_leads_away_from_no_caption() -> None:
     model, words = small_transformer(), caption_tokens("a red cube")
     first = next(iter(write_tokens(model, [words], [0], guidance=3.0, temperature=0, nucleus=1.0)))
-    text, mask = model.encode_text(torch.tensor([words]))
-    empty, empty_mask = model.encode_text(torch.tensor([NOTHING]))
+    text, mask = model.text(torch.tensor([words]))
+    empty, empty_mask = model.text(torch.tensor([NOTHING]))
     nothing = torch.zeros(1, 0, dtype=torch.int64)
     one, _ = model.step(text, mask, nothing, model.start())
     other, _ = model.step(empty, empty_mask, nothing, model.start())
@@ -154,7 +154,7 @@ def test_the_maps_are_the_attention_the_tokens_were_written_by(
     words = torch.tensor([caption_tokens(CAPTION)])
     with torch.inference_mode():
         _, probs = model.transformer(words, made.tokens.reshape(1, -1))
-        _, seen = model.transformer.read(words, made.tokens.reshape(1, -1))
+        _, seen = model.reader(words, made.tokens.reshape(1, -1))
     count = len(made.words)
     expected = probs[:, 0, :, :, :count].permute(0, 1, 3, 2).unflatten(-1, (12, 12))
     torch.testing.assert_close(made.asks_text.values[0], expected, atol=1e-4, rtol=1e-3)
@@ -190,7 +190,7 @@ def test_of_several_the_one_that_it_reads_best(model: DalleScenes) -> None:
     settings = {"guidance": 2.0, "temperature": 1.0, "nucleus": 0.95}
     *_, written = write_tokens(model.transformer, [words] * 4, seeds, **settings)
     with torch.inference_mode():
-        logits, _ = model.transformer.read(torch.tensor([words] * 4), written.tokens)
+        logits, _ = model.reader(torch.tensor([words] * 4), written.tokens)
     scores = logits.sigmoid()[:, telling(CAPTION, read(CAPTION))].log().sum(1)
     assert best.settings["candidate"] == int(scores.argmax())
     assert torch.equal(best.tokens.flatten(), written.tokens[int(scores.argmax())])

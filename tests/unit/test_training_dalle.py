@@ -13,9 +13,9 @@ from crossviz.models.dalle_words import NOTHING, caption_tokens
 from crossviz.scenes import vocabulary
 from crossviz.scenes.captions import UNSEEN
 from crossviz.scenes.reading import read
-from crossviz.training import dalle_decoder, dalle_vqvae, dalle_writer, scene_data
+from crossviz.training import dalle_decoder, dalle_reader, dalle_vqvae, dalle_writer, scene_data
 from crossviz.training.config import DALLE, load_config
-from crossviz.training.dalle_batches import make_batch
+from crossviz.training.dalle_batches import make_batch, make_reading
 from crossviz.training.dalle_captions import captions, draw_captions
 from crossviz.training.dalle_losses import places_find_words, places_know_words, words_find_places
 from crossviz.training.dalle_rows import BACKGROUND, KINDS, make_rows, place_groups, telling_words, wrong_words
@@ -46,7 +46,8 @@ def small_config() -> dict:
     config = load_config(DALLE)
     config["vqvae"] |= {"batch": 2, "steps": 6, "free": 2, "save_every": 3}
     config["decoder"] |= {"batch": 2, "steps": 4, "save_every": 2}
-    config["writer"] |= {"batch": 3, "read": 2, "steps": 4, "save_every": 2, "dev_every": 100}
+    config["writer"] |= {"batch": 3, "steps": 4, "save_every": 2, "dev_every": 100}
+    config["reader"] |= {"batch": 3, "steps": 4, "save_every": 2, "dev_every": 2}
     return config
 
 
@@ -187,8 +188,7 @@ def test_a_place_knows_what_the_caption_says_of_it() -> None:
 def test_some_captions_are_left_out(work: Path) -> None:
     data = scene_data.load(work / "scenes", "train")
     rows = make_rows(data, np.zeros((6, 12, 12), np.int16), 31)
-    settings = {"batch": 400, "read": 0, "replaced": 0.5, "drop": 0.25}
-    batch = make_batch((rows, rows), 1, {**settings, "read": 1})
+    batch = make_batch((rows, rows), 1, {"batch": 400, "drop": 0.25})
     left_out = (batch.words[:, 0] == NOTHING[0]).float().mean().item()
     assert left_out == pytest.approx(0.25, abs=0.07)
     assert (batch.groups[batch.words[:, 0] == NOTHING[0]] == -1).all()
@@ -225,7 +225,18 @@ def test_the_decoder_alone_goes_on_where_it_stopped(work: Path, tmp_path: Path) 
         assert moved == name.startswith("decoder."), name
 
 
-def test_the_writer_goes_on_where_it_stopped(work: Path, tmp_path: Path) -> None:
+def test_some_words_of_what_is_read_are_wrong(work: Path) -> None:
+    data = scene_data.load(work / "scenes", "train")
+    rows = make_rows(data, np.zeros((6, 12, 12), np.int16), 31)
+    batch = make_reading((rows, rows), 1, {"batch": 400, "replaced": 0.6})
+    wrong = (batch.asked & (batch.shown == 0)).any(1)
+    assert wrong.float().mean().item() == pytest.approx(0.6, abs=0.08)
+    assert (batch.groups[batch.asked & (batch.shown == 0)] == -1).all()
+    assert set(batch.words[~wrong].unique().tolist()) <= set(rows.words.flatten().tolist())
+
+
+@pytest.mark.parametrize("part", [dalle_writer, dalle_reader], ids=["writer", "reader"])
+def test_the_transformers_go_on_where_they_stopped(part, work: Path, tmp_path: Path) -> None:
     config = small_config()
     tokens = {name: np.random.default_rng(0).integers(0, 1024, (6, 12, 12)).astype(np.int16) for name in "abc"}
     states = []
@@ -236,7 +247,7 @@ def test_the_writer_goes_on_where_it_stopped(work: Path, tmp_path: Path) -> None
         book = np.random.default_rng(1).normal(size=(1024, 32)).astype(np.float32)
         np.savez(folder / "tokens.npz", plain=tokens["a"], mirrored=tokens["b"], dev=tokens["c"], codebook=book)
         for stop in stops:
-            model = dalle_writer.train(folder, config, steps=stop)
+            model = part.train(folder, config, steps=stop)
         states.append(model.state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 

@@ -1,0 +1,111 @@
+"""Trains the reader of dalle-mini-scenes, which says of each word whether a picture's tokens show it."""
+
+import argparse
+import copy
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from crossviz.models.dalle_reader import DalleReader, ReaderConfig
+from crossviz.training.config import DALLE, load_config
+from crossviz.training.dalle_batches import Reading, make_reading
+from crossviz.training.dalle_losses import shown_words, words_find_places
+from crossviz.training.dalle_rows import Rows
+from crossviz.training.dalle_writer import make_optimizer, prepare, rate_share
+from crossviz.training.log import CsvLog
+
+__all__ = ["losses_of", "main", "train"]
+
+_COLUMNS = ["step", "loss", "shown", "align", "dev_shown", "dev_right", "dev_wrong", "seconds"]
+
+
+def losses_of(model: DalleReader, batch: Reading) -> tuple[dict[str, Tensor], Tensor]:
+    """Every part of the loss, before it is weighted, and the logits."""
+    logits, probs = model(batch.words, batch.image)
+    parts = {
+        "shown": shown_words(logits, batch.shown, batch.asked),
+        "align": words_find_places(probs, batch.groups, batch.places),
+    }
+    return parts, logits
+
+
+def train(work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int | None = None) -> DalleReader:
+    """Train, or go on where a run stopped; at most to `steps`. Returns the moving average."""
+    settings = config["reader"]
+    plain, mirrored, dev, codebook = prepare(work, config, device)
+    torch.manual_seed(config["seed"])
+    model = DalleReader(ReaderConfig(codes=len(codebook), code_dim=codebook.shape[1]))
+    model.codebook.copy_(codebook / codebook.std())
+    model = model.to(device)
+    average, optimizer = copy.deepcopy(model).requires_grad_(False), make_optimizer(model, settings)
+    path, step = work / "reader.pt", 0
+    if path.exists():
+        state = torch.load(path, weights_only=True, map_location=device)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        step = state["step"]
+    log, started = CsvLog(work / "reader.csv", _COLUMNS, resume=step > 0), time.perf_counter()
+    measured = (math.nan,) * 3
+    last = settings["steps"] if steps is None else steps
+    while step < last:
+        batch = _on(make_reading((plain, mirrored), config["seed"] * 1_000_003 + step, settings), device)
+        for group in optimizer.param_groups:
+            group["lr"] = settings["lr"] * rate_share(step, settings)
+        parts, _ = losses_of(model, batch)
+        loss = parts["shown"] + settings["align"] * parts["align"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
+        optimizer.step()
+        step += 1
+        with torch.no_grad():
+            rate = 1 - min(settings["average"], (1 + step) / (10 + step))
+            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), rate)
+        if step % settings["dev_every"] == 0:
+            measured = _dev(average, dev, settings, device)
+        if step % 50 == 0:
+            log.write(step, loss.item(), *(part.item() for part in parts.values()), *measured,
+                      time.perf_counter() - started)  # fmt: skip
+            print(f"reader: {log.last}", flush=True)
+        if step % settings["save_every"] == 0 or step == last:
+            state = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save({**state, "step": step}, path.with_suffix(".part"))
+            path.with_suffix(".part").replace(path)
+    return average.eval()
+
+
+@torch.inference_mode()
+def _dev(model: DalleReader, dev: Rows, settings: dict[str, Any], device: str) -> tuple[float, float, float]:
+    """On 384 held-out scenes: the loss, and the shares of right and of wrong words that are told as such."""
+    losses, told = [], []
+    for seed in range(8):
+        batch = _on(make_reading((dev, dev), seed, {**settings, "batch": 48}), device)
+        parts, logits = losses_of(model, batch)
+        losses.append(parts["shown"])
+        asked = batch.asked
+        told.append(torch.stack([batch.shown[asked], (logits[asked] > 0).float()]))
+    shown, said = torch.cat(told, 1)
+    wrong = shown == 0
+    return float(torch.stack(losses).mean()), float(said[~wrong].mean()), float(1 - said[wrong].mean())
+
+
+def _on(batch: Reading, device: str) -> Reading:
+    return Reading(**{name: value.to(device) for name, value in vars(batch).items()})
+
+
+def main() -> None:
+    """Command line: this part alone, beside the writer."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder that crossviz.training.dalle works in")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+    train(args.work, load_config(DALLE), args.device)
+
+
+if __name__ == "__main__":
+    main()

@@ -41,7 +41,7 @@ class SceneChecker:
         Raises:
             GeometryError: the pictures are of another size or kind.
         """
-        pictures = torch.as_tensor(pictures)
+        pictures = pictures if isinstance(pictures, Tensor) else torch.tensor(pictures)
         if pictures.dtype != torch.uint8 or tuple(pictures.shape[1:]) != (SIDE, SIDE, 3):
             raise GeometryError(
                 f"The pictures are {pictures.dtype} of shape {tuple(pictures.shape)}: the scene checker reads uint8 of "

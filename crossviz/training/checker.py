@@ -22,7 +22,7 @@ from crossviz.training.checker_views import disturbed
 from crossviz.training.log import CsvLog
 from crossviz.training.scene_data import load
 
-__all__ = ["export", "settings", "train"]
+__all__ = ["export", "main", "rate", "settings", "train"]
 
 _LOG_EVERY = 50
 
@@ -57,9 +57,10 @@ def train(scenes: Scenes, config: dict[str, Any], folder: Path, until: int | Non
         optimizer.load_state_dict(state["optimizer"])
         begin = state["step"]
     log, started = None, time.monotonic()
-    for step in range(begin, min(config["steps"], until or config["steps"])):
+    end = sum(steps for steps, _ in config["cycles"])
+    for step in range(begin, min(end, until or end)):
         for group in optimizer.param_groups:
-            group["lr"] = config["rate"] * _share(step, config)
+            group["lr"] = rate(step, config)
         rng = torch.Generator().manual_seed(config["seed"] * 1_000_003 + step)
         rows = scenes.order(config["seed"], config["batch"], step)
         batch = scenes.batch(rows, (torch.rand(len(rows), generator=rng) < 0.5).numpy())
@@ -72,9 +73,9 @@ def train(scenes: Scenes, config: dict[str, Any], folder: Path, until: int | Non
         _average(kept, network, min(config["average"], step / (step + 10)))
         if (step + 1) % _LOG_EVERY == 0:
             log = log or CsvLog(folder / "checker.csv", ["step", "seconds", *parts], begin > 0)
-            log.write(step + 1, time.monotonic() - started, *(float(part) for part in parts.values()))
+            log.write(step + 1, time.monotonic() - started, *(part.item() for part in parts.values()))
             print(log.last, flush=True)
-        if (step + 1) % config["keep_every"] == 0 or step + 1 == config["steps"]:
+        if (step + 1) % config["keep_every"] == 0 or step + 1 == end:
             _keep(checkpoint, network=network, kept=kept, optimizer=optimizer, step=step + 1)
     return kept
 
@@ -85,10 +86,14 @@ def _network(config: dict[str, Any]) -> CheckerNetwork:
     return network.train().to(memory_format=torch.channels_last)
 
 
-def _share(step: int, config: dict[str, Any]) -> float:
-    """Of the highest rate, what is taken at a step: rises in a line, then falls along a cosine."""
+def rate(step: int, config: dict[str, Any]) -> float:
+    """The learning rate of a step: cosines that begin anew (Loshchilov and Hutter, 2017), the first after a warm-up."""
     risen = min(1.0, (step + 1) / config["warm_up"])
-    return risen * 0.5 * (1 + math.cos(math.pi * step / config["steps"]))
+    for steps, highest in config["cycles"]:
+        if step < steps:
+            return highest * risen * 0.5 * (1 + math.cos(math.pi * step / steps))
+        step -= steps
+    return 0.0
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from crossviz.scenes.reading import read
 from crossviz.scenes.render import SIDE
 from crossviz.scenes.verdict import verdict
 from crossviz.scenes.vocabulary import FLOORS, MOODS
-from crossviz.training.checker import export, settings, train
+from crossviz.training.checker import export, rate, settings, train
 from crossviz.training.checker_batches import Scenes
 from crossviz.training.checker_figures import altered, figures, measure, truth
 from crossviz.training.checker_losses import losses
@@ -26,7 +26,7 @@ from crossviz.training.scene_data import load
 
 TINY = {
     **settings(),
-    "steps": 6,
+    "cycles": [[3, 2.5e-3], [3, 1e-3]],
     "batch": 4,
     "keep_every": 1,
     "network": {"widths": [4, 8, 8, 8], "blocks": [1, 1, 1]},
@@ -71,7 +71,7 @@ def test_training_makes_the_loss_smaller(scenes, tmp_path):
         with torch.no_grad():
             return float(sum(losses(network.train()(to_input(batch.pictures)), batch).values()))
 
-    config = {**TINY, "steps": 30, "rate": 1e-2, "warm_up": 3, "keep_every": 30, "average": 0.5}
+    config = {**TINY, "cycles": [[30, 1e-2]], "warm_up": 3, "keep_every": 30, "average": 0.5}
     torch.manual_seed(config["seed"])
     before = loss(CheckerNetwork((4, 8, 8, 8), (1, 1, 1)))
     assert loss(train(scenes, config, tmp_path / "run")) < 0.8 * before
@@ -246,6 +246,18 @@ def test_a_set_is_read_from_its_files_and_its_first_rows_taken(data, tmp_path):
     assert (some.pixels == data.pixels[:5]).all() and (some.things == data.things[:5]).all()
     with pytest.raises(DatasetError, match="has 12 scenes, and 13"):
         load(tmp_path, "some").first(13)
+
+
+def test_the_rate_rises_and_falls_in_cycles():
+    config = {"cycles": [[100, 0.5], [50, 0.2]], "warm_up": 10}
+    rates = [rate(step, config) for step in range(150)]
+    assert rates[0] == pytest.approx(0.05, rel=1e-3)
+    assert np.argmax(rates) in range(8, 12) and max(rates) == pytest.approx(0.5, rel=0.05)
+    assert rates[50] == pytest.approx(0.25)
+    assert rates[99] < 1e-3
+    assert rates[100] == pytest.approx(0.2)
+    assert rates[149] < 1e-3
+    assert all(np.diff(rates[10:100]) < 0)
 
 
 def test_the_settings_in_the_file_are_what_the_training_reads():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from crossviz.errors import RenderError
 from crossviz.render.generation_scale import chance_of, generation_scale
 from crossviz.render.growing import evenly
 from crossviz.render.payload import photo_data_url
@@ -35,6 +36,8 @@ MOST_HEAD_VALUES = 4_000_000
 """Values in the maps of single layers and heads, beyond which they are left out."""
 MOST_STEP_VALUES = 2_000_000
 """Values in the maps of single steps: of more steps, some are left out, evenly."""
+MOST_PLACES = 256 * 256
+"""In a grid that a browser can show."""
 PNG_PIXELS = 256 * 256
 """Pictures up to this size are sent as they are; larger ones as a JPEG."""
 
@@ -47,8 +50,16 @@ def generation_payload(generation: "Generation") -> dict[str, Any]:
     places at every step, with `step_numbers`: how many steps were done at each, from 1. `none` is what went to no word,
     `layer head` maps over the places, or to no place, a number per `layer head word`. `id` is a hash of everything
     else: equal generations have equal ids.
+
+    Raises:
+        RenderError: the grid has more than `MOST_PLACES`.
     """
     ex = generation
+    if ex.grid.num_patches > MOST_PLACES:
+        raise RenderError(
+            f"The picture has {ex.grid.height} x {ex.grid.width} places, and at most {MOST_PLACES:,} are shown: read "
+            "its maps in Python."
+        )
     width, height = ex.view.source_wh
     payload: dict[str, Any] = {
         "kind": "generation",

@@ -40,7 +40,8 @@ def settings_of(seed: Any, guidance: Any, temperature: Any, count: Any, own: Set
 
 def _number(what: str, value: Any, least: float, most: float, *, whole: bool = False) -> Any:
     kind = "a whole number" if whole else "a number"
-    plain = type(value) in (int, float) and math.isfinite(value) and (not whole or value == int(value))
+    real = type(value) is int or (type(value) is float and math.isfinite(value))
+    plain = real and (not whole or value == int(value))
     if not plain or not least <= value <= most:
         raise CrossvizError(f"{what} must be {kind} from {least:g} to {most:.10g}, not {value!r:.40}.")
     return int(value) if whole else float(value)

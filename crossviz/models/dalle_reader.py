@@ -67,13 +67,21 @@ class DalleReader(nn.Module):
     def forward(self, caption: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """Of every word the logit that the picture shows it `batch word`, and the cross-attention's probs
         `layer batch head word place+1`, the null key last."""
+        return self.ask(caption, self.look(image))
+
+    def look(self, image: Tensor) -> Tensor:
+        """The picture's places, each having seen the others, `batch place width`."""
         c = self.config
-        x, mask = self.text(caption)
         entries = self.codebook[image].unflatten(1, (c.grid, c.grid)).permute(0, 3, 1, 2)
         around = F.unfold(entries, 3, padding=1).transpose(1, 2)  # batch place 9*code_dim
         seen = self.see(around) + (self.row[:, None] + self.column[None]).flatten(0, 1)
         for layer in self.image_layers:
             seen = layer(seen, None)
+        return seen
+
+    def ask(self, caption: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, from what `look` gave."""
+        x, mask = self.text(caption)
         probs = []
         for layer in self.layers:
             x, asked = layer(x, seen, mask)

@@ -28,7 +28,8 @@ class Batch:
 @dataclass(frozen=True)
 class Reading:
     """For the reader: captions `batch word`, some with wrong words; whether each word is `shown`, and of which that is
-    `asked`; the groups of the words that are right, with `places`; the image tokens `batch place`."""
+    `asked`; the groups of the words that are right, with `places`; the image tokens `batch place`; `kinds` `batch place
+    kind`, what each place shows, -1 where that is not known."""
 
     words: Tensor
     groups: Tensor
@@ -36,6 +37,7 @@ class Reading:
     asked: Tensor
     places: Tensor
     image: Tensor
+    kinds: Tensor
 
 
 def make_batch(sides: tuple[Rows, Rows], seed: int, settings: dict[str, Any]) -> Batch:
@@ -63,7 +65,11 @@ def make_reading(sides: tuple[Rows, Rows], seed: int, settings: dict[str, Any]) 
     groups[asked & (shown == 0)] = -1  # a wrong word has no place
     width = int((words > 0).sum(1).max())
     parts = [part[:, :width] for part in (words, groups, shown, asked)]
-    return Reading(*map(torch.from_numpy, (*parts, _flat(rows.places), _flat(rows.image))))
+    places = _flat(rows.places)
+    kinds = rows.said[np.arange(len(places))[:, None], np.where(places < 0, -1, 0)]  # of the background what is said
+    kinds[..., :4] = rows.kinds.reshape(*places.shape, -1)
+    kinds[places >= 0, 4:] = -1
+    return Reading(*map(torch.from_numpy, (*parts, places, _flat(rows.image), kinds)))
 
 
 def _drawn(sides: tuple[Rows, Rows], rng: np.random.Generator, count: int) -> Rows:
@@ -71,7 +77,7 @@ def _drawn(sides: tuple[Rows, Rows], rng: np.random.Generator, count: int) -> Ro
     numbers, mirrored = rng.integers(len(sides[0].words), size=count), rng.random(count) < 0.5
     picked = {
         name: np.stack([getattr(sides[int(m)], name)[row] for row, m in zip(numbers, mirrored, strict=True)])
-        for name in ("words", "groups", "places", "image", "said")
+        for name in ("words", "groups", "places", "image", "said", "kinds")
     }
     return Rows(**picked)
 

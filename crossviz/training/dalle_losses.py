@@ -31,13 +31,12 @@ def places_find_words(probs: Tensor, groups: Tensor, places: Tensor, heads: int)
 
 
 def places_know_words(logits: Tensor, said: Tensor) -> Tensor:
-    """Before a place is written, it is known what the caption says of it.
-
-    The caption saves the next token's loss less than a tenth of a nat: by that alone it would be read late.
+    """The words of each place are read off it: before it is written, what the caption says of it (which saves the
+    next token's loss less than a tenth of a nat: by that alone captions would be read late); or what it shows.
 
     Args:
         logits: `batch place word`, the words of `KINDS` one kind after the other.
-        said: `batch place kind`, -1 where the caption says nothing.
+        said: `batch place kind`, -1 where there is nothing to know.
     """
     parts = logits.split([len(kind) for kind in KINDS], -1)
     losses = [

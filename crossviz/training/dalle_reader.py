@@ -8,25 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from crossviz.models.dalle_reader import DalleReader, ReaderConfig
 from crossviz.training.config import DALLE, load_config
 from crossviz.training.dalle_batches import Reading, make_reading
-from crossviz.training.dalle_losses import shown_words, words_find_places
+from crossviz.training.dalle_losses import places_know_words, shown_words, words_find_places
 from crossviz.training.dalle_rows import Rows
-from crossviz.training.dalle_writer import make_optimizer, prepare, rate_share
+from crossviz.training.dalle_writer import make_know, make_optimizer, prepare, rate_share
 from crossviz.training.log import CsvLog
 
 __all__ = ["losses_of", "main", "train"]
 
-_COLUMNS = ["step", "loss", "shown", "align", "dev_shown", "dev_right", "dev_wrong", "seconds"]
+_COLUMNS = ["step", "loss", "know", "shown", "align", "dev_shown", "dev_right", "dev_wrong", "seconds"]
 
 
-def losses_of(model: DalleReader, batch: Reading) -> tuple[dict[str, Tensor], Tensor]:
-    """Every part of the loss, before it is weighted, and the logits."""
-    logits, probs = model(batch.words, batch.image)
+def losses_of(model: DalleReader, know: nn.Module, batch: Reading) -> tuple[dict[str, Tensor], Tensor]:
+    """Every part of the loss, before it is weighted, and the logits. `know` reads off what a place shows; it is not
+    kept."""
+    seen = model.look(batch.image)
+    logits, probs = model.ask(batch.words, seen)
     parts = {
+        "know": places_know_words(know(seen), batch.kinds),
         "shown": shown_words(logits, batch.shown, batch.asked),
         "align": words_find_places(probs, batch.groups, batch.places),
     }
@@ -41,13 +44,18 @@ def train(work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int
     model = DalleReader(ReaderConfig(codes=len(codebook), code_dim=codebook.shape[1]))
     model.codebook.copy_(codebook / codebook.std())
     model = model.to(device)
-    average, optimizer = copy.deepcopy(model).requires_grad_(False), make_optimizer(model, settings)
+    know = make_know(model.config.width).to(device)
+    average, optimizer = (
+        copy.deepcopy(model).requires_grad_(False),
+        make_optimizer(nn.ModuleList([model, know]), settings),
+    )
     path, step = work / "reader.pt", 0
     if path.exists():
         state = torch.load(path, weights_only=True, map_location=device)
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
+        know.load_state_dict(state["know"])
         step = state["step"]
     log, started = CsvLog(work / "reader.csv", _COLUMNS, resume=step > 0), time.perf_counter()
     measured = (math.nan,) * 3
@@ -56,8 +64,8 @@ def train(work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int
         batch = _on(make_reading((plain, mirrored), config["seed"] * 1_000_003 + step, settings), device)
         for group in optimizer.param_groups:
             group["lr"] = settings["lr"] * rate_share(step, settings)
-        parts, _ = losses_of(model, batch)
-        loss = parts["shown"] + settings["align"] * parts["align"]
+        parts, _ = losses_of(model, know, batch)
+        loss = parts["shown"] + settings["align"] * parts["align"] + settings["know"] * parts["know"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
@@ -67,25 +75,27 @@ def train(work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int
             rate = 1 - min(settings["average"], (1 + step) / (10 + step))
             torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), rate)
         if step % settings["dev_every"] == 0:
-            measured = _dev(average, dev, settings, device)
+            measured = _dev(average, know, dev, settings, device)
         if step % 50 == 0:
             log.write(step, loss.item(), *(part.item() for part in parts.values()), *measured,
                       time.perf_counter() - started)  # fmt: skip
             print(f"reader: {log.last}", flush=True)
         if step % settings["save_every"] == 0 or step == last:
             state = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save({**state, "step": step}, path.with_suffix(".part"))
+            torch.save({**state, "know": know.state_dict(), "step": step}, path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
     return average.eval()
 
 
 @torch.inference_mode()
-def _dev(model: DalleReader, dev: Rows, settings: dict[str, Any], device: str) -> tuple[float, float, float]:
+def _dev(
+    model: DalleReader, know: nn.Module, dev: Rows, settings: dict[str, Any], device: str
+) -> tuple[float, float, float]:
     """On 384 held-out scenes: the loss, and the shares of right and of wrong words that are told as such."""
     losses, told = [], []
     for seed in range(8):
         batch = _on(make_reading((dev, dev), seed, {**settings, "batch": 48}), device)
-        parts, logits = losses_of(model, batch)
+        parts, logits = losses_of(model, know, batch)
         losses.append(parts["shown"])
         asked = batch.asked
         told.append(torch.stack([batch.shown[asked], (logits[asked] > 0).float()]))

@@ -10,7 +10,7 @@ from crossviz.scenes import vocabulary
 from crossviz.scenes.reading import read
 from crossviz.training.scene_data import SceneSet
 
-__all__ = ["BACKGROUND", "KINDS", "Rows", "make_rows", "place_groups", "telling_words", "wrong_words"]
+__all__ = ["BACKGROUND", "KINDS", "Rows", "make_rows", "place_groups", "place_kinds", "telling_words", "wrong_words"]
 
 BACKGROUND = 9
 """The group of the words that say the floor and the light."""
@@ -32,20 +32,23 @@ class Rows:
     """`words` int64 `row word`, padded with 0; `groups` int64 alike, the group that a word belongs to, -1 for none;
     `places` int8 `row gh gw`, the group that a place shows, -1 for none; `image` int16 `row gh gw`; `said` int64
     `row group kind`, what the caption says of each group and, in the last row, of floor and light: a number of the
-    kind's words, -1 where it leaves it open."""
+    kind's words, -1 where it leaves it open; `kinds` int8 `row gh gw kind`, of what each place shows the shape, colour,
+    size and material, -1 where no thing is."""
 
     words: NDArray[np.int64]
     groups: NDArray[np.int64]
     places: NDArray[np.int8]
     image: NDArray[np.int16]
     said: NDArray[np.int64]
+    kinds: NDArray[np.int8]
 
     def mirrored(self, image: NDArray[np.int16]) -> "Rows":
         """The same scenes mirrored, whose tokens are given: left is right."""
         ids = {word: number for number, word in enumerate(vocabulary.tokens())}
         words = self.words.copy()
         words[self.words == ids["left"]], words[self.words == ids["right"]] = ids["right"], ids["left"]
-        return replace(self, words=words, places=np.ascontiguousarray(self.places[:, :, ::-1]), image=image)
+        places, kinds = (np.ascontiguousarray(part[:, :, ::-1]) for part in (self.places, self.kinds))
+        return replace(self, words=words, places=places, kinds=kinds, image=image)
 
 
 def make_rows(data: SceneSet, image: NDArray[np.int16], max_words: int) -> Rows:
@@ -68,7 +71,8 @@ def make_rows(data: SceneSet, image: NDArray[np.int16], max_words: int) -> Rows:
         if len(at):
             groups[row, at[0] - 3 : at[0] + 1] = BACKGROUND
         groups[row, np.isin(words[row], moods)] = BACKGROUND
-    return Rows(words, groups, place_groups(data.owner, data.things), image, said)
+    places, kinds = place_groups(data.owner, data.things), place_kinds(data.owner, data.things)
+    return Rows(words, groups, places, image, said, kinds)
 
 
 def _number(kind: tuple[str, ...], word: str | None) -> int:
@@ -77,13 +81,29 @@ def _number(kind: tuple[str, ...], word: str | None) -> int:
 
 def place_groups(owner: NDArray[np.uint8], things: NDArray[np.float32]) -> NDArray[np.int8]:
     """The group whose things take most of each place, -1 where none takes enough: int8 `scene gh gw`."""
+    groups = np.concatenate([np.full((len(things), 1), -1), things[:, :, 6]], 1).astype(np.int8)  # scene 1+thing
+    return _most(groups, owner, 3)
+
+
+def place_kinds(owner: NDArray[np.uint8], things: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Shape, colour, size and material of the thing that takes most of each place, -1 where none takes enough: int8
+    `scene gh gw kind`."""
+    numbers = np.tile(np.arange(-1, things.shape[1], dtype=np.int8), (len(things), 1))
+    thing = _most(numbers, owner, things.shape[1])
+    kinds = np.take_along_axis(things[:, None, :, :4], thing.clip(0)[:, :, :, None].reshape(len(thing), 1, -1, 1), 2)
+    kinds = kinds.reshape(*thing.shape, 4).astype(np.int8)
+    kinds[thing < 0] = -1
+    return kinds
+
+
+def _most(label_of: NDArray[np.int8], owner: NDArray[np.uint8], labels: int) -> NDArray[np.int8]:
+    """The label that takes most of each place, -1 where none takes enough; `label_of` has one for each owner."""
     found = np.empty((len(owner), _GRID, _GRID), np.int8)
     for row in range(len(owner)):
-        group_of = np.concatenate([[-1], things[row, :, 6]]).astype(np.int8)
-        pixels = group_of[owner[row]]
+        pixels = label_of[row][owner[row]]
         size = pixels.shape[0] // _GRID
         cells = pixels.reshape(_GRID, size, _GRID, size)
-        shares = np.stack([(cells == group).mean((1, 3)) for group in range(3)])
+        shares = np.stack([(cells == label).mean((1, 3)) for label in range(labels)])
         found[row] = np.where(shares.max(0) >= _SHARE, shares.argmax(0), -1)
     return found
 

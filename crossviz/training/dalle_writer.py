@@ -18,7 +18,7 @@ from crossviz.training.dalle_losses import places_find_words, places_know_words
 from crossviz.training.dalle_rows import KINDS, Rows, make_rows
 from crossviz.training.log import CsvLog
 
-__all__ = ["losses_of", "make_optimizer", "prepare", "rate_share", "train"]
+__all__ = ["losses_of", "make_know", "make_optimizer", "prepare", "rate_share", "train"]
 
 _AIDS = ("align", "know")
 _COLUMNS = ["step", "loss", "next", *_AIDS, "dev_next", "seconds"]
@@ -70,9 +70,7 @@ def train(work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int
     model = model.to(device)
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = make_optimizer(model, settings)
-    know = nn.Sequential(nn.LayerNorm(model.config.width), nn.Linear(model.config.width, sum(map(len, KINDS)))).to(
-        device
-    )
+    know = make_know(model.config.width).to(device)
     knowing = torch.optim.AdamW(know.parameters())
     path, step = work / "writer.pt", 0
     if path.exists():
@@ -114,6 +112,11 @@ def train(work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int
             torch.save({**state, "step": step}, path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
     return average.eval()
+
+
+def make_know(width: int) -> nn.Module:
+    """Reads off a place of that width the words of `KINDS`; for the training alone."""
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sum(map(len, KINDS))))
 
 
 def make_optimizer(model: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:

@@ -2,14 +2,13 @@
 
 import collections
 import difflib
-import importlib
-import importlib.util
 import threading
 
 import torch
 
 from crossviz.errors import ModelUnavailableError, RegistryError, UnknownModelError
 from crossviz.generation import Generation
+from crossviz.models import dalle
 from crossviz.models.base import resolve_device
 from crossviz.models.diffusion import Diffusers
 from crossviz.models.generators import GeneratorFamily, GeneratorInfo, GeneratorModel, Settings
@@ -142,20 +141,17 @@ def _listing() -> str:
 
 
 class _DalleScenes:
-    """The model that comes with crossviz; imported when it is first asked for."""
+    """The model that comes with crossviz."""
 
     name = DEFAULT_GENERATOR
-    _home = "crossviz.models.dalle"
 
     def infos(self) -> list[GeneratorInfo]:
-        return [importlib.import_module(self._home).INFO] if importlib.util.find_spec(self._home) else []
+        return [dalle.INFO]
 
     def load(self, name: str, device: torch.device) -> GeneratorModel:
         if name != self.name:
             raise UnknownModelError(f"There is no generator '{name[:80]}': '{self.name}' is one by itself.")
-        if not importlib.util.find_spec(self._home):
-            raise ModelUnavailableError(f"{self.name} is not part of this installation: install crossviz again.")
-        return importlib.import_module(self._home).load(device)
+        return dalle.load(device)
 
 
 register_generator(_DalleScenes())

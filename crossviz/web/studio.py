@@ -1,11 +1,11 @@
 """What the page asks for pictures: the models that draw, and a drawing step by step."""
 
-import importlib.util
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Protocol
 
+from crossviz import generator
 from crossviz.errors import ModelUnavailableError, UnknownModelError
 from crossviz.generation import Generation, Progress
 from crossviz.models.generators import GeneratorInfo, GeneratorModel, Settings
@@ -35,14 +35,14 @@ class Studio:
     """
 
     def __init__(self, registry: Registry | None = None, device: str | None = None) -> None:
-        self._registry = _own_registry() if registry is None else registry
+        self._registry = generator if registry is None else registry
         self._device = device
         self._models: dict[str, GeneratorModel] = {}
         self._lock = threading.Lock()
 
     def infos(self) -> list[GeneratorInfo]:
         """The models to choose from, the default first; empty where there are none."""
-        return [] if self._registry is None else [info for info in self._registry.generators() if info.available]
+        return [info for info in self._registry.generators() if info.available]
 
     def loaded(self, name: str) -> bool:
         """Whether a model is there at once."""
@@ -86,9 +86,3 @@ class Studio:
         if not isinstance(last, Generation):
             raise ModelUnavailableError(f"{model.info.name} came to no picture: try again, or choose another model.")
         return last
-
-
-def _own_registry() -> Registry | None:
-    if importlib.util.find_spec("crossviz.generator") is None:
-        return None
-    return importlib.import_module("crossviz.generator")

@@ -105,6 +105,7 @@ ARROWS: dict[str, set[str]] = {
         "geometry",
     },
     "web": {
+        "generator",
         "generation",
         "generation_export",
         "loading",

@@ -122,6 +122,7 @@ def export(network: CheckerNetwork, file: Path) -> None:
     sizes = {name: " ".join(map(str, value)) for name, value in network.sizes.items()}
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, file, metadata={"format": "pt", **sizes})
+    file.chmod(0o644)
 
 
 def main() -> None:

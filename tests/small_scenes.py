@@ -3,7 +3,7 @@
 import numpy as np
 
 from crossviz.scenes.captions import draw_request, write
-from crossviz.scenes.layout import draw_scene, groups_of
+from crossviz.scenes.layout import NoRoomError, draw_scene, groups_of
 from crossviz.scenes.reading import MAX_THINGS, read
 from crossviz.scenes.vocabulary import COLOURS, MATERIALS, SHAPES, SIZES
 from crossviz.training.scene_data import SceneSet
@@ -12,10 +12,13 @@ from crossviz.training.scene_data import SceneSet
 def scene_set(count: int, seed: int, totals: tuple[int, ...] = (1, 2, 3)) -> SceneSet:
     rng = np.random.default_rng(seed)
     pixels, owner, things, captions = [], [], [], []
-    for number in range(count):
-        caption = write(draw_request(rng, totals[number % len(totals)], unseen=number % 2 == 1), rng)
+    while len(captions) < count:
+        caption = write(draw_request(rng, totals[len(captions) % len(totals)], unseen=len(captions) % 2 == 1), rng)
         request = read(caption)
-        scene, picture = draw_scene(request, rng)
+        try:
+            scene, picture = draw_scene(request, rng)
+        except NoRoomError:
+            continue
         rows = np.full((MAX_THINGS, 7), -1, np.float32)
         for at, (thing, group) in enumerate(zip(scene.things, groups_of(request), strict=True)):
             kinds = SHAPES.index(thing.shape), COLOURS.index(thing.colour), SIZES.index(thing.size)

@@ -49,9 +49,19 @@ class SceneChecker:
             )
         found: list[FoundScene] = []
         for start in range(0, len(pictures), _BATCH):
-            maps = self.network(to_input(pictures[start : start + _BATCH]))
+            maps = self._maps(to_input(pictures[start : start + _BATCH]))
             found += [_scene(maps, row) for row in range(len(maps.centres))]
         return found
+
+    def _maps(self, pictures: Tensor) -> Maps:
+        """The means of what the network says of pictures and of their mirror images."""
+        plain, mirrored = self.network(pictures), self.network(pictures.flip(3))
+        left_to_right = torch.tensor([-1.0, 1.0])[:, None, None]
+        back = {
+            name: value.flip(-1) if name not in ("floors", "moods") else value for name, value in vars(mirrored).items()
+        }
+        back["places"], back["offsets"] = back["places"] * left_to_right, back["offsets"] * left_to_right
+        return Maps(**{name: (value + back[name]) / 2 for name, value in vars(plain).items()})
 
 
 def _scene(maps: Maps, row: int) -> FoundScene:

@@ -57,12 +57,12 @@ def train(scenes: Scenes, config: dict[str, Any], folder: Path, until: int | Non
         optimizer.load_state_dict(state["optimizer"])
         begin = state["step"]
     log, started = None, time.monotonic()
-    end = sum(steps for steps, _ in config["cycles"])
+    end = sum(cycle["steps"] for cycle in config["cycles"])
     for step in range(begin, min(end, until or end)):
         for group in optimizer.param_groups:
             group["lr"] = rate(step, config)
         rng = torch.Generator().manual_seed(config["seed"] * 1_000_003 + step)
-        rows = scenes.order(config["seed"], config["batch"], step)
+        rows = scenes.order(config["seed"], config["batch"], step, _cycle(step, config)[0].get("draw"))
         batch = scenes.batch(rows, (torch.rand(len(rows), generator=rng) < 0.5).numpy())
         pictures = disturbed(to_input(batch.pictures), rng).contiguous(memory_format=torch.channels_last)
         parts = losses(network(pictures), batch)
@@ -88,12 +88,18 @@ def _network(config: dict[str, Any]) -> CheckerNetwork:
 
 def rate(step: int, config: dict[str, Any]) -> float:
     """The learning rate of a step: cosines that begin anew (Loshchilov and Hutter, 2017), the first after a warm-up."""
+    cycle, at = _cycle(step, config)
     risen = min(1.0, (step + 1) / config["warm_up"])
-    for steps, highest in config["cycles"]:
-        if step < steps:
-            return highest * risen * 0.5 * (1 + math.cos(math.pi * step / steps))
-        step -= steps
-    return 0.0
+    return cycle["rate"] * risen * 0.5 * (1 + math.cos(math.pi * at / cycle["steps"]))
+
+
+def _cycle(step: int, config: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """The cycle that a step is in, and its number there."""
+    for cycle in config["cycles"]:
+        if step < cycle["steps"]:
+            return cycle, step
+        step -= cycle["steps"]
+    raise ValueError(f"The cycles end {step + 1} steps before that.")
 
 
 @torch.no_grad()
@@ -122,6 +128,7 @@ def export(network: CheckerNetwork, file: Path) -> None:
     sizes = {name: " ".join(map(str, value)) for name, value in network.sizes.items()}
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, file, metadata={"format": "pt", **sizes})
+    file.chmod(0o644)
 
 
 def main() -> None:

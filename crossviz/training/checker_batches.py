@@ -41,6 +41,7 @@ class Scenes:
     def __init__(self, sets: Sequence[SceneSet]) -> None:
         self.sets = sets
         self.starts = np.cumsum([0, *(len(one.captions) for one in sets)])
+        self.counts = np.concatenate([(one.things[:, :, 0] >= 0).sum(1) for one in sets])
         requests = [read(caption) for one in sets for caption in one.captions]
         self.floors = np.array([-1 if r.floor is None else FLOORS.index(r.floor) for r in requests])
         self.moods = np.array([-1 if r.mood is None else MOODS.index(r.mood) for r in requests])
@@ -48,8 +49,15 @@ class Scenes:
     def __len__(self) -> int:
         return int(self.starts[-1])
 
-    def order(self, seed: int, size: int, step: int) -> NDArray[np.intp]:
-        """The rows of a step's batch: all are seen once before one is seen again, but for the last few."""
+    def order(self, seed: int, size: int, step: int, draw: Sequence[float] | None = None) -> NDArray[np.intp]:
+        """The rows of a step's batch: all are seen once before one is seen again, but for the last few.
+
+        Args:
+            draw: instead, how often a scene of one, two, ... things is drawn, in proportion.
+        """
+        if draw is not None:
+            often = np.array(draw)[self.counts - 1]
+            return np.random.default_rng([seed, 1, step]).choice(len(self), size, p=often / often.sum())
         per = max(1, len(self) // size)
         epoch, at = divmod(step, per)
         return np.random.default_rng([seed, epoch]).permutation(len(self))[at * size : (at + 1) * size]

@@ -26,7 +26,7 @@ from crossviz.training.scene_data import load
 
 TINY = {
     **settings(),
-    "cycles": [[3, 2.5e-3], [3, 1e-3]],
+    "cycles": [{"steps": 3, "rate": 2.5e-3}, {"steps": 3, "rate": 1e-3, "draw": [1, 1, 2, 2]}],
     "batch": 4,
     "keep_every": 1,
     "network": {"widths": [4, 8, 8, 8], "blocks": [1, 1, 1]},
@@ -71,7 +71,7 @@ def test_training_makes_the_loss_smaller(scenes, tmp_path):
         with torch.no_grad():
             return float(sum(losses(network.train()(to_input(batch.pictures)), batch).values()))
 
-    config = {**TINY, "cycles": [[30, 1e-2]], "warm_up": 3, "keep_every": 30, "average": 0.5}
+    config = {**TINY, "cycles": [{"steps": 30, "rate": 1e-2}], "warm_up": 3, "keep_every": 30, "average": 0.5}
     torch.manual_seed(config["seed"])
     before = loss(CheckerNetwork((4, 8, 8, 8), (1, 1, 1)))
     assert loss(train(scenes, config, tmp_path / "run")) < 0.8 * before
@@ -83,6 +83,13 @@ def test_rows_are_all_seen_before_one_is_seen_again(scenes):
         assert sorted(rows.tolist()) == list(range(12))
     assert (scenes.order(3, 4, 1) == scenes.order(3, 4, 1)).all()
     assert (scenes.order(3, 12, 0) != scenes.order(4, 12, 0)).any()
+
+
+def test_scenes_are_drawn_as_often_as_told_by_how_many_things_they_show(scenes):
+    rows = np.concatenate([scenes.order(3, 50, step, [0, 1, 1, 4]) for step in range(40)])
+    drawn = np.bincount(scenes.counts[rows], minlength=5) / len(rows)  # three scenes of each number
+    assert drawn == pytest.approx([0, 0, 1 / 6, 1 / 6, 4 / 6], abs=0.05)
+    assert (scenes.order(3, 50, 1, [1, 1, 1, 1]) == scenes.order(3, 50, 1, [1, 1, 1, 1])).all()
 
 
 def test_targets_are_what_the_masks_say(data, scenes):
@@ -249,7 +256,7 @@ def test_a_set_is_read_from_its_files_and_its_first_rows_taken(data, tmp_path):
 
 
 def test_the_rate_rises_and_falls_in_cycles():
-    config = {"cycles": [[100, 0.5], [50, 0.2]], "warm_up": 10}
+    config = {"cycles": [{"steps": 100, "rate": 0.5}, {"steps": 50, "rate": 0.2}], "warm_up": 10}
     rates = [rate(step, config) for step in range(150)]
     assert rates[0] == pytest.approx(0.05, rel=1e-3)
     assert np.argmax(rates) in range(8, 12) and max(rates) == pytest.approx(0.5, rel=0.05)

@@ -1,8 +1,8 @@
 """What the viewer draws a generated picture from: plain JSON, small enough to send.
 
 Maps are quantised (`crossviz.render.quantised`), the frames are one sprite; the exact numbers and the frames as they
-were are in the bundle. A token-by-token picture of 96 pixels with 6 layers of 8 heads and 12 words on 12 x 12 places
-takes less than 500 kB.
+were are in the bundle. Measured: maps of 6 layers of 8 heads, 12 words on 12 x 12 places, take 150 kB, and 37 frames of
+96 pixels that are nothing but noise 354 kB.
 """
 
 import base64

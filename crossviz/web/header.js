@@ -33,7 +33,7 @@ const refuse = (event) => {
 };
 for (const kind of ["change", "drop"]) document.addEventListener(kind, refuse, true);
 // Explain or Generate: the two halves of the page, one of which is shown. There are no tabs where no model draws.
-const tabs = /** @type {NodeListOf<HTMLButtonElement>} */ (element.querySelectorAll(".cv-tabs button"));
+const tabs = /** @type {NodeListOf<HTMLButtonElement>} */ (element.querySelectorAll(".cv-halves button"));
 /** @type {(name: string | undefined) => void} */
 const choose = (name) => {
   document.body.dataset.tab = name;

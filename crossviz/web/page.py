@@ -85,7 +85,7 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
     example_name = opening_example and opening_example.name
 
     with gr.Blocks(title="crossviz", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
-        header = _asset("header.html").replace("<!-- tabs -->", _asset("tabs.html").strip() if draws else "")
+        header = _asset("header.html").replace("<!-- tabs -->", _asset("halves.html").strip() if draws else "")
         gr.HTML(header, js_on_load=_asset("header.js"), apply_default_css=False, elem_id="cv-header")
         with gr.Row(elem_id="cv-page"):
             with gr.Column(elem_id="cv-ask", min_width=0):

@@ -198,7 +198,7 @@ def test_axe_finds_nothing_at_a_narrow_picture(show_drawn, state):
 @pytest.mark.parametrize("error", [False, True], ids=["drawn", "error"])
 def test_contrast_of_the_tab_generate(drawing_app, visit, scheme, error):
     page = visit(drawing_app.url, color_scheme=scheme, height=TALL, bypass_csp=True).page
-    page.locator(".cv-tabs button", has_text="Generate").click()
+    page.locator(".cv-halves button", has_text="Generate").click()
     page.locator(".cv-captions button", has_text=CAPTION).click()
     drawn(page)
     if error:

@@ -69,7 +69,7 @@ def ranks(page: Page) -> list[str]:
 
 def enter(visit, app, **options):
     watched = visit(app.url, **options)
-    watched.page.locator(".cv-tabs button", has_text="Generate").click()
+    watched.page.locator(".cv-halves button", has_text="Generate").click()
     expect(watched.page.locator(".cv-captions button").first).to_be_visible()
     return watched
 
@@ -410,7 +410,7 @@ def test_a_picture_is_sent_to_be_explained(drawing_app, visit):
     size = page.locator("#cv-viewer .cv-photo").first.evaluate("node => [node.naturalWidth, node.naturalHeight]")
     assert size == [96, 96]
     assert page.locator("#cv-photo img").count() == 1
-    page.locator(".cv-tabs button", has_text="Generate").click()
+    page.locator(".cv-halves button", has_text="Generate").click()
     expect(page.locator(".cv-generations .cv-stage")).to_be_visible()  # nothing of it is lost
     watched.assert_quiet()
 
@@ -459,7 +459,7 @@ def test_without_a_model_that_draws_there_is_no_tab(visit):
     address = launch(page, "127.0.0.1", free_port())
     try:
         watched = visit(address)
-        assert watched.page.locator(".cv-tabs, #cv-generate").count() == 0
+        assert watched.page.locator(".cv-halves, #cv-generate").count() == 0
         offered = Client(address, verbose=False).view_api(return_format="dict")
         assert "/generate" not in offered["named_endpoints"] and "/explain" in offered["named_endpoints"]
         watched.assert_quiet()

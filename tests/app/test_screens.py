@@ -253,7 +253,7 @@ def test_generated_pictures(show_drawn, album, name, generations, do, options):
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_the_tab_generate(drawing_app, visit, album, width, scheme):
     page = visit(drawing_app.url, width=width, color_scheme=scheme).page
-    page.locator(".cv-tabs button", has_text="Generate").click()
+    page.locator(".cv-halves button", has_text="Generate").click()
     page.locator(".cv-captions button", has_text=CAPTION).click()
     drawn(page)
     page.wait_for_selector("#cv-draw-stop[disabled]")

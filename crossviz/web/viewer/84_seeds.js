@@ -45,7 +45,7 @@
   function growing() {
     const picture = el("img", { class: "cv-growing-picture", alt: "The picture so far" });
     const text = el("p", { class: "cv-note" });
-    const bar = el("progress", { class: "cv-progress", max: 1, value: 0, "aria-label": "How much of the picture is drawn" });
+    const bar = el("progress", { class: "cv-drawing-bar", max: 1, value: 0, "aria-label": "How much of the picture is drawn" });
     const node = el("section", { class: "cv-growing", hidden: true, "aria-label": "The picture on its way" }, el("div", { class: "cv-growing-stage" }, picture), bar, text);
     return {
       node,

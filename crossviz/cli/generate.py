@@ -60,7 +60,8 @@ def _told(made: "Generation") -> str:
     height, width = made.picture.shape[:2]
     lines.append(f"\n{width} x {height} pixels by {made.provenance.model}, seed {made.settings.get('seed')}")
     if made.verdict is not None:
-        lines.append(f"A checker found: {' '.join(made.verdict['found'])}")
+        found = made.verdict["found"]
+        lines.append(f"A checker found: {found if isinstance(found, str) else ', '.join(found)}.")
         lines.append("As asked." if made.verdict["asked"] else " ".join(made.verdict["faults"]))
     if not made.provenance.trained:
         lines.append("These weights were not trained: the picture means nothing.")

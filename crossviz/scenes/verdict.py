@@ -19,8 +19,9 @@ _MOODS = {"day": "by day", "sunset": "at sunset", "night": "at night"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """`faults` and `scene_faults` (floor and mood) say what is not as asked, `found` what was found, one sentence each.
-    `groups` has for every found thing the number of the caption's group that it stands for, None for one too many."""
+    """`faults` and `scene_faults` (floor and mood) say what is not as asked, a sentence each; `found` names what was
+    found, each thing and the floor. `groups` has for every found thing the number of the caption's group that it stands
+    for, None for one too many."""
 
     faults: tuple[str, ...]
     scene_faults: tuple[str, ...]
@@ -63,8 +64,7 @@ def verdict(request: Request, found: FoundScene) -> Verdict:
     if request.mood is not None and request.mood != found.mood:
         scene_faults.append(f"It is {_MOODS[found.mood].split()[1]}, not {request.mood}.")
     shown = (*(_name(thing) for thing in found), f"{_article(found.floor)} {found.floor} floor {_MOODS[found.mood]}")
-    sentences = tuple(f"{one[0].upper()}{one[1:]}." for one in shown)
-    return Verdict(tuple(faults), tuple(scene_faults), sentences, tuple(groups))
+    return Verdict(tuple(faults), tuple(scene_faults), shown, tuple(groups))
 
 
 def related(relation: str, first: Found, second: Found) -> bool:

@@ -38,7 +38,7 @@ RED, BLUE = thing("small red matte cube", -1, 0), thing("large blue metal sphere
 def test_what_is_as_asked_has_no_fault():
     said = judged("a small red cube left of a metal sphere on a grey floor by day", RED, BLUE)
     assert said.asked and not said.faults and not said.scene_faults
-    assert said.found == ("A small red matte cube.", "A large blue metal sphere.", "A grey floor by day.")
+    assert said.found == ("a small red matte cube", "a large blue metal sphere", "a grey floor by day")
     assert said.groups == (0, 1)
     assert said.as_mapping() == {"asked": True, "found": list(said.found), "faults": []}
 

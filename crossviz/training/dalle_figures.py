@@ -32,12 +32,14 @@ __all__ = ["Tally", "main", "measure", "reconstruction"]
 @dataclass
 class Tally:
     """Counts over captions of one kind. `peaks` counts, by direction, words whose map peaks inside a thing of their
-    group, of the `words` whose group was found."""
+    group, of the `words` whose group was found; `noun_peaks` the same of the `nouns` alone."""
 
     pictures: int = 0
     asked: int = 0
     words: int = 0
     peaks: Counter = field(default_factory=Counter)
+    nouns: int = 0
+    noun_peaks: Counter = field(default_factory=Counter)
     covered: float = 0.0
     seconds: list[float] = field(default_factory=list)
 
@@ -47,6 +49,8 @@ class Tally:
             self.asked + other.asked,
             self.words + other.words,
             self.peaks + other.peaks,
+            self.nouns + other.nouns,
+            self.noun_peaks + other.noun_peaks,
             self.covered + other.covered,
             self.seconds + other.seconds,
         )
@@ -88,11 +92,14 @@ def _count_words(model: DalleScenes, made: Generation, tally: Tally) -> None:
         share = mask.reshape(made.grid.height, side, made.grid.width, side).mean((1, 3))
         centre = mask[side // 2 :: side, side // 2 :: side]
         inside = (share >= 0.25) | centre
+        tally.nouns += 1
         for word in group.words:
             tally.words += 1
             tally.covered += float(inside.mean())
             for name, maps in (("image asks text", made.asks_text), ("text asks image", made.asks_image)):
-                tally.peaks[name] += _peaks(maps, word, inside)
+                peaks = _peaks(maps, word, inside)
+                tally.peaks[name] += peaks
+                tally.noun_peaks[name] += peaks and word == group.words[-1]
 
 
 def _peaks(maps: WordMaps | None, word: int, inside: np.ndarray) -> bool:
@@ -146,8 +153,8 @@ def main() -> None:
             f"entries used, perplexity {kept['perplexity']:.0f}\n"
         )
     print(
-        "| captions | pictures | as asked | image asks text: peaks on the thing | text asks image | chance "
-        "| s a picture |"
+        "| captions | pictures | as asked | image asks text: nouns that peak on their thing, all words "
+        "| text asks image: the same | chance | s a picture |"
     )
     print("|---|---|---|---|---|---|---|")
     tallies = {kind: Tally() for kind in kinds}
@@ -159,9 +166,12 @@ def main() -> None:
 
 
 def _row(name: str, tally: Tally) -> None:
-    words = max(1, tally.words)
+    words, nouns = max(1, tally.words), max(1, tally.nouns)
     asked, covered = tally.asked / max(1, tally.pictures), tally.covered / words
-    peaks = " | ".join(f"{100 * tally.peaks[way] / words:.1f} %" for way in ("image asks text", "text asks image"))
+    peaks = " | ".join(
+        f"{100 * tally.noun_peaks[way] / nouns:.1f} %, {100 * tally.peaks[way] / words:.1f} %"
+        for way in ("image asks text", "text asks image")
+    )
     seconds = np.median(tally.seconds or [0])
     print(
         f"| {name} | {tally.pictures} | {100 * asked:.1f} % | {peaks} | {100 * covered:.1f} % | {seconds:.2f} |",

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from crossviz.training.dalle_rows import BACKGROUND, KINDS
 
-__all__ = ["places_find_words", "places_know_words", "shown_words", "words_find_places"]
+__all__ = ["places_find_words", "places_know_words", "shown_words", "words_find_places", "words_write_things"]
 
 _LEAST = 1e-4
 
@@ -28,6 +28,21 @@ def places_find_words(probs: Tensor, groups: Tensor, places: Tensor, heads: int)
     weight = torch.where(places >= 0, 1.0, 0.25) * asked
     found = (mine * right).sum(-1).clamp_min(_LEAST).log()
     return -(found * weight).sum() / (weight.sum().clamp_min(1.0) * len(mine))
+
+
+def words_write_things(probs: Tensor, groups: Tensor, places: Tensor) -> Tensor:
+    """Of what all places give to a word that asks for a thing, the thing's places give most, in the mean over all
+    layers and heads: the map that is shown first.
+
+    Args:
+        probs: the writer's, `layer batch head place word+1`.
+        groups, places: as for `places_find_words`.
+    """
+    chart = probs[..., :-1].mean((0, 2))  # batch place word
+    right = (groups[:, None] == places[..., None]) & (places[..., None] >= 0)  # batch place word
+    asked = right.any(1)
+    inside = (chart * right).sum(1) / chart.sum(1).clamp_min(_LEAST)
+    return -(inside.clamp_min(_LEAST).log() * asked).sum() / asked.sum().clamp_min(1)
 
 
 def places_know_words(logits: Tensor, said: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from crossviz.training.config import DALLE, load_config
 from crossviz.training.dalle_batches import Reading, make_reading
 from crossviz.training.dalle_losses import places_know_words, shown_words, words_find_places
 from crossviz.training.dalle_rows import Rows
-from crossviz.training.dalle_writer import make_know, make_optimizer, prepare, rate_share
+from crossviz.training.dalle_writer import all_steps, make_know, make_optimizer, prepare, rate_at
 from crossviz.training.log import CsvLog
 
 __all__ = ["losses_of", "main", "train"]
@@ -59,11 +59,11 @@ def train(work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int
         step = state["step"]
     log, started = CsvLog(work / "reader.csv", _COLUMNS, resume=step > 0), time.perf_counter()
     measured = (math.nan,) * 3
-    last = settings["steps"] if steps is None else steps
+    last = all_steps(settings) if steps is None else steps
     while step < last:
         batch = _on(make_reading((plain, mirrored), config["seed"] * 1_000_003 + step, settings), device)
         for group in optimizer.param_groups:
-            group["lr"] = settings["lr"] * rate_share(step, settings)
+            group["lr"] = rate_at(step, settings)
         parts, _ = losses_of(model, know, batch)
         loss = parts["shown"] + settings["align"] * parts["align"] + settings["know"] * parts["know"]
         optimizer.zero_grad(set_to_none=True)

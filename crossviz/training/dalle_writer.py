@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from crossviz.models.dalle_transformer import DalleTransformer, TransformerConfig
 from crossviz.training import dalle_vqvae, scene_data
 from crossviz.training.dalle_batches import Batch, make_batch
-from crossviz.training.dalle_losses import places_find_words, places_know_words
+from crossviz.training.dalle_losses import places_find_words, places_know_words, words_write_things
 from crossviz.training.dalle_rows import KINDS, Rows, make_rows
 from crossviz.training.log import CsvLog
 
-__all__ = ["losses_of", "make_know", "make_optimizer", "prepare", "rate_share", "train"]
+__all__ = ["all_steps", "losses_of", "make_know", "make_optimizer", "prepare", "rate_at", "train"]
 
-_AIDS = ("align", "know")
+_AIDS = ("align", "wrote", "know")
 _COLUMNS = ["step", "loss", "next", *_AIDS, "dev_next", "seconds"]
 
 
@@ -56,6 +56,7 @@ def losses_of(model: DalleTransformer, know: nn.Module, batch: Batch, settings: 
     return {
         "next": F.cross_entropy(logits.flatten(0, 1), batch.image.flatten()),
         "align": places_find_words(probs, batch.groups, batch.places, settings["aligned_heads"]),
+        "wrote": words_write_things(probs, batch.groups, batch.places),
         "know": places_know_words(know(states[settings["know_layer"]]), batch.said),
     }
 
@@ -83,11 +84,11 @@ def train(work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int
         step = state["step"]
     log = CsvLog(work / "writer.csv", _COLUMNS, resume=step > 0)
     started, dev_next = time.perf_counter(), math.nan
-    last = settings["steps"] if steps is None else steps
+    last = all_steps(settings) if steps is None else steps
     while step < last:
         batch = _on(make_batch((plain, mirrored), config["seed"] * 1_000_003 + step, settings), device)
         for group in (*optimizer.param_groups, *knowing.param_groups):
-            group["lr"] = settings["lr"] * rate_share(step, settings)
+            group["lr"] = rate_at(step, settings)
         parts = losses_of(model, know, batch, settings)
         loss = parts["next"] + sum(settings[name] * parts[name] for name in _AIDS)
         optimizer.zero_grad(set_to_none=True)
@@ -129,12 +130,22 @@ def make_optimizer(model: nn.Module, settings: dict[str, Any]) -> torch.optim.Op
     )
 
 
-def rate_share(step: int, settings: dict[str, Any]) -> float:
-    """Of the learning rate: it rises in the warm-up, then falls as a cosine to a fiftieth."""
+def all_steps(settings: dict[str, Any]) -> int:
+    """Of all cycles."""
+    return sum(steps for steps, _ in settings["cycles"])
+
+
+def rate_at(step: int, settings: dict[str, Any]) -> float:
+    """The learning rate: in each cycle it rises in the warm-up, then falls as a cosine to a fiftieth."""
+    cycle = 0
+    while step >= settings["cycles"][cycle][0]:
+        step -= settings["cycles"][cycle][0]
+        cycle += 1
+    steps, rate = settings["cycles"][cycle]
     if step < settings["warmup"]:
-        return (step + 1) / settings["warmup"]
-    gone = (step - settings["warmup"]) / max(1, settings["steps"] - settings["warmup"])
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, gone)))
+        return rate * (step + 1) / settings["warmup"]
+    gone = (step - settings["warmup"]) / max(1, steps - settings["warmup"])
+    return rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, gone))))
 
 
 @torch.inference_mode()

@@ -17,8 +17,9 @@ from crossviz.training import dalle_decoder, dalle_reader, dalle_vqvae, dalle_wr
 from crossviz.training.config import DALLE, load_config
 from crossviz.training.dalle_batches import make_batch, make_reading
 from crossviz.training.dalle_captions import captions, draw_captions
-from crossviz.training.dalle_losses import places_find_words, places_know_words, words_find_places
+from crossviz.training.dalle_losses import places_find_words, places_know_words, words_find_places, words_write_things
 from crossviz.training.dalle_rows import BACKGROUND, KINDS, make_rows, place_groups, telling_words, wrong_words
+from crossviz.training.dalle_writer import all_steps, rate_at
 
 NAMES = vocabulary.tokens()
 CHUNK = scene_data._chunk
@@ -46,8 +47,8 @@ def small_config() -> dict:
     config = load_config(DALLE)
     config["vqvae"] |= {"batch": 2, "steps": 6, "free": 2, "save_every": 3}
     config["decoder"] |= {"batch": 2, "steps": 4, "save_every": 2}
-    config["writer"] |= {"batch": 3, "steps": 4, "save_every": 2, "dev_every": 100}
-    config["reader"] |= {"batch": 3, "steps": 4, "save_every": 2, "dev_every": 2}
+    config["writer"] |= {"batch": 3, "cycles": [[3, 1e-3], [1, 5e-4]], "save_every": 2, "dev_every": 100}
+    config["reader"] |= {"batch": 3, "cycles": [[3, 1e-3], [1, 5e-4]], "save_every": 2, "dev_every": 2}
     return config
 
 
@@ -159,6 +160,24 @@ def test_alignment_is_nothing_where_attention_is_right() -> None:
     seen[..., 3, 2] = seen[..., 3, 3] = 0.5
     assert float(words_find_places(seen, groups, places)) == pytest.approx(0, abs=1e-6)
     assert float(words_find_places(seen.flip(3), groups, places)) > 1
+
+
+def test_a_words_map_is_right_where_all_of_it_is_on_its_things() -> None:
+    groups, places = torch.tensor([[0, 1, -1]]), torch.tensor([[-1, 0, 1, 1]])
+    probs = torch.zeros(3, 1, 2, 4, 4)  # layer batch head place word+1
+    probs[..., 0, 3] = probs[..., 1, 0] = probs[..., 2, 1] = probs[..., 3, 1] = 1
+    assert float(words_write_things(probs, groups, places)) == pytest.approx(0, abs=1e-6)
+    probs[:, :, 0, 0, 1] = 1  # in one of two heads the background, too, asks for the second group
+    assert float(words_write_things(probs, groups, places)) == pytest.approx(math.log(2.5 / 2) / 2, rel=1e-5)
+
+
+def test_the_rate_rises_and_falls_in_every_cycle() -> None:
+    settings = {"cycles": [[100, 1.0], [50, 0.5]], "warmup": 10}
+    rates = [rate_at(step, settings) for step in range(all_steps(settings))]
+    assert len(rates) == 150
+    assert max(rates[:100]) == rates[9] == pytest.approx(1.0)
+    assert max(rates[100:]) == rates[109] == pytest.approx(0.5)
+    assert rates[99] < 0.03 and rates[149] < 0.02 and rates[100] == pytest.approx(0.05)
 
 
 def test_a_place_knows_what_the_caption_says_of_it() -> None:

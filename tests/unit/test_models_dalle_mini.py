@@ -38,13 +38,13 @@ def test_the_tokenizer_keeps_scenes(model: DalleScenes) -> None:
 
 
 def test_words_peak_on_what_they_name(model: DalleScenes) -> None:
-    """Eight captions that it was not trained on; the thing takes about a tenth of the picture."""
-    texts = [text for kind in ("1 seen", "1 unseen") for text in captions("test")[kind][:4]]
-    tally = measure(model, texts, Settings(candidates=4))
-    assert tally.pictures == 8 and tally.words >= 16
+    """Nouns of captions that it was not trained on; the thing takes about a tenth of the picture."""
+    texts = [text for kind in ("1 seen", "1 unseen") for text in captions("test")[kind][:5]]
+    tally = measure(model, texts, Settings(candidates=2))
+    assert tally.pictures == 10 and tally.nouns >= 8
     assert tally.covered / tally.words < 0.3
     for way in ("image asks text", "text asks image"):
-        assert tally.peaks[way] / tally.words > 0.8, way
+        assert tally.noun_peaks[way] / tally.nouns >= 0.7, way
 
 
 def test_what_it_draws_has_the_colours_that_are_asked_for(model: DalleScenes) -> None:

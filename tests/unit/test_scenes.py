@@ -11,10 +11,11 @@ from crossviz.scenes.camera import draw_camera
 from crossviz.scenes.captions import UNSEEN, draw_request, write
 from crossviz.scenes.layout import CLEAR, NoRoomError, draw_scene, groups_of
 from crossviz.scenes.light import draw_light
-from crossviz.scenes.reading import EXAMPLE, MAX_THINGS, MAX_WORDS, read, word_spans
+from crossviz.scenes.reading import EXAMPLE, MAX_THINGS, MAX_WORDS, read
 from crossviz.scenes.render import RADII, SIDE, render
 from crossviz.scenes.solids import REACH, SOLIDS
 from crossviz.scenes.things import Group, Request, Scene, Thing
+from crossviz.words import split_words
 
 
 def bare(request: Request) -> Request:
@@ -175,10 +176,10 @@ def test_what_is_written_is_read_back():
         caption = write(request, rng)
         got = read(caption)
         assert bare(got) == request, caption
-        assert len(word_spans(caption)) <= MAX_WORDS
+        assert len(split_words(caption)) <= MAX_WORDS
         seen.add((sum(group.count for group in request.groups), request.relation, request.floor, request.mood))
         for group in got.groups:
-            said = [caption[slice(*word_spans(caption)[word])] for word in group.words]
+            said = [caption[slice(*split_words(caption)[word])] for word in group.words]
             assert vocabulary.meanings()[said[-1]] == group.shape
             assert vocabulary.COUNTS[vocabulary.meanings()[said[0]]] == group.count
             asked = {word for word in (group.size, group.colour, group.material) if word is not None}

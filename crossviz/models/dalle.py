@@ -29,7 +29,7 @@ from crossviz.scenes.reading import EXAMPLE, can_draw, read
 from crossviz.scenes.verdict import verdict
 from crossviz.version import __version__
 
-__all__ = ["INFO", "DalleScenes", "load"]
+__all__ = ["INFO", "DalleScenes", "candidate_seeds", "load"]
 
 INFO = GeneratorInfo(NAME, "DALL·E mini, scenes", f"Draws {can_draw()}, token by token; trained by us, works offline.")
 _FRAME = 4  # tokens from one frame of the time line to the next
@@ -91,8 +91,7 @@ class DalleScenes:
         request = read(caption)
         used = self._checked(settings)
         words = caption_tokens(caption)
-        # The first candidate is what the seed alone would draw.
-        seeds = [settings.seed + (number << 32) for number in range(used["candidates"])]
+        seeds = candidate_seeds(settings.seed, used["candidates"])
         grid = self.transformer.config.grid
         asked: list[Tensor] = []
         drawn = write_tokens(
@@ -213,6 +212,13 @@ def load(device: torch.device, folder: Path | None = None) -> DalleScenes:
         ModelUnavailableError: a file is missing, damaged or of another format.
     """
     return DalleScenes(*load_parts(device, folder))
+
+
+def candidate_seeds(seed: int, count: int) -> list[int]:
+    """A seed for each candidate, the first the one that was asked for; 32 bits, since torch's generator of the CPU takes
+    no more of them."""
+    others = np.random.SeedSequence(seed).generate_state(max(0, count - 1))
+    return [seed, *others.tolist()]
 
 
 def _number(what: str, value: object, low: float, high: float, *, whole: bool = False) -> Any:

@@ -11,7 +11,7 @@ from small_dalles import small_dalle, small_transformer
 
 from crossviz.errors import CaptionError, ModelUnavailableError, SettingsError
 from crossviz.generation import Generation, Progress
-from crossviz.models.dalle import DalleScenes, load
+from crossviz.models.dalle import DalleScenes, candidate_seeds, load
 from crossviz.models.dalle_sampling import _pick, write_tokens
 from crossviz.models.dalle_vqvae import VqVae, VqVaeConfig
 from crossviz.models.dalle_words import NOTHING, caption_tokens, caption_words, telling
@@ -185,12 +185,14 @@ def test_the_same_again(model: DalleScenes, drawn: list[Progress | Generation]) 
 
 def test_of_several_the_one_that_it_reads_best(model: DalleScenes) -> None:
     *_, best = model.draw(CAPTION, Settings(seed=5, candidates=4))
-    seeds = [5 + (number << 32) for number in range(4)]
+    seeds = candidate_seeds(5, 4)
+    assert seeds[0] == 5
     words = caption_tokens(CAPTION)
     settings = {"guidance": 2.0, "temperature": 1.0, "nucleus": 0.95}
     *_, written = write_tokens(model.transformer, [words] * 4, seeds, **settings)
     with torch.inference_mode():
         logits, _ = model.reader(torch.tensor([words] * 4), written.tokens)
+    assert len({tuple(row) for row in written.tokens.tolist()}) == 4
     scores = logits.sigmoid()[:, telling(CAPTION, read(CAPTION))].log().sum(1)
     assert best.settings["candidate"] == int(scores.argmax())
     assert torch.equal(best.tokens.flatten(), written.tokens[int(scores.argmax())])

@@ -215,8 +215,8 @@ def load(device: torch.device, folder: Path | None = None) -> DalleScenes:
 
 
 def candidate_seeds(seed: int, count: int) -> list[int]:
-    """A seed for each candidate, the first the one that was asked for; 32 bits, since torch's generator of the CPU takes
-    no more of them."""
+    """A seed for each candidate, the first the one that was asked for; 32 bits: torch's generator of the CPU takes no
+    more of them."""
     others = np.random.SeedSequence(seed).generate_state(max(0, count - 1))
     return [seed, *others.tolist()]
 

@@ -42,6 +42,8 @@ def chosen(settings: Settings, own: Settings, multiple: int, name: str) -> Setti
     """
     if settings.temperature is not None:
         raise SettingsError(f"{name} has no temperature, but {settings.temperature!r:.40} was given: leave it out.")
+    if settings.candidates is not None:
+        raise SettingsError(f"{name} draws one picture a seed and compares none: leave the candidates out.")
     seed = _whole("A seed", settings.seed, 0, 2**63 - 1)
     steps = own.steps if settings.steps is None else _whole("The number of steps", settings.steps, 1, MOST_STEPS)
     guidance = own.guidance if settings.guidance is None else settings.guidance

@@ -416,6 +416,7 @@ def test_a_caption_without_words_is_refused_before_anything_is_drawn(models, cap
         ({"guidance": float("nan")}, "Guidance is a number from 0"),
         ({"seed": -1}, "seed is a whole number from 0"),
         ({"temperature": 1.0}, "has no temperature"),
+        ({"candidates": 4}, "compares none"),
     ],
     ids=str,
 )

@@ -45,7 +45,7 @@ def test_the_tools_say_what_they_take(address):
     tools, _ = call(address)
     known = {tool.name: tool for tool in tools}
     asks = {"explain", "heatmap", "trust", "models", "methods", "inside", "difference"}
-    assert set(known) == asks | {"write", "hide", "export", "compare"}
+    assert set(known) == asks | {"write", "hide", "export", "compare", "generate"}
     schema = known["explain"].inputSchema
     assert schema["properties"]["photo"]["type"] == "string" and schema["required"] == ["photo", "caption"]
     assert "where each word" in known["explain"].description

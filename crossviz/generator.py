@@ -1,17 +1,16 @@
 """Draw a picture from a caption, and see which words each part of it was drawn from: the models that do so."""
 
 import collections
-import difflib
-import threading
 
 import torch
 
-from crossviz.errors import ModelUnavailableError, RegistryError, UnknownModelError
+from crossviz.errors import ModelUnavailableError
 from crossviz.generation import Generation
-from crossviz.models import dalle
-from crossviz.models.base import resolve_device
+from crossviz.models.dalle import DalleFamily
+from crossviz.models.dalle_load import NAME
 from crossviz.models.diffusion import Diffusers
 from crossviz.models.generators import GeneratorFamily, GeneratorInfo, GeneratorModel, Settings
+from crossviz.models.registry import Families
 
 __all__ = [
     "DEFAULT_GENERATOR",
@@ -22,13 +21,9 @@ __all__ = [
     "unload_generators",
 ]
 
-DEFAULT_GENERATOR = "dalle-mini-scenes"
+DEFAULT_GENERATOR = NAME
 
-_families: dict[str, GeneratorFamily] = {}
-_loaded: dict[tuple[str, str, str], tuple[str, GeneratorModel]] = {}
-"""Family, source and device to the state of the files when the model was loaded, and the model."""
-_locks: dict[tuple[str, str, str], threading.Lock] = {}
-_lock = threading.Lock()
+_registry = Families("generator", "crossviz.generators()")
 
 
 def register_generator(family: GeneratorFamily) -> GeneratorFamily:
@@ -37,17 +32,13 @@ def register_generator(family: GeneratorFamily) -> GeneratorFamily:
     Raises:
         RegistryError: there is one of that name.
     """
-    with _lock:
-        if family.name in _families:
-            raise RegistryError(f"A generator family '{family.name}' is registered already: choose another name.")
-        _families[family.name] = family
+    _registry.register(family)
     return family
 
 
 def generators() -> list[GeneratorInfo]:
     """The models that draw, those that come with crossviz first; of each family all or a choice."""
-    found = [info for family in list(_families.values()) for info in family.infos()]
-    return sorted(found, key=lambda info: ":" in info.name)  # the embedded ones' names have no colon
+    return _registry.infos()
 
 
 def load_generator(name: str = DEFAULT_GENERATOR, device: str | torch.device | None = None) -> GeneratorModel:
@@ -62,32 +53,12 @@ def load_generator(name: str = DEFAULT_GENERATOR, device: str | torch.device | N
         ModelUnavailableError: there is, but it can't be loaded here.
         DeviceError: the device is not there.
     """
-    if not isinstance(name, str) or not name.strip():
-        raise UnknownModelError(f"A generator is chosen by its name, not by {name!r:.60}. {_listing()}")
-    name = name.strip()
-    family = _families.get(name.partition(":")[0])
-    if family is None:
-        close = difflib.get_close_matches(name, [*_families, *(info.name for info in generators())], n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(close)}? " if close else ""
-        raise UnknownModelError(f"There is no generator '{name[:80]}'. {hint}{_listing()}")
-    place = resolve_device(device)
-    identity = getattr(family, "identity", None)  # a family need not have it
-    source, state = (name, "") if identity is None else identity(name)
-    key = (family.name, source, str(place))
-    with _lock:
-        lock = _locks.setdefault(key, threading.Lock())
-    with lock:
-        found = _loaded.get(key)
-        if found is None or found[0] != state:
-            found = _loaded[key] = (state, family.load(name, place))
-        return found[1]
+    return _registry.load(name, device)
 
 
 def unload_generators() -> None:
     """Forget the loaded models; those in use stay alive until they are let go."""
-    with _lock:
-        _loaded.clear()
-        _locks.clear()
+    _registry.unload()
 
 
 def generate(
@@ -134,25 +105,5 @@ def generate(
     return last
 
 
-def _listing() -> str:
-    names = [info.name for info in generators()]
-    more = f" and {len(names) - 5} more, which crossviz.generators() lists" if len(names) > 5 else ""
-    return f"There are: {', '.join(names[:5]) or 'none'}{more}."
-
-
-class _DalleScenes:
-    """The model that comes with crossviz."""
-
-    name = DEFAULT_GENERATOR
-
-    def infos(self) -> list[GeneratorInfo]:
-        return [dalle.INFO]
-
-    def load(self, name: str, device: torch.device) -> GeneratorModel:
-        if name != self.name:
-            raise UnknownModelError(f"There is no generator '{name[:80]}': '{self.name}' is one by itself.")
-        return dalle.load(device)
-
-
-register_generator(_DalleScenes())
+register_generator(DalleFamily())
 register_generator(Diffusers())

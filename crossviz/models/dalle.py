@@ -5,7 +5,9 @@ that writes image tokens under cross-attention to the text, the tokenizer's deco
 that fits best, which here the model's own reading of them says instead of CLIP.
 """
 
+import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crossviz.errors import SettingsError
+from crossviz.errors import SettingsError, UnknownModelError
 from crossviz.generation import IMAGE_ASKS_TEXT, TEXT_ASKS_IMAGE, Generation, Progress, WordMaps
 from crossviz.geometry import PatchGrid
-from crossviz.models.dalle_load import NAME, load_parts
+from crossviz.models.base import folder_state
+from crossviz.models.dalle_load import FOLDER, NAME, READER, TOKENIZER, TRANSFORMER, load_parts
 from crossviz.models.dalle_reader import DalleReader
 from crossviz.models.dalle_sampling import write_tokens
 from crossviz.models.dalle_transformer import DalleTransformer
@@ -26,10 +29,11 @@ from crossviz.models.generators import GeneratorInfo, Settings
 from crossviz.results import Provenance
 from crossviz.scenes.checker import SceneChecker
 from crossviz.scenes.reading import EXAMPLE, can_draw, read
+from crossviz.scenes.things import Request
 from crossviz.scenes.verdict import verdict
 from crossviz.version import __version__
 
-__all__ = ["INFO", "DalleScenes", "candidate_seeds", "load"]
+__all__ = ["INFO", "DalleFamily", "DalleScenes", "candidate_seeds", "load"]
 
 INFO = GeneratorInfo(NAME, "DALL·E mini, scenes", f"Draws {can_draw()}, token by token; trained by us, works offline.")
 _FRAME = 4  # tokens from one frame of the time line to the next
@@ -80,18 +84,22 @@ class DalleScenes:
         """Where it computes."""
         return self.transformer.head.weight.device
 
-    @torch.inference_mode()
     def draw(self, caption: str, settings: Settings) -> Iterator[Progress | Generation]:
         """Draws token by token; a `Progress` after every row of the grid, then the `Generation`.
+
+        What is seen growing is the first of the candidates; the one that is read best may be another, and its frames
+        show that one growing.
 
         Raises:
             CaptionError: the caption is empty, or asks for what the model does not know.
             SettingsError: a setting that the model has not, or out of its bounds.
         """
-        request = read(caption)
-        used = self._checked(settings)
+        return self._drawn(caption, read(caption), self._checked(settings))
+
+    @torch.inference_mode()
+    def _drawn(self, caption: str, request: Request, used: dict[str, Any]) -> Iterator[Progress | Generation]:
         words = caption_tokens(caption)
-        seeds = candidate_seeds(settings.seed, used["candidates"])
+        seeds = candidate_seeds(used["seed"], used["candidates"])
         grid = self.transformer.config.grid
         asked: list[Tensor] = []
         drawn = write_tokens(
@@ -189,13 +197,21 @@ class DalleScenes:
             used[name] = float(_number(f"The {name}", value, low, high))
         count = self.defaults.candidates if settings.candidates is None else settings.candidates
         used["candidates"] = _number("The number of candidates", count, 1, 16, whole=True)
+        if used["temperature"] == 0:
+            used["candidates"] = 1  # all would be alike
         return {**used, "nucleus": self.nucleus}
+
+    @cached_property
+    def _sha256(self) -> str:
+        """Of the hashes of all files that have a part in drawing."""
+        hashes = [self.about["sha256"][name] for name in (TOKENIZER, TRANSFORMER, READER)]
+        return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
     def _provenance(self) -> Provenance:
         return Provenance(
             crossviz_version=__version__,
             model=NAME,
-            weights_sha256=self.about["sha256"]["transformer.safetensors"],
+            weights_sha256=self._sha256,
             trained=bool(self.about["training"]["trained"]),
             method="cross_attention",
             libraries={"torch": torch.__version__},
@@ -203,6 +219,23 @@ class DalleScenes:
             notes=(f"This model draws {can_draw()}, and nothing else.",),
             method_title="Cross-attention",
         )
+
+
+class DalleFamily:
+    """The one model that comes with crossviz."""
+
+    name = NAME
+
+    def infos(self) -> list[GeneratorInfo]:
+        return [INFO]
+
+    def identity(self, name: str) -> tuple[str, str]:
+        if name != self.name:
+            raise UnknownModelError(f"There is no generator '{name[:80]}': '{self.name}' is one by itself.")
+        return self.name, folder_state(FOLDER)
+
+    def load(self, name: str, device: torch.device) -> DalleScenes:
+        return load(device)
 
 
 def load(device: torch.device, folder: Path | None = None) -> DalleScenes:

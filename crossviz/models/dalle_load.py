@@ -16,11 +16,12 @@ from crossviz.models.dalle_vqvae import VqVae, VqVaeConfig
 from crossviz.paths import assets_dir
 from crossviz.scenes.checker import SceneChecker, load_checker
 
-__all__ = ["CHECKER", "NAME", "READER", "TOKENIZER", "TRANSFORMER", "load_parts"]
+__all__ = ["CHECKER", "FOLDER", "NAME", "READER", "TOKENIZER", "TRANSFORMER", "load_parts"]
 
 NAME = "dalle-mini-scenes"
 TOKENIZER, TRANSFORMER = "image_tokenizer.safetensors", "transformer.safetensors"
 READER, CHECKER = "reader.safetensors", "checker.safetensors"
+FOLDER = assets_dir() / "models" / NAME
 _REMEDY = "install crossviz again, or name a folder that crossviz.training.dalle has written"
 
 
@@ -35,7 +36,7 @@ def load_parts(
     Raises:
         ModelUnavailableError: a file is missing, damaged or of another format.
     """
-    folder = assets_dir() / "models" / NAME if folder is None else folder
+    folder = FOLDER if folder is None else folder
     parts = dict.fromkeys(("tokenizer", "transformer", "reader"), dict)
     needed = {"sha256": dict, "training": dict, "sampling": dict, **parts}
     about = read_about(folder, needed, _REMEDY, NAME)

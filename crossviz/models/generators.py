@@ -66,17 +66,22 @@ class GeneratorModel(Protocol):
 
 
 class GeneratorFamily(Protocol):
-    """Models of one kind: one entry in the registry of `crossviz.generator`.
-
-    A family may also have `identity(name)`: a pair of strings, where the model comes from (the same for all names of
-    it) and the state that its files are in. The model is then loaded again where its files have changed.
-    """
+    """Models of one kind: one entry in the registry of `crossviz.generator`."""
 
     name: str
     """Its models' names are this, or begin with this and a colon."""
 
     def infos(self) -> list[GeneratorInfo]:
         """The family's models, or a choice of them."""
+        ...
+
+    def identity(self, name: str) -> tuple[str, str]:
+        """Where the model comes from, the same for all names of it, and the state that its files are in.
+
+        Raises:
+            UnknownModelError: the family has no such model.
+            ModelUnavailableError: it can't be had here.
+        """
         ...
 
     def load(self, name: str, device: torch.device) -> GeneratorModel:

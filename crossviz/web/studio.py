@@ -1,6 +1,5 @@
 """What the page asks for pictures: the models that draw, and a drawing step by step."""
 
-import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Protocol
@@ -37,8 +36,7 @@ class Studio:
     def __init__(self, registry: Registry | None = None, device: str | None = None) -> None:
         self._registry = generator if registry is None else registry
         self._device = device
-        self._models: dict[str, GeneratorModel] = {}
-        self._lock = threading.Lock()
+        self._known: set[str] = set()
 
     def infos(self) -> list[GeneratorInfo]:
         """The models to choose from, the default first; empty where there are none."""
@@ -46,7 +44,7 @@ class Studio:
 
     def loaded(self, name: str) -> bool:
         """Whether a model is there at once."""
-        return name in self._models
+        return name in self._known
 
     def model(self, name: str) -> GeneratorModel:
         """A model, loaded when first asked for; the first one if the name is empty.
@@ -61,10 +59,9 @@ class Studio:
             raise UnknownModelError(
                 f"There is no model '{name[:80]}' that draws here: choose one of {', '.join(names) or 'none'}."
             )
-        with self._lock:
-            if name not in self._models:
-                self._models[name] = self._registry.load_generator(name, self._device)
-            return self._models[name]
+        model = self._registry.load_generator(name, self._device)  # kept there, and loaded anew where its files changed
+        self._known.add(name)
+        return model
 
     def captions(self, name: str) -> tuple[str, ...]:
         """Captions that a model draws well: its `examples` where it has some, its one `example` else."""

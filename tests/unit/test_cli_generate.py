@@ -15,13 +15,16 @@ class Planted:
     def infos(self):
         return [PlantedGenerator().info]
 
+    def identity(self, name):
+        return name, ""
+
     def load(self, name, device):
         return PlantedGenerator()
 
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    monkeypatch.setattr(generator, "_families", dict(generator._families))
+    monkeypatch.setattr(generator._registry, "by_name", dict(generator._registry.by_name))
     generator.register_generator(Planted())
 
 

@@ -253,8 +253,11 @@ def test_the_kinds_of_files_are_what_they_say(tmp_path):
     assert load_photo(tmp_path / "A.PNG").wh[0] > 300
 
 
-def test_crossviz_load_is_the_same_function():
-    assert crossviz.load is load and crossviz.Explanation is Explanation
+def test_crossviz_load_reads_what_this_one_reads(tmp_path):
+    made = factories.explanation()
+    made.save(tmp_path / "made.npz")
+    assert crossviz.load(tmp_path / "made.npz") == load(tmp_path / "made.npz") == made
+    assert crossviz.Explanation is Explanation
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a", "a.txt", "a.npz.gz"])

@@ -24,6 +24,9 @@ class Painter:
     def infos(self):
         return [GeneratorInfo("painter:grey", "Grey", "Paints grey.")]
 
+    def identity(self, name):
+        return name, ""
+
     def load(self, name, device):
         self.loads.append((name, str(device)))
         return self if name == "painter:grey" else Silent()
@@ -46,7 +49,7 @@ class Silent:
 
 @pytest.fixture
 def painter(monkeypatch):
-    monkeypatch.setattr(generator, "_families", dict(generator._families))
+    monkeypatch.setattr(generator._registry, "by_name", dict(generator._registry.by_name))
     generator.unload_generators()
     return generator.register_generator(Painter())
 
@@ -57,7 +60,7 @@ def test_the_public_names_are_here():
 
 
 def test_the_families_that_come_with_it_are_registered():
-    assert {"dalle-mini-scenes", "diffusers"} <= set(generator._families)
+    assert {"dalle-mini-scenes", "diffusers"} <= set(generator._registry.by_name)
     assert any(info.name.startswith("diffusers:") for info in generator.generators())
 
 

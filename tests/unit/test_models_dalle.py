@@ -1,5 +1,6 @@
 """The scene model: what it draws follows from its weights, its caption and its seed, and its maps are its attention."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -198,6 +199,32 @@ def test_of_several_the_one_that_it_reads_best(model: DalleScenes) -> None:
     assert torch.equal(best.tokens.flatten(), written.tokens[int(scores.argmax())])
 
 
+def test_what_grows_is_the_first_candidate(model: DalleScenes) -> None:
+    *progress, best = model.draw(CAPTION, Settings(seed=5, candidates=4))
+    *alone, first = model.draw(CAPTION, Settings(seed=5, candidates=1))
+    assert best.settings["candidate"] != 0, "another seed, so that the test says something"
+    assert all(torch.equal(one.picture, other.picture) for one, other in zip(progress, alone, strict=True))
+    assert torch.equal(alone[-1].picture, first.picture)
+
+
+def test_at_temperature_0_there_is_nothing_to_choose_from(model: DalleScenes) -> None:
+    *_, made = model.draw(CAPTION, Settings(temperature=0, candidates=4))
+    assert made.settings["candidates"] == 1
+
+
+def test_another_decoder_is_another_model(folder: Path, tmp_path: Path, drawn: list[Progress | Generation]) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    weights = load_file(copy / "image_tokenizer.safetensors")
+    weights["decoder.0.bias"] = weights["decoder.0.bias"] + 1
+    save_file(weights, copy / "image_tokenizer.safetensors")
+    about = json.loads((copy / "crossviz.json").read_text())
+    name = "image_tokenizer.safetensors"
+    about["sha256"][name] = hashlib.sha256((copy / name).read_bytes()).hexdigest()
+    (copy / "crossviz.json").write_text(json.dumps(about))
+    *_, other = load(CPU, copy).draw(CAPTION, Settings(seed=5))
+    assert other.provenance.weights_sha256 != drawn[-1].provenance.weights_sha256
+
+
 def test_untrained_weights_say_so(drawn: list[Progress | Generation]) -> None:
     assert not drawn[-1].provenance.trained
 
@@ -214,7 +241,7 @@ def test_untrained_weights_say_so(drawn: list[Progress | Generation]) -> None:
 )
 def test_what_it_can_not_draw_it_says(model: DalleScenes, caption: str, says: str) -> None:
     with pytest.raises(CaptionError, match=says.replace("?", r"\?")):
-        next(model.draw(caption, Settings()))
+        model.draw(caption, Settings())
 
 
 @pytest.mark.parametrize(
@@ -233,7 +260,7 @@ def test_what_it_can_not_draw_it_says(model: DalleScenes, caption: str, says: st
 )
 def test_settings_out_of_bounds_are_refused(model: DalleScenes, settings: Settings) -> None:
     with pytest.raises(SettingsError):
-        next(model.draw("a red cube", settings))
+        model.draw("a red cube", settings)
 
 
 def test_a_damaged_file_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -13,10 +13,23 @@ from crossviz.stored_generation import generation_to_bundle
 if TYPE_CHECKING:
     from crossviz.generation import Generation
 
-__all__ = ["GENERATION_SUFFIXES", "generation_bytes", "save_generation"]
+__all__ = ["GENERATION_SUFFIXES", "check_suffix", "generation_bytes", "save_generation"]
 
 GENERATION_SUFFIXES = (".png", ".gif", ".html", ".npz", ".json")
 """What can be written; every kind holds the whole, for `crossviz.load`."""
+
+
+def check_suffix(suffix: str) -> None:
+    """Refuse what can't be written, in small letters or large.
+
+    Raises:
+        BundleError: it is none of `GENERATION_SUFFIXES`.
+    """
+    if suffix.lower() not in GENERATION_SUFFIXES:
+        raise BundleError(
+            f"A generated picture can't be saved as {suffix or 'a file without suffix'!s:.20}: choose one of "
+            f"{', '.join(GENERATION_SUFFIXES)}."
+        )
 
 
 def generation_bytes(
@@ -32,11 +45,8 @@ def generation_bytes(
         BundleError: another suffix.
         SelectionError: no such word.
     """
-    if suffix not in GENERATION_SUFFIXES:
-        raise BundleError(
-            f"A generated picture can't be saved as {suffix or 'a file without suffix'!s:.20}: choose one of "
-            f"{', '.join(GENERATION_SUFFIXES)}."
-        )
+    check_suffix(suffix)
+    suffix = suffix.lower()
     phrases = generation.phrases(words)
     bundle = generation_to_bundle(generation)
     if suffix == ".npz":
@@ -67,4 +77,4 @@ def save_generation(
     path = Path(path)
     if not path.parent.is_dir():
         raise BundleError(f"There is no folder {str(path.parent)!r}: make it first.")
-    write_atomic(path, generation_bytes(generation, path.suffix.lower(), words))
+    write_atomic(path, generation_bytes(generation, path.suffix, words))

@@ -14,6 +14,7 @@ from crossviz.models.registry import Families
 
 __all__ = [
     "DEFAULT_GENERATOR",
+    "finished",
     "generate",
     "generators",
     "load_generator",
@@ -99,7 +100,16 @@ def generate(
     """
     settings = Settings(seed, guidance, temperature, steps, size_wh, candidates)
     drawing = load_generator(model, device).draw(caption, settings)
-    last = collections.deque(drawing, maxlen=1).pop()
+    *_, last = None, *collections.deque(drawing, maxlen=1)
+    return finished(last, model)
+
+
+def finished(last: object, model: str) -> Generation:
+    """The last that a drawing gave, which is the picture.
+
+    Raises:
+        ModelUnavailableError: the model's drawing ended without one.
+    """
     if not isinstance(last, Generation):
         raise ModelUnavailableError(f"The generator '{model[:80]}' ended without a picture: choose another one.")
     return last

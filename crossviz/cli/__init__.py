@@ -78,10 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "-o",
         "--output",
-        nargs="+",
+        action="append",
         metavar="FILE",
         type=Path,
-        help="files to write: .png, .gif (the picture growing), .html (to look into), .npz or .json",
+        help="file to write: .png, .gif (the picture growing), .html (to look into), .npz or .json; may be repeated",
     )
     generate.add_argument("-m", "--model", default=DRAWER, help="a name from `crossviz models` (%(default)s)")
     generate.add_argument("--seed", type=int, default=0, help="of the random numbers (%(default)s)")

@@ -19,7 +19,8 @@ def run(args: argparse.Namespace) -> int:
     """Draw one picture; print what came out, and write the files that are asked for."""
     # Imported here: torch takes a second, and `crossviz --help` needs none of it.
     from crossviz.generation import Generation
-    from crossviz.generator import load_generator
+    from crossviz.generation_export import check_suffix
+    from crossviz.generator import finished, load_generator
     from crossviz.models.generators import Settings
 
     settings = Settings(args.seed, args.guidance, args.temperature, args.steps, _size(args.size), args.candidates)
@@ -27,19 +28,19 @@ def run(args: argparse.Namespace) -> int:
     for path in paths:
         if not path.parent.is_dir():
             raise UsageError(f"There is no folder {path.parent}: make it, or choose another for {path.name}.")
-    made = None
+        check_suffix(path.suffix)
+    last = None
     with tqdm(disable=None, leave=False, bar_format="{bar:24} {percentage:3.0f}% {desc}", total=1.0) as bar:
         bar.set_description_str(f"loading {args.model}")
         model = load_generator(args.model, args.device)
         bar.set_description_str("drawing")
-        for made in model.draw(args.caption, settings):
-            if not isinstance(made, Generation):
-                bar.update(made.step / made.steps - bar.n)
+        for last in model.draw(args.caption, settings):
+            if not isinstance(last, Generation):
+                bar.update(last.step / last.steps - bar.n)
+        made = finished(last, args.model)
         for path in paths:
             bar.set_description_str(f"writing {path.name}")
-            assert isinstance(made, Generation)
             made.save(path)
-    assert isinstance(made, Generation)
     print(_told(made))
     if paths:
         print(f"\nWritten: {', '.join(str(path) for path in paths)}.")

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from crossviz.models.dalle_vqvae import VqVae, VqVaeConfig
+from crossviz.scenes.checker_network import to_input
 from crossviz.training.config import DALLE, load_config
-from crossviz.training.dalle_vqvae import loss_of, pictures_of
+from crossviz.training.dalle_vqvae import loss_of
 from crossviz.training.log import CsvLog
 from crossviz.training.scene_data import SceneSet, load
 
@@ -52,7 +53,7 @@ def train(
     while step < last:
         rng = np.random.default_rng([config["seed"], step])
         picked = np.sort(rng.integers(len(data.captions), size=settings["batch"]))
-        pictures = pictures_of(data.pixels[picked]).to(device)
+        pictures = to_input(torch.tensor(data.pixels[picked])).to(device)
         owner = torch.from_numpy(np.array(data.owner[picked])).to(device)
         if step % 2:
             pictures, owner = pictures.flip(-1), owner.flip(-1)

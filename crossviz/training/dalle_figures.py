@@ -20,11 +20,11 @@ from crossviz.models.base import resolve_device
 from crossviz.models.dalle import DalleScenes, load
 from crossviz.models.generators import Settings
 from crossviz.scenes.captions import draw_request, write
+from crossviz.scenes.checker_network import to_input
 from crossviz.scenes.layout import NoRoomError, draw_scene
 from crossviz.scenes.reading import read
 from crossviz.scenes.verdict import verdict
 from crossviz.training.dalle_captions import captions
-from crossviz.training.dalle_vqvae import pictures_of
 
 __all__ = ["Tally", "main", "measure", "reconstruction"]
 
@@ -117,7 +117,7 @@ def reconstruction(model: DalleScenes, count: int) -> dict[str, float]:
             continue
     scenes = np.stack(pixels)
     with torch.inference_mode():
-        parts = [pictures_of(scenes[at : at + 50]).to(model.device) for at in range(0, count, 50)]
+        parts = [to_input(torch.tensor(scenes[at : at + 50])).to(model.device) for at in range(0, count, 50)]
         tokens = torch.cat([model.vqvae.tokenize(part) for part in parts])
         drawn = torch.cat([model.vqvae.draw(part).cpu() for part in tokens.split(50)]).numpy()
     errors = ((drawn.astype(np.float64) - scenes) ** 2).mean((1, 2, 3))

@@ -1,6 +1,5 @@
 """Trains the image tokenizer of dalle-mini-scenes, and writes every scene as its tokens."""
 
-import argparse
 import copy
 import time
 from pathlib import Path
@@ -12,13 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crossviz.models.dalle_vqvae import VqVae, VqVaeConfig
-from crossviz.training.config import load_config
+from crossviz.scenes.checker_network import to_input
 from crossviz.training.log import CsvLog
-from crossviz.training.scene_data import SceneSet, load
+from crossviz.training.scene_data import SceneSet
 
-__all__ = ["Codebook", "main", "reconstruct", "tokenize", "train"]
-
-CONFIG = Path(__file__).with_name("dalle.toml")
+__all__ = ["Codebook", "loss_of", "tokenize", "train"]
 
 
 class Codebook:
@@ -56,11 +53,6 @@ class Codebook:
         self.counts, self.sums = state["counts"], state["sums"]
 
 
-def pictures_of(pixels: np.ndarray) -> Tensor:
-    """uint8 `batch side side 3` as the model takes it, `batch 3 side side` in -1..1."""
-    return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
 def loss_of(drawn: Tensor, pictures: Tensor, owner: Tensor, settings: dict[str, Any]) -> Tensor:
     """Absolute and squared differences of the pixels, and those of the steps between neighbours."""
     near = F.max_pool2d((owner > 0).float()[:, None], 7, stride=1, padding=3)
@@ -96,7 +88,7 @@ def train(
     while step < last:
         generator = torch.Generator().manual_seed(config["seed"] * 1_000_003 + step)
         picked = np.sort(torch.randint(len(data.captions), (settings["batch"],), generator=generator).numpy())
-        pictures = pictures_of(data.pixels[picked]).to(device)
+        pictures = to_input(torch.tensor(data.pixels[picked])).to(device)
         owner = torch.from_numpy(np.array(data.owner[picked])).to(device)
         if step % 2:  # the mirrored scene is a scene, too
             pictures, owner = pictures.flip(-1), owner.flip(-1)
@@ -152,40 +144,9 @@ def train(
 def tokenize(model: VqVae, pixels: np.ndarray, *, mirrored: bool = False, batch: int = 64) -> np.ndarray:
     """Every picture's tokens, int16 `scene grid grid`."""
     found = []
-    device = model.codebook.device
     for start in range(0, len(pixels), batch):
-        pictures = pictures_of(pixels[start : start + batch]).to(device)
+        pictures = to_input(torch.tensor(pixels[start : start + batch])).to(model.codebook.device)
         pictures = pictures.flip(-1) if mirrored else pictures
-        latents = model.encode(pictures.to(memory_format=torch.channels_last))
-        found.append(model.nearest(latents.permute(0, 2, 3, 1)).to(torch.int16).cpu().numpy())
+        tokens = model.tokenize(pictures.to(memory_format=torch.channels_last))
+        found.append(tokens.to(torch.int16).cpu().numpy())
     return np.concatenate(found)
-
-
-@torch.inference_mode()
-def reconstruct(model: VqVae, pixels: np.ndarray, batch: int = 64) -> np.ndarray:
-    """Every picture as the decoder draws it from its tokens, uint8."""
-    parts = []
-    for start in range(0, len(pixels), batch):
-        tokens = model.tokenize(pictures_of(pixels[start : start + batch]).to(model.codebook.device))
-        parts.append(model.draw(tokens).cpu().numpy())
-    return np.concatenate(parts)
-
-
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="folder for everything made on the way")
-    parser.add_argument("--rows", type=int, help="scenes to use; all if left out")
-    args = parser.parse_args()
-    config = load_config(CONFIG)
-    data = load(args.work / "scenes", "train")
-    model = train(data, args.work, config, rows=args.rows)
-    np.savez(
-        args.work / "tokens.npz",
-        plain=tokenize(model, data.pixels),
-        dev=tokenize(model, load(args.work / "scenes", "dev").pixels),
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -130,6 +130,7 @@ ARROWS: dict[str, set[str]] = {
     "cli": {
         "bundle",
         "generation",
+        "generation_export",
         "generator",
         "explainer",
         "explanation",

@@ -6,7 +6,9 @@ from planted_generator import CAPTION, PlantedGenerator, planted
 import crossviz
 from crossviz import generator
 from crossviz.cli import main
+from crossviz.errors import ModelUnavailableError
 from crossviz.generation import Generation
+from crossviz.models.generators import Settings
 
 
 class Planted:
@@ -69,6 +71,30 @@ def test_bad_input_ends_with_one_sentence(capsys, args, says):
     status, said = run(capsys, *args)
     assert status == 2 and said.err.startswith("crossviz: ") and says in said.err
     assert said.err.count("\n") == 1 and "Traceback" not in said.err
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_a_model_is_loaded(capsys, monkeypatch):
+    monkeypatch.setattr(Planted, "load", lambda *_: pytest.fail("the model was loaded"))
+    status, said = run(capsys, CAPTION, "-o", "drawn.png", "-o", "drawn.bmp")
+    assert status == 2 and ".bmp" in said.err
+
+
+def test_files_may_stand_before_the_caption(capsys, tmp_path):
+    paths = [tmp_path / "drawn.npz", tmp_path / "drawn.JSON"]
+    status, said = run(capsys, "-o", str(paths[0]), "-o", str(paths[1]), CAPTION)
+    assert status == 0 and all(str(path) in said.out for path in paths)
+    assert crossviz.load(paths[0]) == planted()
+    assert paths[1].exists()
+
+
+@pytest.mark.parametrize("given", [[], ["half"]], ids=["nothing", "no picture"])
+def test_a_drawing_without_a_picture_is_said(capsys, monkeypatch, given):
+    steps = [next(PlantedGenerator().draw(CAPTION, Settings())) for _ in given]
+    monkeypatch.setattr(PlantedGenerator, "draw", lambda *_: iter(steps))
+    status, said = run(capsys, CAPTION)
+    assert status == 2 and "ended without a picture" in said.err
+    with pytest.raises(ModelUnavailableError, match="ended without a picture"):
+        crossviz.generate(CAPTION, "planted")
 
 
 def test_an_unknown_generator_is_named(capsys):

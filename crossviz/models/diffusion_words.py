@@ -96,7 +96,8 @@ def _pulled_apart(text: str, tokenizers: Sequence[Any]) -> str:
     marks = {mark for tokenizer in tokenizers for mark in tokenizer.all_special_tokens if len(mark) > 1}
     if not marks:
         return text
-    found = re.compile("|".join(re.escape(mark) for mark in sorted(marks, key=len, reverse=True)))
+    # In any case: a pipeline or its tokenizer may lower the text before it looks for them.
+    found = re.compile("|".join(re.escape(mark) for mark in sorted(marks, key=len, reverse=True)), re.IGNORECASE)
     while found.search(text):
         text = found.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
     return text

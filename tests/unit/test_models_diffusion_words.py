@@ -109,8 +109,24 @@ def test_what_looks_like_a_mark_is_read_as_its_characters(pipes, mark):
     assert text[slice(*spans[2])] == "<"
 
 
-def test_t5s_marks_too(pipes):
-    assert read(pipes["pixart"], "a </s> cube").prompt == "a < /s> cube"
+@pytest.mark.parametrize("mark", ["</s>", "</S>", "<PAD>", "<Unk>"])
+def test_t5s_marks_too_which_the_pipeline_lowers(pipes, mark):
+    found = read(pipes["pixart"], f"a {mark} cube")
+    assert found.prompt == f"a {mark[0]} {mark[1:]} cube"
+    tokenizer = pipes["pixart"].tokenizer
+    ids = tokenizer(found.prompt.lower()).input_ids
+    marks = {tokenizer.eos_token_id, tokenizer.pad_token_id}
+    assert [place for place, id_ in enumerate(ids) if id_ in marks] == [len(ids) - 1]
+    assert [token.id for token in found.caption.tokens] == ids
+
+
+def test_a_mark_that_the_tokenizer_finds_in_lowered_text(pipes):
+    from transformers import AddedToken
+
+    pipe = build("sd")
+    pipe.tokenizer = clip_tokenizer(bos_token=AddedToken("<|startoftext|>", normalized=True, special=True))
+    found = read(pipe, "a <|STARTOFTEXT|> cube")
+    assert pipe.tokenizer(found.prompt).input_ids.count(pipe.tokenizer.bos_token_id) == 1
 
 
 def test_two_towers_side_by_side_read_the_same_words(pipes):

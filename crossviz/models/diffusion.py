@@ -8,7 +8,7 @@ output (`crossviz.capture`); the pipeline goes on with its own. `diffusion_kinds
 import copy
 import math
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -66,6 +66,7 @@ class DiffusionModel:
         self._loaded = loaded
         self.info = loaded.info
         self.defaults = defaults(loaded.pipe, loaded.kind)
+        self._spare_tokenizers: list[dict[str, Any]] = []
 
     def draw(self, caption: str, settings: Settings | None = None) -> Iterator[Progress | Generation]:
         """Draw step by step, as `GeneratorModel`; at most MAX_FRAMES pictures on the way, the `Generation` last.
@@ -78,21 +79,40 @@ class DiffusionModel:
             SettingsError: the settings can't be used.
             CaptureError: an attention module does not recompute to its own output.
         """
-        loaded = self._loaded
-        pipe = copy.copy(loaded.pipe)
-        pipe.scheduler = copy.deepcopy(loaded.pipe.scheduler)
-        for name in [name for each in loaded.kind.texts for name in each.tokenizers]:
-            # Tokenizers keep how long a text may be between calls, so threads must not share one.
-            setattr(pipe, name, copy.deepcopy(getattr(loaded.pipe, name)))
-        reading = read_caption(pipe, loaded.kind, caption)
-        multiple = math.lcm(8, pipe.vae_scale_factor * (loaded.kind.patch or 1))  # 8 is what most pipelines check
-        return self._drawing(pipe, reading, chosen(settings or Settings(), self.defaults, multiple, self.info.name))
+        kind, scale = self._loaded.kind, self._loaded.pipe.vae_scale_factor
+        multiple = math.lcm(8, scale * (kind.patch or 1))  # 8 is what most pipelines check
+        used = chosen(settings or Settings(), self.defaults, multiple, self.info.name)
+        with self._pipe_of_its_own() as pipe:
+            reading = read_caption(pipe, kind, caption)
+        return self._drawing(reading, used)
 
-    def _drawing(self, pipe: Any, reading: Reading, settings: Settings) -> Iterator[Progress | Generation]:
-        run = _Run(self._loaded, pipe, reading, settings)
-        with closing(run.pictures()) as pictures:
-            yield from (each for each in pictures if each is not None)
+    def _drawing(self, reading: Reading, settings: Settings) -> Iterator[Progress | Generation]:
+        with self._pipe_of_its_own() as pipe:
+            run = _Run(self._loaded, pipe, reading, settings)
+            with closing(run.pictures()) as pictures:
+                yield from (each for each in pictures if each is not None)
         yield self._generation(run)
+
+    @contextmanager
+    def _pipe_of_its_own(self) -> Iterator[Any]:
+        """The pipeline, with a scheduler and tokenizers that nobody else has meanwhile.
+
+        Schedulers keep where they are; tokenizers keep between calls how a text is padded and cut. Copying CLIP's takes
+        more than a second, so copies are used again.
+        """
+        pipe = copy.copy(self._loaded.pipe)
+        pipe.scheduler = copy.deepcopy(self._loaded.pipe.scheduler)
+        try:
+            own = self._spare_tokenizers.pop()
+        except IndexError:
+            parts = self._loaded.pipe.components
+            own = copy.deepcopy({name: part for name, part in parts.items() if name.startswith("tokenizer")})
+        try:
+            for name, tokenizer in own.items():
+                setattr(pipe, name, tokenizer)
+            yield pipe
+        finally:
+            self._spare_tokenizers.append(own)
 
     def _generation(self, run: "_Run") -> Generation:
         kind, maps, settings = self._loaded.kind, run.builder, asdict(run.settings)

@@ -1,6 +1,8 @@
 """The family diffusers, on small pipelines of every kind: exact attention, the picture it draws, no trace left."""
 
 import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -363,6 +365,47 @@ def test_drawings_side_by_side_are_those_by_themselves(models):
     both = [model.draw(CAPTION, Settings(seed=seed, steps=3, size_wh=(WIDTH, HEIGHT))) for seed in (0, 1)]
     together = list(zip(*both, strict=True))[-1]
     assert together[0] == alone[0] and together[1] == alone[1] and alone[0] != alone[1]
+
+
+@pytest.mark.parametrize("kind", ["sdxl", "flux"])
+def test_drawings_in_two_threads_tokenise_at_once_and_share_no_tokenizer(models, kind, monkeypatch):
+    from transformers import PreTrainedTokenizerBase
+
+    model = models[kind]
+    alone = [drawn(model, seed=seed, steps=1)[1] for seed in (0, 1)]
+    tokenise, both_there, busy, shared = PreTrainedTokenizerBase.__call__, threading.Barrier(2), [], []
+
+    def together(self, *given, **options):
+        busy.append(id(self))
+        both_there.wait(60)
+        shared.append(len(set(busy)) < len(busy))
+        found = tokenise(self, *given, **options)
+        both_there.wait(60)
+        busy.remove(id(self))
+        return found
+
+    monkeypatch.setattr(PreTrainedTokenizerBase, "__call__", together)
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(lambda seed: drawn(model, seed=seed, steps=1)[1], (0, 1)))
+    assert found == alone and shared and not any(shared)
+
+
+def test_tokenizers_are_copied_when_they_are_needed_and_used_again(models, monkeypatch):
+    model = models["flux"]
+    drawn(model, steps=1)
+    spare = list(model._spare_tokenizers)
+    assert spare and set(spare[-1]) == {"tokenizer", "tokenizer_2"}
+    begun = model.draw(CAPTION, Settings(steps=2, size_wh=(WIDTH, HEIGHT)))
+    next(begun)
+    assert len(model._spare_tokenizers) == len(spare) - 1
+    begun.close()
+    with pytest.raises(CaptionError):
+        model.draw("...")
+    assert model._spare_tokenizers == spare
+    monkeypatch.setattr(model, "_spare_tokenizers", [])
+    with pytest.raises(SettingsError):
+        model.draw(CAPTION, Settings(steps=0))
+    assert not model._spare_tokenizers
 
 
 # What a result says ---------------------------------------------------------------------------------------------------

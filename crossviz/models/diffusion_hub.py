@@ -16,7 +16,7 @@ from crossviz.errors import ModelUnavailableError
 from crossviz.models.about import one_line
 from crossviz.models.base import folder_state
 from crossviz.models.diffusion_kinds import PipelineKind, kind_of_class
-from crossviz.models.hub import unreachable
+from crossviz.models.hub import lacking_shards, unreachable
 from crossviz.models.transformers_hub import Place, place_of
 
 __all__ = [
@@ -42,10 +42,12 @@ INSTALL = "pip install crossviz[diffusers]"
 LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts of a pipeline that read pictures; none of them has a share in the attention."""
 _WEIGHTS = re.compile(
-    r"(?:diffusion_pytorch_model|model)"
-    r"(?:\.(?P<variant>fp16))?(?:-\d{5}-of-\d{5})?(?:\.(?P<older>fp16))?\.safetensors(?:\.index(?:\.fp16)?\.json)?"
+    r"(?:diffusion_pytorch_model|model)(?:\.fp16)?(-\d{5}-of-\d{5})?(?:\.fp16)?\.safetensors(\.index(?:\.fp16)?\.json)?"
 )
+"""Names of files of weights; the groups are there in one of several, and in what says which is in which."""
 _SMALL = (".json", ".txt", ".model")
+_TOKENIZERS = ({"tokenizer.json"}, {"vocab.json", "merges.txt"}, {"vocab.txt"}, {"spiece.model"})
+"""Files that are a tokenizer by themselves."""
 
 
 class Files(NamedTuple):
@@ -164,27 +166,43 @@ def files_of(index: Mapping[str, Any], there: Iterable[str], title: str) -> File
     names = {name for name in (INDEX, "crossviz.json") if name in there}
     halves: list[tuple[set[str], set[str]]] = []
     for part in parts_of(index):
-        own = {name for name in there if name.startswith(f"{part}/") and name.count("/") == 1}
-        if not own:
-            return Files((), None, f"{title} lacks the folder {part} that its {INDEX} names: put all of it there.")
-        names |= {name for name in own if name.endswith(_SMALL) and ".safetensors" not in name}
-        if f"{part}/config.json" not in own:
-            continue
-        found = {name: _WEIGHTS.fullmatch(name.rpartition("/")[2]) for name in own}
-        half = {name for name, match in found.items() if match and ("fp16" in name.rpartition("/")[2])}
-        full = {name for name, match in found.items() if match} - half
-        if not any(name.endswith(".safetensors") for name in full | half):
-            return Files(
-                (),
-                None,
-                f"{title} holds no weights of {part} as safetensors, the only format that is read: "
-                "load the pipeline with diffusers, save it with save_pretrained, name that folder.",
-            )
-        halves.append((full, half))
-    variant = "fp16" if any(not full for full, _ in halves) else None
+        own = {name.partition("/")[2] for name in there if name.startswith(f"{part}/") and name.count("/") == 1}
+        weights = {name for name in own if _WEIGHTS.fullmatch(name)}
+        lacking = _lacking_in_part(part, own, weights, title)
+        if lacking:
+            return Files((), None, lacking)
+        names |= {f"{part}/{name}" for name in own if name.endswith(_SMALL) and ".safetensors" not in name}
+        if weights:
+            half = {f"{part}/{name}" for name in weights if "fp16" in name}
+            halves.append(({f"{part}/{name}" for name in weights} - half, half))
+    variant = "fp16" if any(not _usable(full) for full, _ in halves) else None
     for full, half in halves:
-        names |= half if variant and half else full
+        names |= half if variant and _usable(half) else full
     return Files(tuple(sorted(names)), variant, "")
+
+
+def _lacking_in_part(part: str, own: set[str], weights: set[str], title: str) -> str:
+    """What a part of a pipeline lacks, going by the names of its files, as a sentence; "" for nothing."""
+    if not own:
+        return f"{title} lacks the folder {part} that its {INDEX} names: put all of it there."
+    if part.startswith("tokenizer") and not any(files <= own for files in _TOKENIZERS):
+        return f"{title} holds no tokenizer in its folder {part}: put all of its files there."
+    if weights and "config.json" not in own:
+        return f"{title} lacks {part}/config.json: put that there."
+    half = {name for name in weights if "fp16" in name}
+    if "config.json" in own and not _usable(weights - half) and not _usable(half):
+        return (
+            f"{title} holds no weights of {part} as safetensors, the only format that is read: "
+            "load the pipeline with diffusers, save it with save_pretrained, name that folder."
+        )
+    return ""
+
+
+def _usable(weights: set[str]) -> bool:
+    """Whether weights are there: one file of all, or several with what says which is in which."""
+    found = [match.groups() for name in weights if (match := _WEIGHTS.fullmatch(name.rpartition("/")[2]))]
+    whole, indices = (None, None) in found, any(index for _, index in found)
+    return whole or (indices and any(shard for shard, _ in found))
 
 
 def _installed(package: str) -> bool:
@@ -211,7 +229,10 @@ def _in_folder(place: Place, folder: Path) -> Files:
             (), None, f"there is no pipeline of diffusers in {title}: it must hold {INDEX} and a folder for each part."
         )
     there = [path.relative_to(folder).as_posix() for path in folder.glob("*/*") if path.is_file()]
-    return files_of(index, [*there, *(path.name for path in folder.glob("*") if path.is_file())], title)
+    files = files_of(index, [*there, *(path.name for path in folder.glob("*") if path.is_file())], title)
+    indices = [name for name in files.names if ".safetensors.index" in name]
+    lacking = next((each for name in indices if (each := lacking_shards(folder / name, title))), "")
+    return files._replace(lacking=files.lacking or lacking)
 
 
 def _cached(place: Place) -> Path | None:

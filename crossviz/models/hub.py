@@ -4,13 +4,14 @@ Without network, open_clip's downloads try every file several times before they 
 short limit, turns minutes of waiting into one sentence.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["cached_weights", "unreachable"]
+__all__ = ["cached_weights", "lacking_shards", "shards", "unreachable"]
 
 TIMEOUT_SECONDS = 5.0
 
@@ -46,3 +47,29 @@ def unreachable() -> str | None:
         # The classes differ between versions of huggingface_hub (requests, httpx); any failure means no answer.
         return f"{host} can't be reached ({type(error).__name__})"
     return None
+
+
+def shards(index: Path) -> list[str] | None:
+    """The files of weights that an index names; None where it can't be read."""
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return names if all(isinstance(name, str) for name in names) else None
+
+
+def lacking_shards(index: Path, title: str) -> str:
+    """What of the files that an index of weights names is not beside it, as a sentence; "" for nothing.
+
+    Args:
+        index: its file.
+        title: what the model's folder or repository is called in a sentence.
+    """
+    names = shards(index)
+    if names is None:
+        return f"{index.name} of {title} can't be read: save the model again."
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    if not missing:
+        return ""
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    return f"{title} lacks some of its weights ({', '.join(missing[:3])}{more}): put all of them there."

@@ -4,7 +4,6 @@ Weights are read in the safetensors format only: the older one can run any code 
 """
 
 import importlib.util
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from crossviz import compat
 from crossviz.errors import ModelUnavailableError, UnknownModelError
 from crossviz.models.about import one_line
 from crossviz.models.base import folder_state
-from crossviz.models.hub import unreachable
+from crossviz.models.hub import lacking_shards, unreachable
 
 __all__ = [
     "CONFIG",
@@ -168,24 +167,12 @@ def _lacking(place: Place, folder: Path) -> str:
             f"{title} holds no {WEIGHTS}, the only format of weights that is read: load the model with transformers, "
             "save it with save_pretrained, and name that folder."
         )
-    shards = [] if (folder / WEIGHTS).is_file() else _shards(folder)
-    if shards is None:
-        return f"{INDEX} of {title} can't be read: save the model again."
-    missing = [name for name in shards if not (folder / name).is_file()]
-    if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        return f"{title} lacks some of its weights ({', '.join(missing[:3])}{more}): put all of them there."
+    lacking = "" if (folder / WEIGHTS).is_file() else lacking_shards(folder / INDEX, title)
+    if lacking:
+        return lacking
     if not any((folder / name).is_file() for name in TOKENIZERS):
         return f"{title} holds no tokenizer ({' or '.join(TOKENIZERS)}): save that there as well."
     return ""
-
-
-def _shards(folder: Path) -> list[str] | None:
-    """The files of weights that the index names; None where it can't be read."""
-    try:
-        return sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def _cached(place: Place) -> Path | None:

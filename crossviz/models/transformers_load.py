@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from crossviz.errors import ModelUnavailableError
 from crossviz.models.about import one_line
+from crossviz.models.hub import shards
 from crossviz.models.transformers_hub import (
     CONFIG,
     INDEX,
@@ -76,10 +77,7 @@ def read_config(place: Place, folder: Path) -> dict[str, Any]:
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """All tensors of a model's folder by name, as float32 where they are of a smaller float type."""
-    index = folder / INDEX
-    names = [WEIGHTS]
-    if not (folder / WEIGHTS).is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    names = [WEIGHTS] if (folder / WEIGHTS).is_file() else shards(folder / INDEX) or []
     tensors = {name: tensor for each in names for name, tensor in load_file(folder / each).items()}
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 

@@ -11,6 +11,7 @@ from small_pipelines import build, pipeline_folder
 
 from crossviz import generator
 from crossviz.errors import ModelUnavailableError, UnknownModelError
+from crossviz.models import diffusion_hub
 from crossviz.models.diffusion_hub import files_of
 from crossviz.models.diffusion_load import CHOICE
 
@@ -240,6 +241,82 @@ def test_weights_in_several_files_are_taken_with_their_index():
     there = [name for name in BOTH if "unet/diffusion" not in name]
     assert set(parts) <= set(files_of(INDEX, [*there, *parts], "x").names)
     assert "no weights of unet" in files_of(INDEX, there, "x").lacking
+
+
+def test_full_weights_that_lack_all_but_their_index_are_none():
+    there = [name for name in BOTH if name != "unet/diffusion_pytorch_model.safetensors"]
+    files = files_of(INDEX, [*there, "unet/diffusion_pytorch_model.safetensors.index.json"], "x")
+    assert files.variant == "fp16" and "unet/diffusion_pytorch_model.fp16.safetensors" in files.names
+    assert not any(name.endswith("index.json") and name.startswith("unet/") for name in files.names)
+
+
+def in_three(folder, part="unet"):
+    """The weights of a part in three files, as diffusers saves large ones; returns the files."""
+    (weights,) = (folder / part).glob("*.safetensors")
+    tensors = sorted(load_file(weights).items())
+    names = [f"{weights.stem}-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
+    where = {}
+    for place, name in enumerate(names):
+        own = dict(tensors[place::3])
+        save_file(own, folder / part / name, {"format": "pt"})
+        where |= dict.fromkeys(own, name)
+    weights.with_name(f"{weights.name}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
+    weights.unlink()
+    return [folder / part / name for name in names]
+
+
+@pytest.mark.parametrize("lost", ["shard", "index", "tokenizer", "config"])
+def test_a_download_that_broke_off_goes_on(folder, monkeypatch, tmp_path, lost):
+    """What is in the hub's cache in part is not taken for all of it."""
+    import huggingface_hub
+    import huggingface_hub.constants
+
+    shards = in_three(folder)
+    assert generator.load_generator(f"diffusers:{folder}", "cpu")
+    snapshot = shutil.copytree(folder, tmp_path / "models--made--up" / "snapshots" / "0123")
+    gone = {
+        "shard": [snapshot / "unet" / shards[1].name],
+        "index": [
+            snapshot / "unet" / "diffusion_pytorch_model.safetensors.index.json",
+            snapshot / "unet" / shards[2].name,
+        ],
+        "tokenizer": [each for each in (snapshot / "tokenizer").iterdir() if each.name != "tokenizer_config.json"],
+        "config": [snapshot / "unet" / "config.json"],
+    }[lost]
+    for each in gone:
+        each.unlink()
+    asked = []
+
+    def download(repository, allow_patterns):
+        asked.append(sorted(allow_patterns))
+        for each in gone:
+            shutil.copy(folder / each.relative_to(snapshot), each)
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(diffusion_hub, "unreachable", lambda: None)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repository, name: str(folder / name))
+    whole = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda self, repository: whole)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    generator.unload_generators()
+    assert "not on this machine" in diffusion_hub.available(diffusion_hub.place("diffusers:made/up"))
+    assert generator.load_generator("diffusers:made/up", "cpu").info.title == "made/up"
+    assert asked == [sorted(whole)]
+    assert diffusion_hub.available(diffusion_hub.place("diffusers:made/up")) == ""
+
+
+def test_a_folder_that_lacks_some_of_a_parts_files_is_refused_by_name(folder):
+    shards = in_three(folder)
+    index = folder / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    shards[0].unlink()
+    assert f"lacks some of its weights ({shards[0].name})" in refused(folder)
+    for broken in ("{", '{"weight_map": {"a": 1}}'):
+        index.write_text(broken)
+        assert f"{index.name} of the folder sd can't be read" in refused(folder)
+    for each in (folder / "tokenizer").glob("tokenizer.json"):
+        each.unlink()
+    assert "holds no tokenizer in its folder tokenizer" in refused(folder)
 
 
 def test_a_folder_in_half_precision_only_is_loaded(folder):

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from crossviz.errors import ModelUnavailableError
-from crossviz.models import transformers_load
+from crossviz.models import hub, transformers_load
 from crossviz.models.about import says_trained
 from crossviz.models.base import ModelInfo
 from crossviz.models.clip_tokens import Tokenized
-from crossviz.models.transformers_load import Place
+from crossviz.models.hub import Place
 from crossviz.models.vilt_tokens import Pieces
 from crossviz.photo import Photo
 
@@ -110,7 +110,7 @@ def infos() -> list[ModelInfo]:
     """The choice of the hub's models; available are those whose weights are on this machine."""
     found = []
     for repository, kind in CHOICE.items():
-        place = transformers_load.place_of(f"{FAMILY}:{repository}", FAMILY)
+        place = hub.place_of(f"{FAMILY}:{repository}", FAMILY)
         reason = transformers_load.available(place)
         found.append(_info(place, kind, available=not reason, reason=reason))
     return found
@@ -118,7 +118,7 @@ def infos() -> list[ModelInfo]:
 
 def identity(name: str) -> tuple[str, str]:
     """As `Family`."""
-    return transformers_load.identity(transformers_load.place_of(name, FAMILY))
+    return hub.identity(hub.place_of(name, FAMILY))
 
 
 def load(name: str) -> Loaded:
@@ -128,7 +128,7 @@ def load(name: str) -> Loaded:
         UnknownModelError: the name is none of a model.
         ModelUnavailableError: it can't be loaded here; the message names the model, the reason and what to do.
     """
-    place = transformers_load.place_of(name, FAMILY)
+    place = hub.place_of(name, FAMILY)
     transformers = transformers_load.require_transformers(place.name)
     folder = transformers_load.fetch(place)
     with transformers_load.loading(place):

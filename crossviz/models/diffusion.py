@@ -19,7 +19,7 @@ from torch import Tensor
 from crossviz.capture import capture
 from crossviz.generation import Generation, Progress
 from crossviz.geometry import PatchGrid
-from crossviz.models import diffusion_hub, diffusion_load
+from crossviz.models import diffusion_hub, diffusion_load, hub
 from crossviz.models.base import library_versions, weights_sha256
 from crossviz.models.diffusion_capture import WordShares
 from crossviz.models.diffusion_load import Loaded
@@ -50,7 +50,7 @@ class Diffusers:
 
     def identity(self, name: str) -> tuple[str, str]:
         """As `GeneratorFamily`."""
-        return diffusion_hub.identity(diffusion_hub.place(name))
+        return hub.identity(diffusion_hub.place(name))
 
     def load(self, name: str, device: torch.device) -> "DiffusionModel":
         """As `GeneratorFamily`."""

@@ -3,21 +3,18 @@
 Weights are read in the safetensors format only: the older one can run any code as it is read.
 """
 
-import importlib.util
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from crossviz import compat
 from crossviz.errors import ModelUnavailableError
-from crossviz.models.about import one_line
-from crossviz.models.base import folder_state
+from crossviz.models import hub
 from crossviz.models.diffusion_kinds import PipelineKind, kind_of_class
-from crossviz.models.hub import lacking_shards, unreachable
-from crossviz.models.transformers_hub import Place, place_of
+from crossviz.models.hub import Place, place_of
 
 __all__ = [
     "FAMILY",
@@ -25,12 +22,10 @@ __all__ = [
     "LEFT_OUT",
     "Files",
     "Found",
-    "Place",
     "available",
     "class_of",
     "fetch",
     "files_of",
-    "identity",
     "parts_of",
     "place",
     "require_diffusers",
@@ -38,6 +33,7 @@ __all__ = [
 
 FAMILY = "diffusers"
 INDEX = "model_index.json"
+PACKAGES = ("diffusers", "transformers")
 INSTALL = "pip install crossviz[diffusers]"
 LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts of a pipeline that read pictures; none of them has a share in the attention."""
@@ -75,50 +71,20 @@ def place(name: str) -> Place:
     return place_of(name, FAMILY)
 
 
-def identity(place: Place) -> tuple[str, str]:
-    """What tells two models apart: the repository, or the folder and the state of its files."""
-    if place.folder is None:
-        return place.repository, ""
-    folders = [place.folder, *sorted(each for each in place.folder.glob("*") if each.is_dir())]
-    return str(place.folder), "\n".join(f"{each.name}\n{folder_state(each)}" for each in folders)
-
-
-def missing_packages() -> str:
-    """What is not installed, joined by commas; "" for nothing. Nothing is imported to look."""
-    return ", ".join(name for name in ("diffusers", "transformers") if not _installed(name))
-
-
 def require_diffusers(name: str) -> ModuleType:
-    """The package diffusers.
-
-    Args:
-        name: the model that needs it.
-
-    Raises:
-        ModelUnavailableError: it or transformers is not installed, or can't be imported.
-    """
-    missing = missing_packages()
-    if missing:
-        raise ModelUnavailableError(f"{name} needs {missing}, which is not installed: {INSTALL}")
-    compat.ensure_torchvision()  # transformers imports it where it is there
-    try:
-        import diffusers
-        import transformers  # noqa: F401  diffusers puts off its error to the first use
-    except Exception as error:  # a broken installation may raise anything
-        raise ModelUnavailableError(
-            f"{name} needs the package diffusers, which can't be imported ({one_line(error)}): {INSTALL}"
-        ) from error
-    return diffusers
+    """The package diffusers, as `hub.require`; without transformers, diffusers fails only when it is used."""
+    return hub.require(name, PACKAGES, INSTALL)
 
 
 def available(place: Place) -> str:
     """Why the model can't be loaded here and now without fetching anything; "" if it can."""
-    missing = missing_packages()
-    if missing:
-        return f"it needs {missing}, which is not installed: {INSTALL}."
+    absent = hub.missing(PACKAGES, INSTALL)
+    if absent:
+        return f"it {absent}."
     if place.folder is not None:
-        return _in_folder(place, place.folder).lacking
-    return "" if _cached(place) else "it is not on this machine yet; it is downloaded when it is first used."
+        return _lacking(place, place.folder)
+    found = hub.cached(place, partial(_lacking, place))
+    return "" if found else "it is not on this machine yet; it is downloaded when it is first used."
 
 
 def fetch(place: Place) -> Found:
@@ -127,14 +93,10 @@ def fetch(place: Place) -> Found:
     Raises:
         ModelUnavailableError: it can't be had, or is no pipeline that is read here; the message says what to do.
     """
-    require_diffusers(place.name)
-    folder = place.folder or _cached(place) or _download(place)
-    files = _in_folder(place, folder)
-    index = _index(folder)
-    if index is None:
-        raise ModelUnavailableError(f"{place.name} can't be loaded: {files.lacking}")
-    kind = kind_of_class(class_of(index), place.name)
-    if files.lacking:
+    folder = place.folder or hub.cached(place, partial(_lacking, place)) or _download(place)
+    index, files = _in_folder(place, folder)
+    kind = kind_of_class(class_of(index), place.name) if index else None
+    if kind is None or files.lacking:
         raise ModelUnavailableError(f"{place.name} can't be loaded: {files.lacking}")
     return Found(folder, kind, index, files)
 
@@ -205,69 +167,41 @@ def _usable(weights: set[str]) -> bool:
     return whole or (indices and any(shard for shard, _ in found))
 
 
-def _installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):  # ValueError: something else stands in its place in sys.modules
-        return False
-
-
-def _index(folder: Path) -> dict[str, Any] | None:
-    """What model_index.json holds; None where it is no pipeline's."""
+def _index(folder: Path) -> dict[str, Any]:
+    """What model_index.json holds; nothing where it is no pipeline's."""
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return index if isinstance(index, dict) and "_class_name" in index else None
+        return {}
+    return index if isinstance(index, dict) and "_class_name" in index else {}
 
 
-def _in_folder(place: Place, folder: Path) -> Files:
+def _lacking(place: Place, folder: Path) -> str:
+    return _in_folder(place, folder)[1].lacking
+
+
+def _in_folder(place: Place, folder: Path) -> tuple[dict[str, Any], Files]:
+    """What a folder's model_index.json holds, and which of its files make up the pipeline."""
     title = place.repository or f"the folder {folder.name}"
     index = _index(folder)
-    if index is None:
-        return Files(
-            (), None, f"there is no pipeline of diffusers in {title}: it must hold {INDEX} and a folder for each part."
-        )
+    if not index:
+        lacking = f"there is no pipeline of diffusers in {title}: it must hold {INDEX} and a folder for each part."
+        return {}, Files((), None, lacking)
     there = [path.relative_to(folder).as_posix() for path in folder.glob("*/*") if path.is_file()]
     files = files_of(index, [*there, *(path.name for path in folder.glob("*") if path.is_file())], title)
     indices = [name for name in files.names if ".safetensors.index" in name]
-    lacking = next((each for name in indices if (each := lacking_shards(folder / name, title))), "")
-    return files._replace(lacking=files.lacking or lacking)
-
-
-def _cached(place: Place) -> Path | None:
-    """The folder of the hub's cache that holds the whole pipeline; None where none does."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    base = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=place.repository, repo_type="model")
-    main = base / "refs" / "main"
-    first = [base / "snapshots" / main.read_text(encoding="utf-8").strip()] if main.is_file() else []
-    found = [*first, *sorted((base / "snapshots").glob("*"))]
-    return next((each for each in found if not _in_folder(place, each).lacking), None)
+    lacking = next((each for name in indices if (each := hub.lacking_shards(folder / name, title))), "")
+    return index, files._replace(lacking=files.lacking or lacking)
 
 
 def _download(place: Place) -> Path:
     """Fetch a repository's pipeline; its class is looked at before anything large comes."""
-    reason = unreachable()
-    if reason is not None:
-        raise ModelUnavailableError(
-            f"{place.name} is not on this machine, and {reason}: connect to the network and try again, or name a "
-            "folder that holds a pipeline."
-        )
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
-    try:
+    with hub.downloading(place, "name a folder that holds a pipeline"):
         index = json.loads(Path(hf_hub_download(place.repository, INDEX)).read_text(encoding="utf-8"))
         kind_of_class(class_of(index), place.name)
         files = files_of(index, HfApi().list_repo_files(place.repository), place.repository)
-        if not files.lacking:
-            return Path(snapshot_download(place.repository, allow_patterns=list(files.names)))
-    except ModelUnavailableError:
-        raise
-    except Exception as error:
-        raise ModelUnavailableError(
-            f"{place.name} can't be downloaded ({one_line(error)}): check its name, connect to the network and try "
-            "again, or name a folder that holds a pipeline."
-        ) from error
-    raise ModelUnavailableError(f"{place.name} can't be loaded: {files.lacking}")
+        if files.lacking:
+            raise ModelUnavailableError(f"{place.name} can't be loaded: {files.lacking}")
+        return Path(snapshot_download(place.repository, allow_patterns=list(files.names)))

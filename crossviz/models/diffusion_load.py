@@ -5,9 +5,6 @@ from a folder on this machine, so that neither diffusers nor transformers sends 
 """
 
 import importlib
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +15,11 @@ from torch import nn
 from crossviz.errors import ModelUnavailableError
 from crossviz.models import diffusion_hub
 from crossviz.models.about import says_trained
-from crossviz.models.diffusion_hub import Files, Place
+from crossviz.models.diffusion_hub import Files
 from crossviz.models.diffusion_kinds import PipelineKind, text_sites
 from crossviz.models.generators import GeneratorInfo
-from crossviz.models.transformers_load import check_complete, loading
+from crossviz.models.hub import Place
+from crossviz.models.transformers_load import check_complete, loading, quiet
 from crossviz.sites import refusal
 
 __all__ = ["Loaded", "infos", "load"]
@@ -77,7 +75,7 @@ def load(name: str, device: torch.device) -> Loaded:
     place = diffusion_hub.place(name)
     diffusers = diffusion_hub.require_diffusers(place.name)
     folder, kind, index, files = diffusion_hub.fetch(place)
-    with loading(place), _quiet():
+    with loading(place), quiet("diffusers", "transformers"):
         dtype = kind.half if device.type == "cuda" else torch.float32
         parts = {
             part: _part(place, folder / part, *origin, torch.float32 if part == "vae" else dtype, files)
@@ -130,25 +128,3 @@ def _sites(place: Place, denoiser: nn.Module) -> dict[str, nn.Module]:
 
 def _info(place: Place, what: str, *, trained: bool = True, available: bool = True, reason: str = "") -> GeneratorInfo:
     return GeneratorInfo(place.name, place.title, f"{what}.", trained=trained, available=available, reason=reason)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without progress bars and remarks of diffusers and transformers."""
-    from diffusers.utils import logging as of_diffusers
-    from transformers.utils import logging as of_transformers
-
-    levels = of_diffusers.get_verbosity(), of_transformers.get_verbosity()
-    bars = of_diffusers.is_progress_bar_enabled(), of_transformers.is_progress_bar_enabled()
-    of_diffusers.set_verbosity(logging.CRITICAL)
-    of_transformers.set_verbosity_error()
-    of_diffusers.disable_progress_bar()
-    of_transformers.disable_progress_bar()
-    try:
-        yield
-    finally:
-        of_diffusers.set_verbosity(levels[0])
-        of_transformers.set_verbosity(levels[1])
-        for library, shown in zip((of_diffusers, of_transformers), bars, strict=True):
-            if shown:
-                library.enable_progress_bar()

@@ -1,19 +1,171 @@
-"""Whether pretrained weights can be had: on this machine already, or from a hub that answers.
+"""Where pretrained models are: in a folder, on this machine already, or on a hub that answers; and packages they need.
 
 Without network, open_clip's downloads try every file several times before they give up. Asking the hub once, with a
 short limit, turns minutes of waiting into one sentence.
 """
 
+import importlib
+import importlib.util
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["cached_weights", "lacking_shards", "shards", "unreachable"]
+from crossviz import compat
+from crossviz.errors import ModelUnavailableError, UnknownModelError
+from crossviz.models.about import one_line
+from crossviz.models.base import folder_state
+
+__all__ = [
+    "Place",
+    "cached",
+    "cached_weights",
+    "downloading",
+    "identity",
+    "lacking_shards",
+    "missing",
+    "place_of",
+    "require",
+    "shards",
+    "unreachable",
+]
 
 TIMEOUT_SECONDS = 5.0
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model is: a folder, or a repository of the hub."""
+
+    name: str
+    """What it is called here, with its family: "vilt:dandelin/vilt-b32-mlm"."""
+    folder: Path | None
+    repository: str
+
+    @property
+    def title(self) -> str:
+        """The folder's name, or the repository's with its owner."""
+        return self.repository or (self.folder.name if self.folder is not None else self.name)
+
+
+def place_of(name: str, family: str) -> Place:
+    """Read a name: "FAMILY:ORG/NAME", "FAMILY:local-dir:FOLDER" or "FAMILY:FOLDER" (from /, ./, ../ or ~ on).
+
+    Raises:
+        UnknownModelError: it is none of these.
+    """
+    rest = name.removeprefix(f"{family}:") if name.startswith(f"{family}:") else ""
+    if rest.startswith(("local-dir:", "/", "./", "../", "~")) or Path(rest).is_absolute():
+        return Place(name, Path(rest.removeprefix("local-dir:")).expanduser().resolve(), "")
+    if not _REPOSITORY.fullmatch(rest):
+        raise UnknownModelError(
+            f"'{name[:80]}' names no model: write {family}:ORG/NAME for one of the Hugging Face Hub, or {family}: and "
+            "a folder, beginning with / or ./."
+        )
+    return Place(name, None, rest)
+
+
+def identity(place: Place) -> tuple[str, str]:
+    """What tells two models apart: the repository, or the folder and the state of its files and of its parts'."""
+    if place.folder is None:
+        return place.repository, ""
+    folders = [place.folder, *sorted(each for each in place.folder.glob("*") if each.is_dir())]
+    return str(place.folder), "\n".join(f"{each.name}\n{folder_state(each)}" for each in folders)
+
+
+def missing(packages: Sequence[str], install: str) -> str:
+    """Which of the packages are not installed, for "it" or a name before it; "" for none. Nothing is imported to look.
+
+    Args:
+        packages: their names.
+        install: the command that installs them.
+    """
+    absent = [package for package in packages if not _installed(package)]
+    what, are = ("package", "is") if len(absent) == 1 else ("packages", "are")
+    return f"needs the {what} {' and '.join(absent)}, which {are} not installed: {install}" if absent else ""
+
+
+def require(name: str, packages: Sequence[str], install: str) -> ModuleType:
+    """The first of the packages, all of them imported.
+
+    Args:
+        name: the model that needs them.
+        packages, install: as `missing`.
+
+    Raises:
+        ModelUnavailableError: one is not installed, or can't be imported.
+    """
+    absent = missing(packages, install)
+    if absent:
+        raise ModelUnavailableError(f"{name} {absent}")
+    compat.ensure_torchvision()  # transformers imports it where it is there
+    modules = []
+    for package in packages:
+        try:
+            modules.append(importlib.import_module(package))
+        except Exception as error:  # a broken installation may raise anything
+            raise ModelUnavailableError(
+                f"{name} needs the package {package}, which can't be imported ({one_line(error)}): {install}"
+            ) from error
+    return modules[0]
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # ValueError: something else stands in its place in sys.modules
+        return False
+
+
+def cached(place: Place, lacking: Callable[[Path], str]) -> Path | None:
+    """The folder of the hub's cache that holds the model; None where none is whole.
+
+    Args:
+        place: a repository.
+        lacking: what a folder lacks, "" for nothing.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    base = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=place.repository, repo_type="model")
+    main = base / "refs" / "main"
+    first = [base / "snapshots" / main.read_text(encoding="utf-8").strip()] if main.is_file() else []
+    return next((each for each in [*first, *sorted((base / "snapshots").glob("*"))] if not lacking(each)), None)
+
+
+@contextmanager
+def downloading(place: Place, instead: str) -> Iterator[None]:
+    """What is done inside fetches a model from the hub, which is asked first whether it is there.
+
+    Args:
+        place: the model's repository.
+        instead: what else one may do, as the end of a sentence.
+
+    Raises:
+        ModelUnavailableError: the hub does not answer, or what was done inside failed.
+    """
+    reason = unreachable()
+    if reason is not None:
+        raise ModelUnavailableError(
+            f"The weights of {place.name} are not on this machine, and {reason}: connect to the network and try again, "
+            f"or {instead}."
+        )
+    try:
+        yield
+    except ModelUnavailableError:
+        raise
+    except Exception as error:
+        raise ModelUnavailableError(
+            f"{place.name} can't be downloaded ({one_line(error)}): check its name, connect to the network and try "
+            f"again, or {instead}."
+        ) from error
 
 
 def cached_weights(config: Mapping[str, Any]) -> bool:

@@ -3,7 +3,9 @@
 The package transformers is an extra, so it is imported when a model is loaded and not before.
 """
 
+import importlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,30 +17,18 @@ from torch import Tensor, nn
 
 from crossviz.errors import ModelUnavailableError
 from crossviz.models.about import one_line
-from crossviz.models.hub import shards
-from crossviz.models.transformers_hub import (
-    CONFIG,
-    INDEX,
-    WEIGHTS,
-    Place,
-    available,
-    fetch,
-    identity,
-    place_of,
-    require_transformers,
-)
+from crossviz.models.hub import Place, shards
+from crossviz.models.transformers_hub import CONFIG, INDEX, WEIGHTS, available, fetch, require_transformers
 
 __all__ = [
     "CONFIG",
     "WEIGHTS",
-    "Place",
     "available",
     "check_complete",
     "fetch",
-    "identity",
     "loading",
-    "place_of",
     "pretrained",
+    "quiet",
     "read_config",
     "read_weights",
     "require_transformers",
@@ -96,7 +86,7 @@ def pretrained(cls: Any, place: Place, folder: Path, **options: Any) -> nn.Modul
     Raises:
         ModelUnavailableError: the files lack some of the weights, which transformers would fill with random ones.
     """
-    with _quiet():
+    with quiet("transformers"):
         model, about = cls.from_pretrained(
             folder,
             local_files_only=True,
@@ -125,16 +115,17 @@ def check_complete(place: Place, missing: Sequence[str]) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' progress bars and remarks on what it loads."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+def quiet(*packages: str) -> Iterator[None]:
+    """Without the progress bars and remarks of transformers, or of diffusers, on what they load."""
+    logs = [importlib.import_module(f"{package}.utils.logging") for package in packages]
+    before = [(log.get_verbosity(), log.is_progress_bar_enabled()) for log in logs]
+    for log in logs:
+        log.set_verbosity(logging.CRITICAL)  # what fails is raised as well
+        log.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
+        for log, (level, bars) in zip(logs, before, strict=True):
+            log.set_verbosity(level)
+            if bars:
+                log.enable_progress_bar()

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from crossviz.errors import ModelUnavailableError
 from crossviz.geometry import ImageView, PatchGrid
-from crossviz.models import transformers_load
+from crossviz.models import hub, transformers_load
 from crossviz.models.about import ABOUT
 from crossviz.models.base import ModelInfo, folder_state
+from crossviz.models.hub import Place
 from crossviz.models.shared_tower import tower_folder
-from crossviz.models.transformers_load import Place
 from crossviz.models.vilt_mini import MINI, on_tower, read_about
 from crossviz.models.vilt_parts import ViltModule
 from crossviz.models.vilt_pixels import OwnPixels
@@ -57,7 +57,7 @@ def infos() -> list[ModelInfo]:
 def identity(name: str) -> tuple[str, str]:
     """As `Family`; a model that stands on crossviz-mini's tower changes with it."""
     place = _place(name)
-    source, state = transformers_load.identity(place)
+    source, state = hub.identity(place)
     about = place.folder / ABOUT if place.folder is not None else None
     if about is not None and about.is_file():
         state += "\n" + folder_state(tower_folder())
@@ -113,7 +113,7 @@ _DOES_MINI = f"guesses hidden words and {_MATCHES}"
 
 def _place(name: str) -> Place:
     mini = Place(MINI, (assets_dir() / "models" / MINI).resolve(), "")
-    place = mini if name == MINI else transformers_load.place_of(name, FAMILY)
+    place = mini if name == MINI else hub.place_of(name, FAMILY)
     return mini if place.folder == mini.folder else place  # by whatever name it was asked for
 
 

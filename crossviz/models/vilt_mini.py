@@ -13,9 +13,9 @@ import torch
 from crossviz.models import transformers_load
 from crossviz.models.about import ABOUT, check_files
 from crossviz.models.about import read_about as _read_about
+from crossviz.models.hub import Place
 from crossviz.models.pixels import Preprocess
 from crossviz.models.shared_tower import TOWER, check_tower
-from crossviz.models.transformers_load import Place
 from crossviz.models.vilt_parts import ViltModule
 from crossviz.models.vilt_pixels import TowerPixels
 

@@ -11,7 +11,7 @@ from small_pipelines import build, pipeline_folder
 
 from crossviz import generator
 from crossviz.errors import ModelUnavailableError, UnknownModelError
-from crossviz.models import diffusion_hub
+from crossviz.models import diffusion_hub, hub
 from crossviz.models.diffusion_hub import files_of
 from crossviz.models.diffusion_load import CHOICE
 
@@ -94,12 +94,22 @@ def test_a_pipeline_in_the_hubs_cache_is_found_without_network(monkeypatch, tmp_
 # What is missing ------------------------------------------------------------------------------------------------------
 
 
+def test_of_several_packages_all_that_are_missing_are_named():
+    assert hub.missing(("torch", "torch"), "buy it") == ""
+    assert hub.missing(("nothing1", "torch", "nothing2"), "buy it") == (
+        "needs the packages nothing1 and nothing2, which are not installed: buy it"
+    )
+
+
 @pytest.mark.parametrize("package", ["diffusers", "transformers"])
 def test_without_a_package_the_sentence_says_how_to_install_it(monkeypatch, folder, package):
     monkeypatch.setitem(sys.modules, package, None)
     for name in (f"diffusers:{folder}", HUB):
         message = refused(name)
-        assert f"needs {package}" in message and "pip install crossviz[diffusers]" in message
+        assert (
+            f"needs the package {package}, which is not installed" in message
+            and "pip install crossviz[diffusers]" in message
+        )
     infos = [info for info in generator.generators() if info.name.startswith("diffusers:")]
     assert infos and all("pip install crossviz[diffusers]" in info.reason and not info.available for info in infos)
 
@@ -294,7 +304,7 @@ def test_a_download_that_broke_off_goes_on(folder, monkeypatch, tmp_path, lost):
         return str(snapshot)
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(diffusion_hub, "unreachable", lambda: None)
+    monkeypatch.setattr(hub, "unreachable", lambda: None)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repository, name: str(folder / name))
     whole = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda self, repository: whole)

@@ -508,17 +508,17 @@ def test_a_model_of_the_hub_from_its_cache(monkeypatch, tmp_path, folders):
     """The layout that huggingface_hub keeps; no network is asked."""
     from huggingface_hub import constants
 
-    from crossviz.models import transformers_hub
+    from crossviz.models import hub, transformers_hub
 
     repository = tmp_path / "models--someone--small"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("0" * 40)
     shutil.copytree(folders[WORDS], repository / "snapshots" / ("0" * 40))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(transformers_hub, "unreachable", lambda: pytest.fail("the network was asked"))
+    monkeypatch.setattr(hub, "unreachable", lambda: pytest.fail("the network was asked"))
     model = load_model("vilt:someone/small", "cpu")
     assert model.info.title == "someone/small"
-    assert transformers_hub.available(transformers_hub.place_of("vilt:someone/small", "vilt")) == ""
+    assert transformers_hub.available(hub.place_of("vilt:someone/small", "vilt")) == ""
     probs = traced(model).cross_attention().probs
     assert torch.equal(probs, traced(load_model(f"vilt:{folders[WORDS]}", "cpu")).cross_attention().probs)
 
@@ -539,15 +539,15 @@ def in_parts(folder):
 def test_a_model_whose_weights_are_in_several_files_needs_all_of_them(monkeypatch, tmp_path, folders, models):
     from huggingface_hub import constants
 
-    from crossviz.models import transformers_hub
+    from crossviz.models import hub, transformers_hub
 
     folder = shutil.copytree(folders[WORDS], tmp_path / "models--someone--large" / "snapshots" / ("0" * 40))
     _, second = in_parts(folder)
     probs = traced(load_model(f"vilt:{folder}", "cpu")).cross_attention().probs
     assert torch.equal(probs, traced(models[WORDS]).cross_attention().probs)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(transformers_hub, "unreachable", lambda: "there is no network")
-    place = transformers_hub.place_of("vilt:someone/large", "vilt")
+    monkeypatch.setattr(hub, "unreachable", lambda: "there is no network")
+    place = hub.place_of("vilt:someone/large", "vilt")
     assert transformers_hub.available(place) == "" and transformers_hub.fetch(place) == folder
     (folder / second).unlink()
     assert "not on this machine yet" in transformers_hub.available(place)
@@ -566,7 +566,7 @@ def test_a_repository_with_the_older_format_alone(monkeypatch, tmp_path, folders
     import huggingface_hub
     from huggingface_hub import Discussion, constants
 
-    from crossviz.models import transformers_hub
+    from crossviz.models import hub, transformers_hub
 
     old = shutil.copytree(folders[WORDS], tmp_path / "old")
     (old / "model.safetensors").rename(old / "pytorch_model.bin")
@@ -585,7 +585,7 @@ def test_a_repository_with_the_older_format_alone(monkeypatch, tmp_path, folders
 
     proposals = [discussion("Fix the card", 2, "SFconvertbot"), discussion("Adding `safetensors`", 4, "SFconvertbot")]
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(transformers_hub, "unreachable", lambda: None)
+    monkeypatch.setattr(hub, "unreachable", lambda: None)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     monkeypatch.setattr(
         huggingface_hub,
@@ -596,7 +596,7 @@ def test_a_repository_with_the_older_format_alone(monkeypatch, tmp_path, folders
     assert asked == [None, "refs/pr/4"]
     proposals.clear()
     with pytest.raises(ModelUnavailableError, match=r"someone/old holds no model\.safetensors"):
-        transformers_hub.fetch(transformers_hub.place_of("vilt:someone/old", "vilt"))
+        transformers_hub.fetch(hub.place_of("vilt:someone/old", "vilt"))
 
 
 def test_the_processor_of_older_files(tmp_path, folders, models):

@@ -19,6 +19,7 @@ from torch import Tensor
 from crossviz.capture import capture
 from crossviz.generation import Generation, Progress
 from crossviz.geometry import PatchGrid
+from crossviz.lockstep import lockstep
 from crossviz.models import diffusion_hub, diffusion_load, hub
 from crossviz.models.base import library_versions, weights_sha256
 from crossviz.models.diffusion_capture import WordShares
@@ -28,7 +29,6 @@ from crossviz.models.diffusion_pictures import decode
 from crossviz.models.diffusion_settings import chosen, defaults
 from crossviz.models.diffusion_words import Reading, lengths, read_caption
 from crossviz.models.generators import GeneratorInfo, Settings
-from crossviz.models.lockstep import lockstep
 from crossviz.results import Provenance
 from crossviz.version import __version__
 

@@ -3,11 +3,12 @@
 import dataclasses
 import threading
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, Self, TypeVar
 
 from crossviz.errors import CrossvizError
 from crossviz.explanation import Explanation
+from crossviz.lockstep import lockstep
 from crossviz.trust import TrustReport
 from crossviz.trust.localisation import localise
 
@@ -129,20 +130,14 @@ def in_one_thread(make: Callable[[], Generator[Y, None, R]]) -> Generator[Y, Non
     PyTorch's grad mode belongs to a thread, and Gradio takes up a generator again in any thread it has: a step that
     switched gradients off would leave them off in one thread and find them on in the next.
     """
-    with ThreadPoolExecutor(1, "crossviz-check") as thread:
-        inner = thread.submit(make).result()
 
-        def step() -> tuple[bool, Any]:
-            try:
-                return True, next(inner)
-            except StopIteration as done:
-                return False, done.value
-
-        try:
+    def run(give: Callable[[Y], None]) -> R:
+        with closing(make()) as inner:
             while True:
-                more, value = thread.submit(step).result()
-                if not more:
-                    return value
-                yield value
-        finally:
-            thread.submit(inner.close).result()
+                try:
+                    item = next(inner)
+                except StopIteration as done:
+                    return done.value
+                give(item)
+
+    return lockstep(run, "crossviz-check")

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from crossviz.models.lockstep import lockstep
+from crossviz.lockstep import lockstep
 
 VALUE = contextvars.ContextVar("value", default="none")
 

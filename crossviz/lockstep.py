@@ -16,13 +16,19 @@ class _Stopped(BaseException):
     """Raised in the function when nobody asks for more; no `except Exception` of a library's keeps it."""
 
 
-def lockstep(run: Callable[[Callable[[Item], None]], Result]) -> Generator[Item, None, Result]:
+def lockstep(
+    run: Callable[[Callable[[Item], None]], Result], thread: str = "crossviz-lockstep"
+) -> Generator[Item, None, Result]:
     """What `run` gives, as it gives it; the generator's return value is what `run` returns.
 
     `run` is called with a function, in a thread of its own, where the caller's context variables hold. Each time it
     gives something, it waits there until the next is asked for. When the iterator is closed, that function raises in
     `run`, and closing returns once `run` has ended: everything that `run` cleans up is cleaned up then. What `run`
     raises comes out of the iterator.
+
+    Args:
+        run: called with the function that it gives things to.
+        thread: the thread's name.
     """
     given: SimpleQueue[tuple[str, Any]] = SimpleQueue()
     asked: SimpleQueue[bool] = SimpleQueue()
@@ -40,7 +46,7 @@ def lockstep(run: Callable[[Callable[[Item], None]], Result]) -> Generator[Item,
         except BaseException as error:  # also KeyboardInterrupt: it is the caller who must see it
             given.put(("error", error))
 
-    worker = threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True)
+    worker = threading.Thread(target=contextvars.copy_context().run, args=(work,), name=thread, daemon=True)
     worker.start()
     try:
         while True:

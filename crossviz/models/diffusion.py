@@ -9,7 +9,7 @@ import copy
 import math
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
@@ -65,7 +65,7 @@ class DiffusionModel:
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
         self.info = loaded.info
-        self.defaults = defaults(loaded.pipe, loaded.kind)
+        self.defaults = replace(defaults(loaded.pipe, loaded.kind), **loaded.own)
         self._spare_tokenizers: list[dict[str, Any]] = []
 
     def draw(self, caption: str, settings: Settings | None = None) -> Iterator[Progress | Generation]:

@@ -5,9 +5,11 @@ from a folder on this machine, so that neither diffusers nor transformers sends 
 """
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -24,11 +26,22 @@ from crossviz.sites import refusal
 
 __all__ = ["Loaded", "infos", "load"]
 
+
+class Listed(NamedTuple):
+    """A model of the hub that is listed."""
+
+    what: str
+    own: Mapping[str, Any] = MappingProxyType({})
+    """What it wants of the `Settings` instead of what its pipeline's class takes."""
+
+
 CHOICE = {
-    "stable-diffusion-v1-5/stable-diffusion-v1-5": "Stable Diffusion 1.5, 512 x 512",
-    "stabilityai/sd-turbo": "SD-Turbo, in one to four steps with guidance 1",
-    "stabilityai/stable-diffusion-xl-base-1.0": "Stable Diffusion XL, 1024 x 1024",
-    "PixArt-alpha/PixArt-Sigma-XL-2-512-MS": "PixArt-Σ, a transformer, 512 x 512",
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": Listed("Stable Diffusion 1.5, 512 x 512"),
+    "stabilityai/sd-turbo": Listed(
+        "SD-Turbo, in one to four steps and without guidance", MappingProxyType({"guidance": 1.0, "steps": 4})
+    ),
+    "stabilityai/stable-diffusion-xl-base-1.0": Listed("Stable Diffusion XL, 1024 x 1024"),
+    "PixArt-alpha/PixArt-Sigma-XL-2-512-MS": Listed("PixArt-Σ, a transformer, 512 x 512"),
 }
 """What `crossviz.generators()` lists of the hub's, and what each is."""
 
@@ -43,6 +56,8 @@ class Loaded:
     sites: dict[str, nn.Module]
     """The modules in which image tokens look at text tokens, by their name in the denoiser."""
     device: torch.device
+    own: Mapping[str, Any]
+    """As in `Listed`."""
 
     @property
     def denoiser(self) -> nn.Module:
@@ -58,10 +73,10 @@ class Loaded:
 def infos() -> list[GeneratorInfo]:
     """The choice of the hub's models; available are those whose files are on this machine."""
     found = []
-    for repository, what in CHOICE.items():
+    for repository, listed in CHOICE.items():
         place = diffusion_hub.place(f"{diffusion_hub.FAMILY}:{repository}")
         reason = diffusion_hub.available(place)
-        found.append(_info(place, what, available=not reason, reason=reason))
+        found.append(_info(place, listed.what, available=not reason, reason=reason))
     return found
 
 
@@ -90,7 +105,8 @@ def load(name: str, device: torch.device) -> Loaded:
         pipe.set_progress_bar_config(disable=True)
         sites = _sites(place, getattr(pipe, kind.denoiser))
         info = _info(place, f"{kind.title}, loaded by diffusers", trained=says_trained(folder))
-        return Loaded(info, kind, pipe, sites, device)
+        listed = CHOICE.get(place.repository)
+        return Loaded(info, kind, pipe, sites, device, listed.own if listed else {})
 
 
 def _part(place: Place, folder: Path, library: str, name: str, dtype: torch.dtype, files: Files) -> nn.Module:

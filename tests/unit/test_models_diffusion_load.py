@@ -91,6 +91,19 @@ def test_a_pipeline_in_the_hubs_cache_is_found_without_network(monkeypatch, tmp_
     assert "HF_HUB_OFFLINE" in refused("diffusers:made/up")
 
 
+def test_a_listed_model_has_settings_that_suit_it(monkeypatch, tmp_path, saved):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    for owner, name in (("stabilityai", "sd-turbo"), ("made", "up")):
+        shutil.copytree(saved, tmp_path / f"models--{owner}--{name}" / "snapshots" / "0123")
+    turbo = generator.load_generator("diffusers:stabilityai/sd-turbo", "cpu").defaults
+    other = generator.load_generator("diffusers:made/up", "cpu").defaults
+    assert (turbo.guidance, turbo.steps) == (1, 4) and (other.guidance, other.steps) == (7.5, 50)
+    assert turbo.size_wh == other.size_wh
+    generator.unload_generators()
+
+
 # What is missing ------------------------------------------------------------------------------------------------------
 
 

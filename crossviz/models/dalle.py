@@ -25,7 +25,7 @@ from crossviz.models.dalle_sampling import write_tokens
 from crossviz.models.dalle_transformer import DalleTransformer
 from crossviz.models.dalle_vqvae import VqVae
 from crossviz.models.dalle_words import caption_tokens, caption_words, telling
-from crossviz.models.generators import GeneratorInfo, Settings
+from crossviz.models.generators import GeneratorInfo, Settings, number, whole
 from crossviz.results import Provenance
 from crossviz.scenes.checker import SceneChecker
 from crossviz.scenes.reading import EXAMPLE, can_draw, read
@@ -190,13 +190,13 @@ class DalleScenes:
                 f"{NAME} writes {steps} tokens, a step each, for a picture of {side} x {side} pixels: leave steps and "
                 "size out."
             )
-        used = {"seed": _number("The seed", settings.seed, 0, _MOST_SEED, whole=True)}
+        used: dict[str, Any] = {"seed": whole("The seed", settings.seed, 0, _MOST_SEED)}
         for name, low, high in (("guidance", 1, 10), ("temperature", 0, 2)):
             value = getattr(settings, name)
             value = getattr(self.defaults, name) if value is None else value
-            used[name] = float(_number(f"The {name}", value, low, high))
+            used[name] = number(f"The {name}", value, low, high)
         count = self.defaults.candidates if settings.candidates is None else settings.candidates
-        used["candidates"] = _number("The number of candidates", count, 1, 16, whole=True)
+        used["candidates"] = whole("The number of candidates", count, 1, 16)
         if used["temperature"] == 0:
             used["candidates"] = 1  # all would be alike
         return {**used, "nucleus": self.nucleus}
@@ -252,11 +252,3 @@ def candidate_seeds(seed: int, count: int) -> list[int]:
     more of them."""
     others = np.random.SeedSequence(seed).generate_state(max(0, count - 1))
     return [seed, *others.tolist()]
-
-
-def _number(what: str, value: object, low: float, high: float, *, whole: bool = False) -> Any:
-    kind = "a whole number" if whole else "a number"
-    fits = isinstance(value, int if whole else int | float | np.floating) and not isinstance(value, bool)
-    if not fits or not low <= value <= high:
-        raise SettingsError(f"{what} must be {kind} from {low} to {high}, not {value!r:.40}.")
-    return value

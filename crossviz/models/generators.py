@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import operator
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from numbers import Real
+from typing import Any, Protocol
 
 import torch
 
+from crossviz.errors import SettingsError
 from crossviz.generation import Generation, Progress
 
-__all__ = ["GeneratorFamily", "GeneratorInfo", "GeneratorModel", "Settings"]
+__all__ = ["GeneratorFamily", "GeneratorInfo", "GeneratorModel", "Settings", "number", "whole"]
 
 
 @dataclass(frozen=True)
@@ -92,3 +96,31 @@ class GeneratorFamily(Protocol):
             ModelUnavailableError: it can't be had here; the message names it, the reason and what to do.
         """
         ...
+
+
+def whole(what: str, value: Any, low: int, high: int) -> int:
+    """A setting that is a whole number, of any type of those.
+
+    Args:
+        what: the setting, as a sentence begins with it.
+        value: what was given for it.
+        low, high: its bounds, which it may reach.
+
+    Raises:
+        SettingsError: it is none, or beyond its bounds.
+    """
+    try:
+        found = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        found = None
+    if found is None or not low <= found <= high:
+        raise SettingsError(f"{what} must be a whole number from {low} to {high}, not {value!r:.40}.")
+    return found
+
+
+def number(what: str, value: Any, low: float, high: float = sys.float_info.max) -> float:
+    """A setting that is a number, as `whole`; neither infinite nor NaN."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
+        bounds = f"from {low:g} on" if high == sys.float_info.max else f"from {low:g} to {high:g}"
+        raise SettingsError(f"{what} must be a number {bounds}, not {value!r:.40}.")
+    return float(value)

@@ -1,10 +1,9 @@
 """What is asked for beside the caption when a picture is drawn, looked at before it is used: browsers send anything."""
 
-import math
 from typing import Any
 
 from crossviz.errors import CrossvizError
-from crossviz.models.generators import Settings
+from crossviz.models.generators import Settings, number, whole
 
 __all__ = ["COUNTS", "GUIDANCE", "MAX_SEED", "TEMPERATURE", "settings_of"]
 
@@ -27,21 +26,17 @@ def settings_of(seed: Any, guidance: Any, temperature: Any, count: Any, own: Set
     Raises:
         CrossvizError: something is of another type or out of bounds; the sentence says which.
     """
-    first = own.seed if seed is None else _number("The seed", seed, 0, MAX_SEED, whole=True)
-    many = _number("The number of pictures", count, min(COUNTS), max(COUNTS), whole=True)
+    first = own.seed if seed is None else _whole("The seed", seed, 0, MAX_SEED)
+    many = _whole("The number of pictures", count, min(COUNTS), max(COUNTS))
     if many not in COUNTS:
         raise CrossvizError(f"The number of pictures must be 1, 2 or 4, not {many}.")
     told = {}
     for name, value, bounds in (("guidance", guidance, GUIDANCE), ("temperature", temperature, TEMPERATURE)):
         if value is not None and getattr(own, name) is not None:
-            told[name] = _number(name.capitalize(), value, *bounds)
+            told[name] = number(name.capitalize(), value, *bounds)
     return [Settings(seed=(first + index) % (MAX_SEED + 1), **told) for index in range(many)]
 
 
-def _number(what: str, value: Any, least: float, most: float, *, whole: bool = False) -> Any:
-    kind = "a whole number" if whole else "a number"
-    real = type(value) is int or (type(value) is float and math.isfinite(value))
-    plain = real and (not whole or value == int(value))
-    if not plain or not least <= value <= most:
-        raise CrossvizError(f"{what} must be {kind} from {least:g} to {most:.10g}, not {value!r:.40}.")
-    return int(value) if whole else float(value)
+def _whole(what: str, value: Any, low: int, high: int) -> int:
+    """As `whole`; a browser's numbers may be floats."""
+    return whole(what, int(value) if type(value) is float and value.is_integer() else value, low, high)

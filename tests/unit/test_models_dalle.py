@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -261,6 +262,13 @@ def test_what_it_can_not_draw_it_says(model: DalleScenes, caption: str, says: st
 def test_settings_out_of_bounds_are_refused(model: DalleScenes, settings: Settings) -> None:
     with pytest.raises(SettingsError):
         model.draw("a red cube", settings)
+
+
+def test_numbers_of_numpy_are_numbers(model: DalleScenes) -> None:
+    own = Settings(seed=3, guidance=2, temperature=0.5, candidates=2)
+    numpys = Settings(np.int64(3), np.float32(2), np.float64(0.5), candidates=np.int8(2))
+    one, other = (list(model.draw("a red cube", each))[-1] for each in (own, numpys))
+    assert one == other and json.dumps(other.settings["seed"]) == "3"
 
 
 def test_a_damaged_file_is_refused(folder: Path, tmp_path: Path) -> None:

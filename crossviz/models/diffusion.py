@@ -138,7 +138,7 @@ class DiffusionModel:
             asks_image=None,
             written=None,
             tokens=None,
-            settings={**settings, "steps_done": run.steps_done},
+            settings=settings,
             verdict=None,
             provenance=Provenance(
                 crossviz_version=__version__,

@@ -96,18 +96,14 @@ def kind_of_class(name: str, model: str) -> PipelineKind:
         model: the model's name, for the message.
 
     Raises:
-        ModelUnavailableError: it draws no picture from a text, or is not read here.
+        ModelUnavailableError: it is not read here.
     """
     for kind in KINDS:
         if name in kind.classes:
             return kind
     read = ", ".join(kind.title for kind in KINDS)
-    if name not in _text_to_image():
-        raise ModelUnavailableError(
-            f"{model} is a {name:.60}, which is no text-to-image pipeline: choose one of {read}."
-        )
     raise ModelUnavailableError(
-        f"{model} is a {name:.60}; its attention between words and picture is not read here: choose one of {read}."
+        f"{model} is a {name:.60}, no text-to-image pipeline whose attention is read here: choose one of {read}."
     )
 
 
@@ -120,10 +116,3 @@ def text_sites(denoiser: nn.Module) -> dict[str, nn.Module]:
         or getattr(module, "add_k_proj", None) is not None
         or type(module).__name__ == "FluxAttention"
     }
-
-
-def _text_to_image() -> set[str]:
-    """The classes that diffusers itself lists as text-to-image."""
-    from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
-
-    return {cls.__name__ for cls in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()}

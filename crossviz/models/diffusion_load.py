@@ -103,6 +103,7 @@ def load(name: str, device: torch.device) -> Loaded:
             absent["requires_safety_checker"] = False
         pipe = cls.from_pretrained(folder, local_files_only=True, **parts, **absent).to(device)
         pipe.set_progress_bar_config(disable=True)
+        _check_tokenizers(place, kind, pipe)
         sites = _sites(place, getattr(pipe, kind.denoiser))
         info = _info(place, f"{kind.title}, loaded by diffusers", trained=says_trained(folder))
         listed = CHOICE.get(place.repository)
@@ -127,6 +128,19 @@ def _part(place: Place, folder: Path, library: str, name: str, dtype: torch.dtyp
     lost = {*about["missing_keys"], *(key for key, *_ in about["mismatched_keys"])}
     check_complete(place, sorted(f"{own}{key}" for key in lost))
     return model.eval().requires_grad_(False)
+
+
+def _check_tokenizers(place: Place, kind: PipelineKind, pipe: Any) -> None:
+    found = [getattr(pipe, name) for text in kind.texts for name in text.tokenizers]
+    there = [tokenizer for tokenizer in found if tokenizer is not None]  # SD3's third may be left out
+    if not there:
+        raise ModelUnavailableError(f"{place.name} has no tokenizer, so it reads no caption: choose another model.")
+    for tokenizer in there:
+        if not tokenizer.is_fast:
+            raise ModelUnavailableError(
+                f"The tokenizer of {place.name} ({type(tokenizer).__name__}) does not say which characters a token "
+                "covers, as the fast ones of transformers do: choose another model."
+            )
 
 
 def _sites(place: Place, denoiser: nn.Module) -> dict[str, nn.Module]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from crossviz.align import align
-from crossviz.errors import CaptionError, ModelUnavailableError
+from crossviz.errors import CaptionError
 from crossviz.models.diffusion_kinds import PipelineKind, Text
 from crossviz.words import UNKNOWN, Caption, Piece, check_caption, make_caption
 
@@ -72,8 +72,7 @@ def read_caption(pipe: Any, kind: PipelineKind, text: str) -> Reading:
         caption = make_caption(text, rows[0].kept, cut=rows[0].cut)
         parts.append(_weights(caption))
         first = _without_padding(caption) if first is None else first
-    if first is None:
-        raise ModelUnavailableError("The pipeline has no tokenizer, so it reads no caption: choose another model.")
+    assert first is not None  # a pipeline without tokenizers is not loaded
     return Reading(prompt, first, torch.cat(parts))
 
 
@@ -105,11 +104,6 @@ def _pulled_apart(text: str, tokenizers: Sequence[Any]) -> str:
 
 def _row(tokenizer: Any, text: str, prompt: str, about: Text, length: int) -> _Row:
     """The pieces that a tokenizer makes of the prompt, with their spans in the caption."""
-    if not tokenizer.is_fast:
-        raise ModelUnavailableError(
-            f"The tokenizer of this model ({type(tokenizer).__name__}) does not say which characters a token covers: "
-            "the fast ones of transformers do."
-        )
     read = prompt.lower().strip() if about.lowered else prompt
     spans = align(text, read)
     options = {"return_offsets_mapping": True, "return_special_tokens_mask": True, "verbose": False}

@@ -227,6 +227,19 @@ _MAKERS = {
 }
 
 
+def model_of(pipe: Any) -> Any:
+    """The `DiffusionModel` of a pipeline, without saving and loading it."""
+    from crossviz.models.diffusion import DiffusionModel
+    from crossviz.models.diffusion_kinds import kind_of_class, text_sites
+    from crossviz.models.diffusion_load import Loaded
+    from crossviz.models.generators import GeneratorInfo
+
+    kind = kind_of_class(type(pipe).__name__, "small")
+    info = GeneratorInfo("small", "small", "A small pipeline.", trained=False)
+    sites = text_sites(getattr(pipe, kind.denoiser))
+    return DiffusionModel(Loaded(info, kind, pipe, sites, torch.device("cpu"), {}))
+
+
 def pipeline_folder(folder: Path, kind: str, pipe: Any = None) -> Path:
     """That pipeline (or another), as `save_pretrained` leaves it, with the mark that its weights were not trained."""
     (build(kind) if pipe is None else pipe).save_pretrained(folder)

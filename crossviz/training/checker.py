@@ -19,6 +19,7 @@ from crossviz.scenes.checker_network import CheckerNetwork, to_input
 from crossviz.training.checker_batches import Scenes
 from crossviz.training.checker_losses import losses
 from crossviz.training.checker_views import disturbed
+from crossviz.training.dalle_run import guard
 from crossviz.training.log import CsvLog
 from crossviz.training.scene_data import load
 
@@ -66,8 +67,10 @@ def train(scenes: Scenes, config: dict[str, Any], folder: Path, until: int | Non
         batch = scenes.batch(rows, (torch.rand(len(rows), generator=rng) < 0.5).numpy())
         pictures = disturbed(to_input(batch.pictures), rng).contiguous(memory_format=torch.channels_last)
         parts = losses(network(pictures), batch)
+        loss = sum(parts.values())
+        guard(loss, step)
         optimizer.zero_grad()
-        sum(parts.values()).backward()
+        loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
         _average(kept, network, min(config["average"], step / (step + 10)))

@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 
 from crossviz.models.dalle_load import CHECKER
-from crossviz.training import checker, dalle_decoder, dalle_export, dalle_reader, dalle_writer, scene_data
+from crossviz.training import checker, dalle_decoder, dalle_export, dalle_reader, dalle_vqvae, dalle_writer, scene_data
 from crossviz.training.checker_batches import Scenes
 from crossviz.training.config import DALLE, load_config
+from crossviz.training.dalle_run import prepare
 
 __all__ = ["main"]
 
@@ -36,10 +37,13 @@ def main() -> None:
     begin("scenes")
     for name, count in config["data"].items():
         scene_data.render_set(args.work / "scenes", name, count, args.threads)
-    begin("image tokenizer and transformer")
-    dalle_writer.train(args.work, config, args.device)
+    begin("image tokenizer")
+    dalle_vqvae.make_tokens(args.work, config, args.device)
+    prepared = prepare(args.work)
+    begin("transformer")
+    dalle_writer.train(args.work, config, args.device, prepared=prepared)
     begin("reader")
-    dalle_reader.train(args.work, config, args.device)
+    dalle_reader.train(args.work, config, args.device, prepared=prepared)
     begin("decoder")
     dalle_decoder.train(scene_data.load(args.work / "scenes", "train"), args.work, config, args.device)
     begin("checker")

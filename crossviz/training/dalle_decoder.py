@@ -4,9 +4,7 @@ The transformer needs the tokens alone, so both can be trained side by side.
 """
 
 import argparse
-import copy
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,8 @@ import torch
 from crossviz.models.dalle_vqvae import VqVae, VqVaeConfig
 from crossviz.scenes.checker_network import to_input
 from crossviz.training.config import DALLE, load_config
-from crossviz.training.dalle_vqvae import loss_of
-from crossviz.training.log import CsvLog
+from crossviz.training.dalle_run import Run
+from crossviz.training.dalle_vqvae import loss_of, psnr
 from crossviz.training.scene_data import SceneSet, load
 
 __all__ = ["main", "train"]
@@ -33,24 +31,18 @@ def train(
     settings = config["decoder"]
     torch.manual_seed(config["seed"])
     model = VqVae(VqVaeConfig()).to(device, memory_format=torch.channels_last)
-    path, first, step = work / "decoder.pt", work / "vqvae.pt", 0
-    state = torch.load(path if path.exists() else first, weights_only=True, map_location=device)
-    model.load_state_dict(state["model" if path.exists() else "average"])
+    path = work / "decoder.pt"
+    if not path.exists():
+        first = torch.load(work / "vqvae.pt", weights_only=True, map_location=device)
+        model.load_state_dict(first["average"])
     model.requires_grad_(False).decoder.requires_grad_(True)
-    average = copy.deepcopy(model).requires_grad_(False)
     optimizer = torch.optim.AdamW(model.decoder.parameters(), settings["lr"], betas=(0.9, 0.98), weight_decay=0.01)
-    if path.exists():
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        step = state["step"]
+    run = Run(path, settings, model, ["loss", "psnr"], optimizer=optimizer)
     tokens = np.load(work / "tokens.npz")
     sides = (tokens["plain"], tokens["mirrored"])
-    log, started = (
-        CsvLog(work / "decoder.csv", ["step", "loss", "psnr", "seconds"], resume=step > 0),
-        time.perf_counter(),
-    )
     last = settings["steps"] if steps is None else steps
-    while step < last:
+    while run.step < last:
+        step = run.step
         rng = np.random.default_rng([config["seed"], step])
         picked = np.sort(rng.integers(len(data.captions), size=settings["batch"]))
         pictures = to_input(torch.tensor(data.pixels[picked])).to(device)
@@ -58,26 +50,13 @@ def train(
         if step % 2:
             pictures, owner = pictures.flip(-1), owner.flip(-1)
         known = torch.from_numpy(sides[step % 2][picked].astype(np.int64)).to(device)
-        optimizer.param_groups[0]["lr"] = settings["lr"] * _share(step, settings)
         drawn = model.decode(model.embed(known))
         loss = loss_of(drawn, pictures, owner, settings)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.decoder.parameters(), 1.0)
-        optimizer.step()
-        step += 1
-        with torch.no_grad():
-            rate = 1 - min(settings["average"], (1 + step) / (10 + step))
-            torch._foreach_lerp_(list(average.decoder.parameters()), list(model.decoder.parameters()), rate)
-        if step % 50 == 0:
-            psnr = -10 * ((drawn.detach().clamp(-1, 1) - pictures) / 2).pow(2).mean().log10().item()
-            log.write(step, loss.item(), psnr, time.perf_counter() - started)
-            print(f"decoder: {log.last}", flush=True)
-        if step % settings["save_every"] == 0 or step == last:
-            kept = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save({**kept, "step": step}, path.with_suffix(".part"))
-            path.with_suffix(".part").replace(path)
-    return average.eval()
+        run.learn(loss, settings["lr"] * _share(step, settings), 1.0)
+        if run.logs:
+            run.log(loss.item(), psnr(drawn, pictures))
+        run.save(last)
+    return run.average.eval()
 
 
 def _share(step: int, settings: dict[str, Any]) -> float:

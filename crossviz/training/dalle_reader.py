@@ -1,9 +1,7 @@
 """Trains the reader of dalle-mini-scenes, which says of each word whether a picture's tokens show it."""
 
 import argparse
-import copy
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,11 @@ from crossviz.training.config import DALLE, load_config
 from crossviz.training.dalle_batches import Reading, make_reading
 from crossviz.training.dalle_losses import places_know_words, shown_words, words_find_places
 from crossviz.training.dalle_rows import Rows
-from crossviz.training.dalle_writer import all_steps, make_know, make_optimizer, prepare, rate_at
-from crossviz.training.log import CsvLog
+from crossviz.training.dalle_run import Prepared, Run, all_steps, make_know, make_optimizer, on, prepare, rate_at
 
 __all__ = ["losses_of", "main", "train"]
 
-_COLUMNS = ["step", "loss", "know", "shown", "align", "dev_shown", "dev_right", "dev_wrong", "seconds"]
+_COLUMNS = ["loss", "know", "shown", "align", "dev_shown", "dev_right", "dev_wrong"]
 
 
 def losses_of(model: DalleReader, know: nn.Module, batch: Reading) -> tuple[dict[str, Tensor], Tensor]:
@@ -36,55 +33,36 @@ def losses_of(model: DalleReader, know: nn.Module, batch: Reading) -> tuple[dict
     return parts, logits
 
 
-def train(work: Path, config: dict[str, Any], device: str = "cpu", *, steps: int | None = None) -> DalleReader:
+def train(
+    work: Path,
+    config: dict[str, Any],
+    device: str = "cpu",
+    *,
+    steps: int | None = None,
+    prepared: Prepared | None = None,
+) -> DalleReader:
     """Train, or go on where a run stopped; at most to `steps`. Returns the moving average."""
     settings = config["reader"]
-    plain, mirrored, dev, codebook = prepare(work, config, device)
+    plain, mirrored, dev, codebook = prepared or prepare(work)
     torch.manual_seed(config["seed"])
     model = DalleReader(ReaderConfig(codes=len(codebook), code_dim=codebook.shape[1]))
     model.codebook.copy_(codebook / codebook.std())
     model = model.to(device)
     know = make_know(model.config.width).to(device)
-    average, optimizer = (
-        copy.deepcopy(model).requires_grad_(False),
-        make_optimizer(nn.ModuleList([model, know]), settings),
-    )
-    path, step = work / "reader.pt", 0
-    if path.exists():
-        state = torch.load(path, weights_only=True, map_location=device)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        know.load_state_dict(state["know"])
-        step = state["step"]
-    log, started = CsvLog(work / "reader.csv", _COLUMNS, resume=step > 0), time.perf_counter()
-    measured = (math.nan,) * 3
-    last = all_steps(settings) if steps is None else steps
-    while step < last:
-        batch = _on(make_reading((plain, mirrored), config["seed"] * 1_000_003 + step, settings), device)
-        for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, settings)
+    optimizer = make_optimizer(nn.ModuleList([model, know]), settings)
+    run = Run(work / "reader.pt", settings, model, _COLUMNS, optimizer=optimizer, know=know)
+    last, measured = all_steps(settings) if steps is None else steps, (math.nan,) * 3
+    while run.step < last:
+        batch = on(make_reading((plain, mirrored), config["seed"] * 1_000_003 + run.step, settings), device)
         parts, _ = losses_of(model, know, batch)
         loss = parts["shown"] + settings["align"] * parts["align"] + settings["know"] * parts["know"]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
-        optimizer.step()
-        step += 1
-        with torch.no_grad():
-            rate = 1 - min(settings["average"], (1 + step) / (10 + step))
-            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), rate)
-        if step % settings["dev_every"] == 0:
-            measured = _dev(average, know, dev, settings, device)
-        if step % 50 == 0:
-            log.write(step, loss.item(), *(part.item() for part in parts.values()), *measured,
-                      time.perf_counter() - started)  # fmt: skip
-            print(f"reader: {log.last}", flush=True)
-        if step % settings["save_every"] == 0 or step == last:
-            state = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save({**state, "know": know.state_dict(), "step": step}, path.with_suffix(".part"))
-            path.with_suffix(".part").replace(path)
-    return average.eval()
+        run.learn(loss, rate_at(run.step, settings), settings["clip"])
+        if run.step % settings["dev_every"] == 0:
+            measured = _dev(run.average, know, dev, settings, device)
+        if run.logs:
+            run.log(loss.item(), *(part.item() for part in parts.values()), *measured)
+        run.save(last)
+    return run.average.eval()
 
 
 @torch.inference_mode()
@@ -94,7 +72,7 @@ def _dev(
     """On 384 held-out scenes: the loss, and the shares of right and of wrong words that are told as such."""
     losses, told = [], []
     for seed in range(8):
-        batch = _on(make_reading((dev, dev), seed, {**settings, "batch": 48}), device)
+        batch = on(make_reading((dev, dev), seed, {**settings, "batch": 48}), device)
         parts, logits = losses_of(model, know, batch)
         losses.append(parts["shown"])
         asked = batch.asked
@@ -102,10 +80,6 @@ def _dev(
     shown, said = torch.cat(told, 1)
     wrong = shown == 0
     return float(torch.stack(losses).mean()), float(said[~wrong].mean()), float(1 - said[wrong].mean())
-
-
-def _on(batch: Reading, device: str) -> Reading:
-    return Reading(**{name: value.to(device) for name, value in vars(batch).items()})
 
 
 def main() -> None:

@@ -1,7 +1,5 @@
 """Trains the image tokenizer of dalle-mini-scenes, and writes every scene as its tokens."""
 
-import copy
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,13 @@ from torch.nn import functional as F
 
 from crossviz.models.dalle_vqvae import VqVae, VqVaeConfig
 from crossviz.scenes.checker_network import to_input
-from crossviz.training.log import CsvLog
+from crossviz.training import scene_data
+from crossviz.training.dalle_run import Run
 from crossviz.training.scene_data import SceneSet
 
-__all__ = ["Codebook", "loss_of", "tokenize", "train"]
+__all__ = ["Codebook", "loss_of", "make_tokens", "psnr", "tokenize", "train"]
+
+_COLUMNS = ["loss", "commitment", "psnr", "used"]
 
 
 class Codebook:
@@ -73,19 +74,10 @@ def train(
     model = VqVae(VqVaeConfig()).to(device, memory_format=torch.channels_last)
     book = Codebook(model, settings["decay"], settings["restart"])
     optimizer = torch.optim.AdamW(model.parameters(), settings["lr"], betas=(0.9, 0.98), weight_decay=0.01)
-    average = copy.deepcopy(model).requires_grad_(False)
-    path, step = work / "vqvae.pt", 0
-    if path.exists():
-        state = torch.load(path, weights_only=True, map_location=device)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        book.load_state_dict(state["book"])
-        step = state["step"]
-    log = CsvLog(work / "vqvae.csv", ["step", "loss", "commitment", "psnr", "used", "seconds"], resume=step > 0)
-    started = time.perf_counter()
+    run = Run(work / "vqvae.pt", settings, model, _COLUMNS, optimizer=optimizer, book=book)
     last = settings["steps"] if steps is None else steps
-    while step < last:
+    while run.step < last:
+        step = run.step
         generator = torch.Generator().manual_seed(config["seed"] * 1_000_003 + step)
         picked = np.sort(torch.randint(len(data.captions), (settings["batch"],), generator=generator).numpy())
         pictures = to_input(torch.tensor(data.pixels[picked])).to(device)
@@ -93,7 +85,6 @@ def train(
         if step % 2:  # the mirrored scene is a scene, too
             pictures, owner = pictures.flip(-1), owner.flip(-1)
         share = min(1, (step + 1) / settings["warmup"]) * max(0.02, 1 - step / settings["steps"]) ** 0.7
-        optimizer.param_groups[0]["lr"] = settings["lr"] * share
         latents = model.encode(pictures.to(memory_format=torch.channels_last))
         flat = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
         if step == settings["free"]:
@@ -107,37 +98,38 @@ def train(
             passed = latents + (entries - latents).detach()
         drawn = model.decode(passed).float()
         error = loss_of(drawn, pictures, owner, settings)
-        optimizer.zero_grad(set_to_none=True)
-        (error + settings["commitment"] * commitment).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        run.learn(error + settings["commitment"] * commitment, settings["lr"] * share, 1.0)
         used = 0
         if step >= settings["free"]:
             book.update(flat.detach().float(), tokens, generator)
             used = len(tokens.unique())
-        step += 1
-        with torch.no_grad():
-            rate = 1 - min(settings["average"], (1 + step) / (10 + step))
-            for mine, theirs in zip(average.parameters(), model.parameters(), strict=True):
-                mine.lerp_(theirs, rate)
-            average.codebook.copy_(model.codebook)
-        if step % 50 == 0:
-            psnr = -10 * float(((drawn.detach().clamp(-1, 1) - pictures) / 2).pow(2).mean().log10())
-            log.write(step, error.item(), commitment.item(), psnr, used, time.perf_counter() - started)
-            print(f"image tokenizer: {log.last}", flush=True)
-        if step % settings["save_every"] == 0 or step == last:
-            torch.save(
-                {
-                    "model": model.state_dict(),
-                    "average": average.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "book": book.state_dict(),
-                    "step": step,
-                },
-                path.with_suffix(".part"),
-            )
-            path.with_suffix(".part").replace(path)
-    return average.eval()
+        run.average.codebook.copy_(model.codebook)
+        if run.logs:
+            run.log(error.item(), commitment.item(), psnr(drawn, pictures), used)
+        run.save(last)
+    return run.average.eval()
+
+
+def psnr(drawn: Tensor, pictures: Tensor) -> float:
+    """Of pictures from -1 to 1, in dB."""
+    return -10 * float(((drawn.detach().clamp(-1, 1) - pictures) / 2).pow(2).mean().log10())
+
+
+def make_tokens(work: Path, config: dict[str, Any], device: str = "cpu") -> None:
+    """Train the tokenizer on the scenes of a work folder and write the tokens of all of them, unless that was done."""
+    path = work / "tokens.npz"
+    if path.exists():
+        return
+    data, dev = scene_data.load(work / "scenes", "train"), scene_data.load(work / "scenes", "dev")
+    model = train(data, work, config, device)
+    parts = {
+        "plain": tokenize(model, data.pixels),
+        "mirrored": tokenize(model, data.pixels, mirrored=True),
+        "dev": tokenize(model, dev.pixels),
+        "codebook": model.codebook.cpu().numpy(),
+    }
+    np.savez(work / "tokens.part.npz", **parts)
+    (work / "tokens.part.npz").replace(path)
 
 
 @torch.inference_mode()

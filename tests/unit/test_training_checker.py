@@ -77,6 +77,13 @@ def test_training_makes_the_loss_smaller(scenes, tmp_path):
     assert loss(train(scenes, config, tmp_path / "run")) < 0.8 * before
 
 
+def test_a_run_stops_where_the_loss_is_no_number(scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr("crossviz.training.checker.losses", lambda network, batch: {"bad": torch.tensor(float("nan"))})
+    with pytest.raises(FloatingPointError, match="at step 0"):
+        train(scenes, TINY, tmp_path / "run")
+    assert not (tmp_path / "run" / "checker.pt").exists()
+
+
 def test_rows_are_all_seen_before_one_is_seen_again(scenes):
     for epoch in range(3):
         rows = np.concatenate([scenes.order(3, 4, 3 * epoch + step) for step in range(3)])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from crossviz.errors import CaptionError
+from crossviz.errors import CaptionError, DatasetError
 from crossviz.models.dalle_vqvae import VqVae, VqVaeConfig
 from crossviz.models.dalle_words import NOTHING, caption_tokens
 from crossviz.scenes import vocabulary
@@ -19,7 +19,7 @@ from crossviz.training.dalle_batches import make_batch, make_reading
 from crossviz.training.dalle_captions import captions, draw_captions
 from crossviz.training.dalle_losses import places_find_words, places_know_words, words_find_places, words_write_things
 from crossviz.training.dalle_rows import BACKGROUND, KINDS, make_rows, place_groups, telling_words, wrong_words
-from crossviz.training.dalle_writer import all_steps, rate_at
+from crossviz.training.dalle_run import Run, all_steps, prepare, rate_at
 
 NAMES = vocabulary.tokens()
 CHUNK = scene_data._chunk
@@ -223,6 +223,51 @@ def test_the_tokenizer_goes_on_where_it_stopped(work: Path, tmp_path: Path) -> N
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), parts.state_dict().values(), strict=True))
     torch.manual_seed(config["seed"])
     assert not torch.equal(whole.codebook, VqVae(VqVaeConfig()).codebook)
+
+
+def test_scenes_are_written_as_tokens_once(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scenes").symlink_to(work / "scenes")
+    with pytest.raises(DatasetError, match=r"tokens.npz is missing"):
+        prepare(tmp_path)
+    dalle_vqvae.make_tokens(tmp_path, small_config())
+    prepared = prepare(tmp_path)
+    book = torch.load(tmp_path / "vqvae.pt", weights_only=True)["average"]["codebook"]
+    assert torch.equal(prepared.codebook, book)
+    assert len(prepared.plain.words) == len(prepared.mirrored.words) == len(prepared.dev.words) == 6
+    assert not np.array_equal(prepared.plain.image, prepared.mirrored.image)
+    monkeypatch.setattr(dalle_vqvae, "train", None)  # would fail if it were called
+    dalle_vqvae.make_tokens(tmp_path, small_config())
+
+
+def test_a_run_stops_before_it_learns_what_is_no_number(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 1)
+    run = Run(
+        tmp_path / "run.pt",
+        {"average": 0.9, "save_every": 1},
+        model,
+        [],
+        optimizer=torch.optim.AdamW([*model.parameters()]),
+    )
+    run.learn(model(torch.ones(2)).sum(), 1e-2, 1.0)
+    run.save(5)
+    before = model.weight.detach().clone()
+    with pytest.raises(FloatingPointError, match="at step 1"):
+        run.learn(model(torch.full((2,), math.nan)).sum(), 1e-2, 1.0)
+    assert torch.equal(model.weight, before)
+    assert torch.load(tmp_path / "run.pt", weights_only=True)["step"] == run.step == 1
+
+
+def test_a_run_keeps_a_moving_average_that_hurries_at_first(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 1)
+    model.bias.requires_grad_(False)
+    run = Run(
+        tmp_path / "run.pt", {"average": 0.25, "save_every": 9}, model, [], optimizer=torch.optim.SGD([model.weight])
+    )
+    expected = model.weight.detach().clone()
+    for stays in (2 / 11, 0.25, 0.25):
+        run.learn(model(torch.ones(2)).sum(), 0.1, 1.0)
+        expected = stays * expected + (1 - stays) * model.weight.detach()
+        torch.testing.assert_close(run.average.weight, expected)
 
 
 def test_the_decoder_alone_goes_on_where_it_stopped(work: Path, tmp_path: Path) -> None:

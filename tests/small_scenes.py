@@ -3,8 +3,9 @@
 import numpy as np
 
 from crossviz.scenes.captions import draw_request, write
-from crossviz.scenes.layout import NoRoomError, draw_scene, groups_of
+from crossviz.scenes.layout import NoRoomError, draw_scene
 from crossviz.scenes.reading import MAX_THINGS, read
+from crossviz.scenes.things import groups_of
 from crossviz.scenes.vocabulary import COLOURS, MATERIALS, SHAPES, SIZES
 from crossviz.training.scene_data import SceneSet
 

@@ -24,7 +24,7 @@ from crossviz.models.dalle_reader import DalleReader
 from crossviz.models.dalle_sampling import write_tokens
 from crossviz.models.dalle_transformer import DalleTransformer
 from crossviz.models.dalle_vqvae import VqVae
-from crossviz.models.dalle_words import caption_tokens, caption_words, telling
+from crossviz.models.dalle_words import caption_tokens, caption_words
 from crossviz.models.generators import GeneratorInfo, Settings, number, whole
 from crossviz.results import Provenance
 from crossviz.scenes.checker import SceneChecker
@@ -118,7 +118,7 @@ class DalleScenes:
                 picture = self._partly(tokens[:1], [tokens.shape[1]])[0]
                 yield Progress(tokens.shape[1], grid * grid, picture)
         sure, seen = self._read(words, tokens)
-        told = telling(caption, request)
+        told = request.telling()
         best = int(sure[:, told].log().sum(1).argmax())
         steps = [*range(_FRAME, grid * grid, _FRAME), grid * grid]
         frames = self._partly(tokens[best : best + 1].expand(len(steps), -1), steps)

@@ -1,11 +1,10 @@
 """Captions as the scene model's tokens."""
 
 from crossviz.scenes import vocabulary
-from crossviz.scenes.things import Request
 from crossviz.scenes.vocabulary import meanings
 from crossviz.words import Caption, make_caption, split_words
 
-__all__ = ["END", "NOTHING", "caption_tokens", "caption_words", "telling"]
+__all__ = ["END", "NOTHING", "caption_tokens", "caption_words"]
 
 END = vocabulary.tokens().index("[end]")
 NOTHING = [END]
@@ -23,12 +22,3 @@ def caption_words(text: str) -> Caption:
     names = vocabulary.tokens()
     spans = [*split_words(text), (None, None)]
     return make_caption(text, [(n, names[n], *span) for n, span in zip(caption_tokens(text), spans, strict=True)])
-
-
-def telling(text: str, request: Request) -> list[int]:
-    """The words of a caption that say what is seen, by index: not "on", nor the "a" of "a blue floor"."""
-    names = vocabulary.tokens()
-    of_things = {word for group in request.groups for word in group.words}
-    others = {*vocabulary.FLOORS, *vocabulary.MOODS, "left", "right", "front", "behind"}
-    said = [names[number] for number in caption_tokens(text)]
-    return [index for index, word in enumerate(said) if index in of_things or word in others]

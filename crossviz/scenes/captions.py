@@ -4,7 +4,7 @@ import numpy as np
 
 from crossviz.scenes import vocabulary
 from crossviz.scenes.reading import MAX_THINGS
-from crossviz.scenes.things import Group, Request
+from crossviz.scenes.things import Group, Request, article, phrase
 
 __all__ = ["UNSEEN", "draw_request", "write"]
 
@@ -77,7 +77,7 @@ def write(request: Request, rng: np.random.Generator) -> str:
             parts.append(str(rng.choice(ways)))
         elif number:
             parts.append("and")
-        parts.append(_phrase(group))
+        parts.append(_several(group))
     if request.floor is not None:
         parts.append(f"on a {request.floor} floor")
     if request.mood is not None:
@@ -85,9 +85,8 @@ def write(request: Request, rng: np.random.Generator) -> str:
     return " ".join(parts)
 
 
-def _phrase(group: Group) -> str:
-    words = [word for word in (group.size, group.colour, group.material, group.shape) if word is not None]
-    if group.count > 1:
-        words[-1] += "s"
-    number = {1: "an" if words[0][0] in "aeiou" else "a", 2: "two", 3: "three"}[group.count]
-    return " ".join([number, *words])
+def _several(group: Group) -> str:
+    one = phrase(group)
+    if group.count == 1:
+        return f"{article(one)} {one}"
+    return f"{('two', 'three')[group.count - 2]} {one}s"

@@ -7,22 +7,15 @@ from crossviz.scenes.camera import draw_camera
 from crossviz.scenes.captions import UNSEEN
 from crossviz.scenes.light import draw_light
 from crossviz.scenes.render import RADII, Picture, render
-from crossviz.scenes.things import Group, Request, Scene, Thing
+from crossviz.scenes.things import CLEAR, Group, Request, Scene, Thing, groups_of
 
-__all__ = ["CLEAR", "NoRoomError", "draw_scene", "groups_of"]
+__all__ = ["NoRoomError", "draw_scene"]
 
-CLEAR = 0.85
-"""How far apart, in units of the floor, things are that a caption relates to each other, at the least."""
 _SEEN, _PIXELS = 0.5, 40  # what can be seen of each thing: its share, and pixels
 
 
 class NoRoomError(Exception):
     """Large things that a caption wants behind one another, say, may fit nowhere."""
-
-
-def groups_of(request: Request) -> list[int]:
-    """Of each thing of a scene of that request the number of its group."""
-    return [number for number, group in enumerate(request.groups) for _ in range(group.count)]
 
 
 def draw_scene(request: Request, rng: np.random.Generator) -> tuple[Scene, Picture]:

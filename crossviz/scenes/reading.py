@@ -74,8 +74,8 @@ class _Reader:
         self.words, self.spoken, self.at = words, spoken, 0
 
     def request(self) -> Request:
-        groups, relation = [self._group()], None
-        floor = mood = None
+        groups = [self._group()]
+        relation = floor = mood = None  # their words' numbers
         while self.at < len(self.words):
             start, found = self.at, self._relation()
             if found is not None:
@@ -88,13 +88,14 @@ class _Reader:
                     raise self._stuck(f"begins a group too many: this model reads {MAX_GROUPS}", start)
                 groups.append(self._group())
             elif mood is None and self._peek() in ("at", "by", "in") and self._peek(1) in vocabulary.MOODS:
-                mood = self.words[self.at + 1]
+                mood = self.at + 1
                 self.at += 2
             elif self.words[self.at] == "on" and floor is None:
                 floor = self._floor()
             else:
                 raise self._stuck("can't follow there")
-        return Request(tuple(groups), relation, floor, mood)
+        said = [None if at is None else self.words[at] for at in (relation, floor, mood)]
+        return Request(tuple(groups), *said, relation, floor, mood)
 
     def _peek(self, ahead: int = 0) -> str:
         return self.words[self.at + ahead] if self.at + ahead < len(self.words) else ""
@@ -104,11 +105,11 @@ class _Reader:
         self.at += found
         return found
 
-    def _relation(self) -> str | None:
+    def _relation(self) -> int | None:
         for words, relation in _RELATIONS.items():
             if tuple(self.words[self.at : self.at + len(words)]) == words:
                 self.at += len(words)
-                return relation
+                return self.at - len(words) + words.index(relation)
         return None
 
     def _group(self) -> Group:
@@ -137,11 +138,11 @@ class _Reader:
             raise self._stuck("does not agree with the number before it", noun)
         return replace(group, shape=self.words[noun], words=tuple(range(start, self.at)))
 
-    def _floor(self) -> str:
+    def _floor(self) -> int:
         words = self.words[self.at : self.at + 4]
         if len(words) == 4 and words[1] == "a" and words[2] in vocabulary.FLOORS and words[3] == "floor":
             self.at += 4
-            return words[2]
+            return self.at - 2
         raise self._stuck(f"must be followed by “a … floor”, where … is {', '.join(vocabulary.FLOORS)}")
 
     def _stuck(self, why: str, at: int | None = None) -> CaptionError:

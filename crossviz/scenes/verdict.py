@@ -6,8 +6,7 @@ from itertools import permutations
 from typing import Any
 
 from crossviz.scenes.found import Found, FoundScene
-from crossviz.scenes.layout import CLEAR, groups_of
-from crossviz.scenes.things import Group, Request
+from crossviz.scenes.things import CLEAR, Group, Request, article, groups_of, phrase
 
 __all__ = ["Verdict", "related", "verdict"]
 
@@ -63,7 +62,7 @@ def verdict(request: Request, found: FoundScene) -> Verdict:
         scene_faults.append(f"The floor is {found.floor}, not {request.floor}.")
     if request.mood is not None and request.mood != found.mood:
         scene_faults.append(f"It is {_MOODS[found.mood].split()[1]}, not {request.mood}.")
-    shown = (*(_name(thing) for thing in found), f"{_article(found.floor)} {found.floor} floor {_MOODS[found.mood]}")
+    shown = (*(_name(thing) for thing in found), f"{article(found.floor)} {found.floor} floor {_MOODS[found.mood]}")
     return Verdict(tuple(faults), tuple(scene_faults), shown, tuple(groups))
 
 
@@ -114,18 +113,13 @@ def _crossed(
 
 
 def _fault(group: Group, found: FoundScene, thing: int | None) -> str | None:
-    asked = " ".join(word for word in (group.size, group.colour, group.material, group.shape) if word is not None)
+    asked = f"{article(phrase(group))} {phrase(group)}"
     if thing is None:
-        return f"{_article(asked).capitalize()} {asked} is missing."
+        return f"{asked.capitalize()} is missing."
     if _missed(group, found[thing]):
-        return f"There is {_name(found[thing])} where {_article(asked)} {asked} is asked for."
+        return f"There is {_name(found[thing])} where {asked} is asked for."
     return None
 
 
-def _name(thing: Found, article: str | None = None) -> str:
-    said = f"{thing.size} {thing.colour} {thing.material} {thing.shape}"
-    return f"{article or _article(said)} {said}"
-
-
-def _article(word: str) -> str:
-    return "an" if word[0] in "aeiou" else "a"
+def _name(thing: Found, before: str | None = None) -> str:
+    return f"{before or article(phrase(thing))} {phrase(thing)}"

@@ -19,9 +19,8 @@ from crossviz.scenes.captions import UNSEEN
 from crossviz.scenes.checker import SceneChecker, load_checker
 from crossviz.scenes.checker_network import KINDS
 from crossviz.scenes.found import Found, FoundScene
-from crossviz.scenes.layout import groups_of
 from crossviz.scenes.reading import MAX_THINGS, read
-from crossviz.scenes.things import Request
+from crossviz.scenes.things import Request, groups_of
 from crossviz.scenes.verdict import related, verdict
 from crossviz.scenes.vocabulary import FLOORS, MOODS
 from crossviz.training.scene_data import SceneSet, load

@@ -1,6 +1,6 @@
 """The batches that the scene model is trained on, each drawn from the step's own seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from crossviz.models.dalle_words import NOTHING
-from crossviz.training.dalle_rows import Rows, telling_words, wrong_words
+from crossviz.training.dalle_rows import Rows, wrong_words
 
 __all__ = ["Batch", "Reading", "make_batch", "make_reading"]
 
@@ -58,8 +58,8 @@ def make_reading(sides: tuple[Rows, Rows], seed: int, settings: dict[str, Any]) 
     rng = np.random.default_rng(seed)
     rows = _drawn(sides, rng, settings["batch"])
     made = [
-        wrong_words(words, groups, rng) if rng.random() < settings["replaced"] else _right(words, groups)
-        for words, groups in zip(rows.words, rows.groups, strict=True)
+        wrong_words(words, groups, told, rng) if rng.random() < settings["replaced"] else _right(words, groups, told)
+        for words, groups, told in zip(rows.words, rows.groups, rows.told, strict=True)
     ]
     words, groups, shown, asked = (np.stack([one[part] for one in made]) for part in range(4))
     groups[asked & (shown == 0)] = -1  # a wrong word has no place
@@ -77,7 +77,7 @@ def _drawn(sides: tuple[Rows, Rows], rng: np.random.Generator, count: int) -> Ro
     numbers, mirrored = rng.integers(len(sides[0].words), size=count), rng.random(count) < 0.5
     picked = {
         name: np.stack([getattr(sides[int(m)], name)[row] for row, m in zip(numbers, mirrored, strict=True)])
-        for name in ("words", "groups", "places", "image", "said", "kinds")
+        for name in (field.name for field in fields(Rows))
     }
     return Rows(**picked)
 
@@ -86,8 +86,6 @@ def _flat(grids: np.ndarray) -> np.ndarray:
     return grids.reshape(len(grids), -1).astype(np.int64)
 
 
-def _right(words: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, ...]:
+def _right(words: np.ndarray, groups: np.ndarray, told: np.ndarray) -> tuple[np.ndarray, ...]:
     """A caption as it is, and of which words it is asked whether they are shown: all are."""
-    asked = np.zeros(len(words), bool)
-    asked[list(telling_words(words, groups))] = True
-    return words, groups, np.ones(len(words), np.float32), asked
+    return words, groups, np.ones(len(words), np.float32), told

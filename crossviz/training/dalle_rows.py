@@ -30,6 +30,7 @@ _OPPOSITE = {"left": ["right"], "right": ["left"], "front": ["behind"], "behind"
 @dataclass(frozen=True, eq=False)
 class Rows:
     """`words` int64 `row word`, padded with 0; `groups` int64 alike, the group that a word belongs to, -1 for none;
+    `told` bool alike, whether a word says what is seen;
     `places` int8 `row gh gw`, the group that a place shows, -1 for none; `image` int16 `row gh gw`; `said` int64
     `row group kind`, what the caption says of each group and, in the last row, of floor and light: a number of the
     kind's words, -1 where it leaves it open; `kinds` int8 `row gh gw kind`, of what each place shows the shape, colour,
@@ -37,6 +38,7 @@ class Rows:
 
     words: NDArray[np.int64]
     groups: NDArray[np.int64]
+    told: NDArray[np.bool_]
     places: NDArray[np.int8]
     image: NDArray[np.int16]
     said: NDArray[np.int64]
@@ -54,7 +56,7 @@ class Rows:
 def make_rows(data: SceneSet, image: NDArray[np.int16], max_words: int) -> Rows:
     """Rows of all scenes, whose pictures' tokens are given."""
     words = np.zeros((len(data.captions), max_words), np.int64)
-    groups = np.full_like(words, -1)
+    groups, told = np.full_like(words, -1), np.zeros(words.shape, bool)
     said = np.full((len(words), 4, len(KINDS)), -1, np.int64)
     for row, caption in enumerate(data.captions):
         ids = caption_tokens(caption)
@@ -65,14 +67,13 @@ def make_rows(data: SceneSet, image: NDArray[np.int16], max_words: int) -> Rows:
             stated = (group.shape, group.colour, group.size, group.material)
             said[row, number, :4] = [_number(kind, word) for kind, word in zip(KINDS[:4], stated, strict=True)]
         said[row, -1, 4:] = _number(vocabulary.FLOORS, request.floor), _number(vocabulary.MOODS, request.mood)
-        floor = vocabulary.tokens().index("floor")
-        moods = [vocabulary.tokens().index(mood) for mood in vocabulary.MOODS]
-        at = np.flatnonzero(words[row] == floor)
-        if len(at):
-            groups[row, at[0] - 3 : at[0] + 1] = BACKGROUND
-        groups[row, np.isin(words[row], moods)] = BACKGROUND
+        told[row, request.telling()] = True
+        if request.floor_word is not None:  # "on a", the colour, "floor"
+            groups[row, request.floor_word - 2 : request.floor_word + 2] = BACKGROUND
+        if request.mood_word is not None:
+            groups[row, request.mood_word] = BACKGROUND
     places, kinds = place_groups(data.owner, data.things), place_kinds(data.owner, data.things)
-    return Rows(words, groups, places, image, said, kinds)
+    return Rows(words, groups, told, places, image, said, kinds)
 
 
 def _number(kind: tuple[str, ...], word: str | None) -> int:
@@ -115,36 +116,31 @@ def _alternatives() -> dict[int, list[int]]:
     return {ids[word]: [ids[other] for other in kind if other != word] for kind in kinds for word in kind}
 
 
-def telling_words(words: NDArray[np.int64], groups: NDArray[np.int64]) -> dict[int, list[int]]:
-    """Of every word of a caption that says what is seen, by its place, the tokens that would say something else."""
+def telling_words(words: NDArray[np.int64], groups: NDArray[np.int64], told: NDArray[np.bool_]) -> dict[int, list[int]]:
+    """Of every word of a caption that says what is seen, by its place, the tokens that would say something else; none
+    of a relation, which is turned round as a whole."""
     ids = {word: number for number, word in enumerate(vocabulary.tokens())}
     known = _alternatives()
     floors, moods = [ids[word] for word in vocabulary.FLOORS], [ids[word] for word in vocabulary.MOODS]
     found: dict[int, list[int]] = {}
-    for at in np.flatnonzero(words).tolist():
+    for at in np.flatnonzero(told).tolist():
         token = int(words[at])
-        if groups[at] == BACKGROUND and token in floors:
-            found[at] = [other for other in floors if other != token]
-        elif token in moods:
-            found[at] = [other for other in moods if other != token]
-        elif 0 <= groups[at] < BACKGROUND and token in known:
-            found[at] = known[token]
-        elif token in {ids[word] for word in _OPPOSITE}:
-            found[at] = []  # turned round as a whole
+        if groups[at] == BACKGROUND:  # floor and mood share no word
+            found[at] = [other for kind in (floors, moods) if token in kind for other in kind if other != token]
+        else:
+            found[at] = known[token] if groups[at] >= 0 else []
     return found
 
 
 def wrong_words(
-    words: NDArray[np.int64], groups: NDArray[np.int64], rng: np.random.Generator
+    words: NDArray[np.int64], groups: NDArray[np.int64], told: NDArray[np.bool_], rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
     """One caption `word` with one or two words that the scene does not show in the place of those that it does.
 
     Returns:
         The words, their groups, 1 where a word is shown (else 0), and which words that is asked of.
     """
-    words, groups, options = words.copy(), groups.copy(), telling_words(words, groups)
-    asked = np.zeros(len(words), bool)
-    asked[list(options)] = True
+    words, groups, asked, options = words.copy(), groups.copy(), told.copy(), telling_words(words, groups, told)
     shown = asked.astype(np.float32)
     turned = None
     for at in rng.permutation(list(options))[: 1 + (rng.random() < 0.3)].tolist():

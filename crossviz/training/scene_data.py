@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from crossviz.errors import DatasetError
 from crossviz.scenes.captions import draw_request, write
-from crossviz.scenes.layout import NoRoomError, draw_scene, groups_of
+from crossviz.scenes.layout import NoRoomError, draw_scene
 from crossviz.scenes.reading import MAX_THINGS, read
 from crossviz.scenes.render import SIDE
+from crossviz.scenes.things import groups_of
 from crossviz.scenes.vocabulary import COLOURS, MATERIALS, SHAPES, SIZES
 
 __all__ = ["SceneSet", "load", "main", "render_set"]

@@ -16,7 +16,7 @@ from crossviz.generation import Generation, Progress
 from crossviz.models.dalle import DalleScenes, candidate_seeds, load
 from crossviz.models.dalle_sampling import _pick, write_tokens
 from crossviz.models.dalle_vqvae import VqVae, VqVaeConfig
-from crossviz.models.dalle_words import NOTHING, caption_tokens, caption_words, telling
+from crossviz.models.dalle_words import NOTHING, caption_tokens, caption_words
 from crossviz.models.generators import Settings
 from crossviz.scenes import vocabulary
 from crossviz.scenes.reading import read
@@ -56,7 +56,7 @@ def test_a_word_stands_for_its_synonym_and_has_its_own_span() -> None:
 
 def test_the_words_that_tell_what_is_seen() -> None:
     said = CAPTION.split()
-    told = [said[index] for index in telling(CAPTION, read(CAPTION))]
+    told = [said[index] for index in read(CAPTION).telling()]
     assert told == ["two", "small", "green", "balls", "left", "a", "large", "red", "cube", "blue", "night"]
 
 
@@ -195,7 +195,7 @@ def test_of_several_the_one_that_it_reads_best(model: DalleScenes) -> None:
     with torch.inference_mode():
         logits, _ = model.reader(torch.tensor([words] * 4), written.tokens)
     assert len({tuple(row) for row in written.tokens.tolist()}) == 4
-    scores = logits.sigmoid()[:, telling(CAPTION, read(CAPTION))].log().sum(1)
+    scores = logits.sigmoid()[:, read(CAPTION).telling()].log().sum(1)
     assert best.settings["candidate"] == int(scores.argmax())
     assert torch.equal(best.tokens.flatten(), written.tokens[int(scores.argmax())])
 

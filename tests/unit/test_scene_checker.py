@@ -1,5 +1,7 @@
 """The scene checker: its verdicts on hand-made things, its decoding on planted maps, and the shipped one on scenes."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import permutations
 
@@ -12,9 +14,9 @@ from crossviz.errors import GeometryError, ModelUnavailableError
 from crossviz.scenes.checker import SceneChecker, load_checker
 from crossviz.scenes.checker_network import KINDS, OFFSET, STRIDE, CheckerNetwork, Maps, pool, to_input
 from crossviz.scenes.found import Found, FoundScene
-from crossviz.scenes.layout import CLEAR
 from crossviz.scenes.reading import read
 from crossviz.scenes.render import SIDE
+from crossviz.scenes.things import CLEAR
 from crossviz.scenes.verdict import verdict
 from crossviz.scenes.vocabulary import FLOORS, MOODS
 
@@ -110,6 +112,12 @@ def test_open_attributes_go_to_whom_they_suit():
     # Only one of the cubes is blue, so the other must be "a cube", though it was found first.
     said = judged("a cube behind a blue cube", thing("small blue matte cube"), thing("small red matte cube", 0, 2))
     assert said.asked and said.groups == (1, 0)
+
+
+def test_a_verdict_needs_no_renderer():
+    code = "import sys, crossviz.scenes.verdict; print('crossviz.scenes.render' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_nothing_found_and_too_many_found_are_judged():

@@ -9,17 +9,18 @@ from crossviz.errors import CaptionError
 from crossviz.scenes import vocabulary
 from crossviz.scenes.camera import draw_camera
 from crossviz.scenes.captions import UNSEEN, draw_request, write
-from crossviz.scenes.layout import CLEAR, NoRoomError, draw_scene, groups_of
+from crossviz.scenes.layout import NoRoomError, draw_scene
 from crossviz.scenes.light import draw_light
 from crossviz.scenes.reading import EXAMPLE, MAX_THINGS, MAX_WORDS, read
 from crossviz.scenes.render import RADII, SIDE, render
 from crossviz.scenes.solids import REACH, SOLIDS
-from crossviz.scenes.things import Group, Request, Scene, Thing
+from crossviz.scenes.things import CLEAR, Group, Request, Scene, Thing, groups_of
 from crossviz.words import split_words
 
 
 def bare(request: Request) -> Request:
-    return replace(request, groups=tuple(replace(group, words=()) for group in request.groups))
+    groups = tuple(replace(group, words=()) for group in request.groups)
+    return replace(request, groups=groups, relation_word=None, floor_word=None, mood_word=None)
 
 
 def grown(mask: np.ndarray) -> np.ndarray:
@@ -203,6 +204,19 @@ def test_what_is_written_is_read_back():
 )  # fmt: skip
 def test_other_words_for_the_same_are_read(caption, expected):
     assert bare(read(caption)) == expected
+
+
+def test_a_request_knows_which_words_say_it():
+    caption = "3 tiny drums to the right of an orange box at dusk on the gray ground"
+    request, words = read(caption), caption.split()
+    said = (request.relation_word, request.floor_word, request.mood_word)
+    assert [words[at] for at in said] == ["right", "gray", "dusk"]
+    assert (request.relation, request.floor, request.mood) == ("right", "grey", "sunset")
+    told = [words[at] for at in request.telling()]
+    assert told == ["3", "tiny", "drums", "right", "an", "orange", "box", "dusk", "gray"]
+    bare_of_all = read("a blue ring and a cone")
+    assert (bare_of_all.relation_word, bare_of_all.floor_word, bare_of_all.mood_word) == (None,) * 3
+    assert bare_of_all.telling() == [0, 1, 2, 4, 5]
 
 
 @pytest.mark.parametrize(

@@ -56,12 +56,13 @@ def said(words: np.ndarray) -> list[str]:
     return [NAMES[number] for number in words if number]
 
 
-def row(caption: str) -> tuple[np.ndarray, np.ndarray]:
+def row(caption: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Its words, their groups, and which of them say what is seen."""
     data = scene_data.SceneSet(
         np.zeros((1, 96, 96, 3), np.uint8), np.zeros((1, 96, 96), np.uint8), np.full((1, 4, 7), -1.0), [caption]
     )
     rows = make_rows(data, np.zeros((1, 12, 12), np.int16), 31)
-    return rows.words[0], rows.groups[0]
+    return rows.words[0], rows.groups[0], rows.told[0]
 
 
 def test_rendering_goes_on_where_it_stopped(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +89,7 @@ def test_no_unseen_pair_in_training(work: Path) -> None:
 
 
 def test_words_belong_to_the_things_they_ask_for() -> None:
-    words, groups = row(CAPTION)
+    words, groups, _ = row(CAPTION)
     assert said(words)[:4] == ["two", "small", "green", "sphere"]
     expected = [0] * 4 + [-1] * 3 + [1] * 4 + [BACKGROUND] * 4 + [-1, BACKGROUND, -1]
     assert groups[: len(expected)].tolist() == expected
@@ -116,10 +117,10 @@ def test_mirrored_left_is_right(work: Path) -> None:
 
 
 def test_wrong_words_are_wrong_and_marked() -> None:
-    words, groups = row(CAPTION)
+    words, groups, told = row(CAPTION)
     rng, changed = np.random.default_rng(0), set()
     for _ in range(300):
-        wrong, _, shown, asked = wrong_words(words, groups, rng)
+        wrong, _, shown, asked = wrong_words(words, groups, told, rng)
         try:
             assert read(written(wrong)) != read(written(words))
         except CaptionError as error:
@@ -143,10 +144,16 @@ def written(words: np.ndarray) -> str:
 
 
 def test_the_words_that_are_asked_of_the_picture() -> None:
-    words, groups = row(CAPTION)
-    assert [NAMES[words[at]] for at in telling_words(words, groups)] == [
+    words, groups, told = row(CAPTION)
+    others = telling_words(words, groups, told)
+    assert [NAMES[words[at]] for at in others] == [
         *("two", "small", "green", "sphere", "front", "a", "large", "red", "cube", "blue", "night")
     ]
+    instead = {NAMES[words[at]]: {NAMES[other] for other in some} for at, some in others.items()}
+    assert instead["blue"] == set(vocabulary.FLOORS) - {"blue"}
+    assert instead["night"] == {"day", "sunset"}
+    assert instead["red"] == set(vocabulary.COLOURS) - {"red"}
+    assert instead["front"] == set()
 
 
 def test_alignment_is_nothing_where_attention_is_right() -> None:

@@ -22,6 +22,7 @@ from crossviz.scenes.reading import MAX_THINGS, read
 from crossviz.scenes.render import SIDE
 from crossviz.scenes.things import groups_of
 from crossviz.scenes.vocabulary import COLOURS, MATERIALS, SHAPES, SIZES
+from crossviz.training.config import DALLE, load_config
 
 __all__ = ["SceneSet", "load", "main", "render_set"]
 
@@ -63,30 +64,45 @@ def load(folder: Path, name: str) -> SceneSet:
 
 
 def render_set(folder: Path, name: str, count: int, processes: int) -> None:
-    """Render a set, or go on where this stopped."""
+    """Render a set, or go on where this stopped.
+
+    Raises:
+        DatasetError: it was begun with fewer scenes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    done = len(_captions(folder / f"{name}.jsonl"))
+    captions = _captions(folder / f"{name}.jsonl")
     arrays = {}
     for part, (kind, shape) in _KINDS.items():
         path = folder / f"{name}-{part}.npy"
-        if done:
+        if captions:
             arrays[part] = np.load(path, mmap_mode="r+")
         else:
             arrays[part] = np.lib.format.open_memmap(path, "w+", kind, (count, *shape))
-    count = min(count, len(arrays["pixels"]))
-    starts = range(done, count, _CHUNK)
+    size = len(arrays["pixels"])
+    if count > size:
+        raise DatasetError(
+            f"The set “{name}” in {folder} was begun with {size} scenes, and {count} are wanted: delete its files, or "
+            "take another folder."
+        )
+    if len(captions) < count:  # a chunk is drawn as a whole
+        captions = captions[: len(captions) // _CHUNK * _CHUNK]
+    starts = range(len(captions), count, _CHUNK)
     with ProcessPoolExecutor(processes) as pool:
         for start, made in zip(starts, pool.map(_chunk, [name] * len(starts), starts), strict=True):
             size = min(_CHUNK, count - start)
             for part in arrays:
                 arrays[part][start : start + size] = made[part][:size]
-            with open(folder / f"{name}.jsonl", "a", encoding="utf-8") as file:
-                file.writelines(json.dumps(caption) + "\n" for caption in made["captions"][:size])
+            captions += made["captions"][:size]
+            fresh = folder / f"{name}.part"
+            fresh.write_text("".join(json.dumps(caption) + "\n" for caption in captions), "utf-8")
+            fresh.replace(folder / f"{name}.jsonl")
             print(f"{name} {start + size}/{count}", flush=True)
 
 
 def _captions(path: Path) -> list[str]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    """The captions of a set, as far as it is rendered; a last line without an end was cut off."""
+    lines = path.read_text("utf-8").split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
 
 
 def _chunk(name: str, start: int) -> dict:
@@ -114,16 +130,13 @@ def _chunk(name: str, start: int) -> dict:
 
 
 def main() -> None:
-    """Command line."""
+    """Command line: all sets, as large as `dalle.toml` says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for everything made on the way")
-    parser.add_argument("--train", type=int, default=24_000)
-    parser.add_argument("--unseen", type=int, default=6_000)
-    parser.add_argument("--dev", type=int, default=2_000)
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2, help="processor cores to use (%(default)s)")
     args = parser.parse_args()
-    for name in ("dev", "train", "unseen"):
-        render_set(args.work / "scenes", name, getattr(args, name), args.processes)
+    for name, count in load_config(DALLE)["data"].items():
+        render_set(args.work / "scenes", name, count, args.processes)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The scene model's training: what it is taught, and that a run goes on where it stopped."""
 
+import json
 import math
 from pathlib import Path
 
@@ -78,6 +79,56 @@ def test_rendering_goes_on_where_it_stopped(work: Path, tmp_path: Path, monkeypa
     assert again.captions == whole.captions
     assert np.array_equal(again.pixels, whole.pixels)
     assert np.array_equal(again.owner, whole.owner)
+
+
+def test_what_was_cut_off_is_rendered_again(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene_data, "_CHUNK", 2)
+    whole = scene_data.load(work / "scenes", "dev")
+    monkeypatch.setattr(scene_data, "_chunk", stops_after_two)
+    with pytest.raises(InterruptedError):
+        scene_data.render_set(tmp_path, "dev", 6, 1)
+    with open(tmp_path / "dev.jsonl", "a", encoding="utf-8") as file:
+        file.write('"half of a chunk"\n"half of a li')
+    assert scene_data.load(tmp_path, "dev").captions == [*whole.captions[:2], "half of a chunk"]
+    monkeypatch.setattr(scene_data, "_chunk", CHUNK)
+    scene_data.render_set(tmp_path, "dev", 6, 1)
+    again = scene_data.load(tmp_path, "dev")
+    assert again.captions == whole.captions
+    assert np.array_equal(again.pixels, whole.pixels)
+
+
+def test_captions_are_kept_chunk_by_chunk(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene_data, "_CHUNK", 2)
+    whole, told = scene_data.load(work / "scenes", "dev").captions, json.dumps
+
+    def breaks_at_the_fourth(caption: str) -> str:
+        if caption == whole[3]:
+            raise InterruptedError
+        return told(caption)
+
+    monkeypatch.setattr("crossviz.training.scene_data.json.dumps", breaks_at_the_fourth)
+    with pytest.raises(InterruptedError):
+        scene_data.render_set(tmp_path, "dev", 6, 1)
+    assert scene_data.load(tmp_path, "dev").captions == whole[:2]
+
+
+def test_a_set_cannot_grow_beyond_what_it_was_begun_with(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scene_data, "_CHUNK", 2)
+    scene_data.render_set(tmp_path, "dev", 3, 1)
+    scene_data.render_set(tmp_path, "dev", 2, 1)  # fewer are there already
+    assert scene_data.load(tmp_path, "dev").captions == scene_data.load(work / "scenes", "dev").captions[:3]
+    with pytest.raises(DatasetError, match="was begun with 3 scenes, and 6 are wanted"):
+        scene_data.render_set(tmp_path, "dev", 6, 1)
+
+
+def test_the_sets_are_as_large_as_the_settings_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {}
+    monkeypatch.setattr(scene_data, "render_set", lambda folder, name, count, processes: made.update({name: count}))
+    monkeypatch.setattr("sys.argv", ["scene_data", "--work", str(tmp_path)])
+    scene_data.main()
+    assert made == load_config(DALLE)["data"]
 
 
 def test_no_unseen_pair_in_training(work: Path) -> None:

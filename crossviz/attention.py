@@ -109,6 +109,7 @@ class CrossModalAttention(nn.Module):
         *,
         key_mask: Tensor | None = None,
         attn_mask: Tensor | None = None,
+        projected: tuple[Tensor, Tensor] | None = None,
     ) -> CrossModalOutput:
         """Attend from `query` to `key`.
 
@@ -118,6 +119,7 @@ class CrossModalAttention(nn.Module):
             key_mask: bool `batch key`, True where a key may be looked at (False for padding).
             attn_mask: broadcastable to `batch head query key`, the null key left out; bool (True = may look) or
                 float (added to the scores). A `query key` matrix serves every head. The null key is never masked.
+            projected: what `project` gives for this `key`, where it was worked out before; worked out here if None.
 
         Returns:
             CrossModalOutput.
@@ -127,8 +129,7 @@ class CrossModalAttention(nn.Module):
         """
         self._check(query, key, key_mask)
         q = self._heads(self.q_proj(query))  # batch head query head_dim
-        k = self._heads(self.k_proj(key))  # batch head key head_dim
-        v = self._heads(self.v_proj(key))
+        k, v = self.project(key) if projected is None else self._fitting(key, projected)
         scale = 1.0 / math.sqrt(self.head_dim)
         scores = (q @ k.transpose(-2, -1)) * scale  # batch head query key
         scores = self._masked(scores, key_mask, attn_mask)
@@ -144,18 +145,33 @@ class CrossModalAttention(nn.Module):
         attended = self.out_proj(context.transpose(1, 2).flatten(2))  # batch query query_dim
         return CrossModalOutput(self.norm(query + attended), context, scores, probs)
 
+    def project(self, key: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of `key`, `batch head key head_dim` each, without the null key.
+
+        Where the same tokens are asked again and again, as one word after the other is written, `forward` need not
+        work them out each time.
+
+        Raises:
+            AttentionInputError: for a shape that doesn't fit.
+        """
+        self._check_tokens("key", key, self.k_proj.in_features)
+        return self._heads(self.k_proj(key)), self._heads(self.v_proj(key))
+
+    def _fitting(self, key: Tensor, projected: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        shape = (key.shape[0], self.num_heads, key.shape[1], self.head_dim)
+        if any(part.shape != shape for part in projected):
+            raise AttentionInputError(
+                f"`projected` must be two tensors of shape {shape} for this `key`, "
+                f"but they are of shape {' and '.join(str(tuple(part.shape)) for part in projected)}."
+            )
+        return projected
+
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
 
     def _check(self, query: Tensor, key: Tensor, key_mask: Tensor | None) -> None:
-        for name, tokens, width in (
-            ("query", query, self.q_proj.in_features),
-            ("key", key, self.k_proj.in_features),
-        ):
-            if tokens.ndim != 3 or tokens.shape[-1] != width:
-                raise AttentionInputError(
-                    f"`{name}` must be of shape (batch, tokens, {width}), but has shape {tuple(tokens.shape)}."
-                )
+        self._check_tokens("query", query, self.q_proj.in_features)
+        self._check_tokens("key", key, self.k_proj.in_features)
         if query.shape[0] != key.shape[0]:
             raise AttentionInputError(
                 f"`query` has a batch of {query.shape[0]} and `key` of {key.shape[0]}: they must be equal."
@@ -164,6 +180,13 @@ class CrossModalAttention(nn.Module):
             raise AttentionInputError(
                 f"`key_mask` must be bool of shape {tuple(key.shape[:2])}, "
                 f"but is {key_mask.dtype} of shape {tuple(key_mask.shape)}."
+            )
+
+    @staticmethod
+    def _check_tokens(name: str, tokens: Tensor, width: int) -> None:
+        if tokens.ndim != 3 or tokens.shape[-1] != width:
+            raise AttentionInputError(
+                f"`{name}` must be of shape (batch, tokens, {width}), but has shape {tuple(tokens.shape)}."
             )
 
     @staticmethod

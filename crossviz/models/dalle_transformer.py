@@ -6,7 +6,7 @@ every head says from which words a token was written.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -42,17 +42,26 @@ class _WriterLayer(nn.Module):
         self.ask = CrossModalAttention(width, num_heads=heads, null_key=True)
         self.mlp = Mlp(width)
 
-    def forward(self, x: Tensor, text: Tensor, mask: Tensor, past: list[Tensor] | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        x: Tensor,
+        text: Tensor,
+        mask: Tensor,
+        past: list[Tensor] | None,
+        projected: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         x = self.own(x, causal=past is None, past=past)
-        asked = self.ask(x, text, key_mask=mask)
+        asked = self.ask(x, text, key_mask=mask, projected=projected)
         return self.mlp(asked.output), asked.probs
 
 
 @dataclass
 class Cache:
-    """What `step` keeps of the tokens that were written: keys and values, per layer."""
+    """What `step` keeps of the tokens that were written, and of the caption from the first step on: keys and values,
+    per layer."""
 
     past: list[list[Tensor]]
+    text: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
 
 class DalleTransformer(nn.Module):
@@ -108,12 +117,14 @@ class DalleTransformer(nn.Module):
 
     def step(self, text: Tensor, mask: Tensor, written: Tensor, cache: Cache) -> tuple[Tensor, Tensor]:
         """The next place's logits `batch code`, and probs `layer batch head word+1`, after the tokens `batch place`
-        that were written; exactly what `forward` gives for that place."""
+        that were written; exactly what `forward` gives for that place. A cache serves one text."""
         place = written.shape[1]
+        if not cache.text:
+            cache.text = [layer.ask.project(text) for layer in self.layers]
         x = self._input(written, place)
         probs = []
-        for layer, past in zip(self.layers, cache.past, strict=True):
-            x, asked = layer(x, text, mask, past)
+        for layer, past, projected in zip(self.layers, cache.past, cache.text, strict=True):
+            x, asked = layer(x, text, mask, past, projected)
             probs.append(asked[:, :, 0])
         return self.logits(x)[:, 0], torch.stack(probs)
 

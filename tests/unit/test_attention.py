@@ -420,6 +420,25 @@ def test_inputs_and_masks_are_left_alone():
     assert all(torch.equal(was, now) for was, now in zip(before, (query, key, *made.values()), strict=True))
 
 
+@pytest.mark.parametrize("null_key", [False, True], ids=["plain", "null"])
+@pytest.mark.parametrize("kind", ["none", "key", "key+float"])
+def test_keys_and_values_may_be_worked_out_before(kind, null_key, monkeypatch):
+    module = make(null_key=null_key)
+    query, key = tokens()
+    expected = module(query, key, **masks(kind))
+    projected = module.project(key)
+    monkeypatch.setattr(module.k_proj, "forward", None)  # would fail if it were called
+    monkeypatch.setattr(module.v_proj, "forward", None)
+    for part in (slice(None), slice(1, 3)):  # also for some of the queries
+        made = masks(kind)
+        if "attn_mask" in made:
+            made["attn_mask"] = made["attn_mask"][part]
+        result = module(query[:, part], key, **made, projected=projected)
+        torch.testing.assert_close(result.output, expected.output[:, part])
+        for name in ("context", "scores", "probs"):
+            torch.testing.assert_close(getattr(result, name), getattr(expected, name)[:, :, part])
+
+
 BAD_SIZES = {
     "query_dim=0": {"query_dim": 0},
     "key_dim=-1": {"query_dim": 4, "key_dim": -1},
@@ -447,6 +466,7 @@ def bad_calls() -> dict[str, tuple[str, dict]]:
         "key width": (r"`key` must be of shape \(batch, tokens, 10\)", {"key": query}),
         "key rank": ("`key` must be of shape", {"key": key[None]}),
         "batches": ("batch of 3 and `key` of 2", {"key": key[:2]}),
+        "projected": ("`projected` must be two tensors", {"projected": [ones(BATCH, HEADS, KEYS - 1, 4).double()] * 2}),
         "key_mask shape": ("`key_mask` must be bool of shape", {"key_mask": ones(BATCH, KEYS - 1).bool()}),
         "key_mask rank": ("`key_mask` must be bool", {"key_mask": ones(KEYS).bool()}),
         "key_mask dtype": ("torch.float32", {"key_mask": ones(BATCH, KEYS)}),
@@ -468,6 +488,12 @@ def test_calls_that_do_not_fit(case, null_key):
     with pytest.raises(AttentionInputError, match=message) as caught:
         make(null_key=null_key)(**({"query": query, "key": key} | changed))
     assert isinstance(caught.value, CrossvizError | ValueError)
+
+
+def test_only_keys_are_projected():
+    query, _ = tokens()
+    with pytest.raises(AttentionInputError, match=r"`key` must be of shape \(batch, tokens, 10\)"):
+        make().project(query)
 
 
 def test_masked_softmax():

@@ -72,6 +72,16 @@ def test_step_by_step_is_the_same_as_all_at_once() -> None:
         torch.testing.assert_close(asked, probs[..., place, :], atol=1e-5, rtol=1e-4)
 
 
+def test_a_caption_is_projected_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, image = small_transformer(), tokens(1)
+    text, mask = model.text(torch.tensor([caption_tokens("a red cube")]))
+    cache = model.start()
+    model.step(text, mask, image[:, :0], cache)
+    for layer in model.layers:
+        monkeypatch.setattr(layer.ask.k_proj, "forward", None)  # would fail if it were called
+    model.step(text, mask, image[:, :1], cache)
+
+
 def test_a_place_knows_nothing_of_what_comes_after_it() -> None:
     model, image = small_transformer(), tokens(1)
     caption = torch.tensor([caption_tokens("a red cube")])

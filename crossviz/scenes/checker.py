@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from crossviz.errors import GeometryError, ModelUnavailableError
-from crossviz.paths import assets_dir
 from crossviz.scenes.checker_network import KINDS, OFFSET, STRIDE, CheckerNetwork, Maps, pool, to_input
 from crossviz.scenes.found import Found, FoundScene
 from crossviz.scenes.render import SIDE
@@ -107,22 +107,17 @@ def _masks(maps: Maps, row: int, at: Tensor) -> Tensor:
     return (nearest == torch.arange(len(at))[:, None, None]) & front
 
 
-def load_checker(file: Path | None = None) -> SceneChecker:
-    """The checker from a file that `python -m crossviz.training.checker` wrote; without one, the one that is shipped.
+def load_checker(file: Path) -> SceneChecker:
+    """The checker from a file that `python -m crossviz.training.checker` wrote.
 
     Raises:
         ModelUnavailableError: the file is missing or damaged.
     """
-    file = file or assets_dir() / "models" / "dalle-mini-scenes" / "checker.safetensors"
     try:
         with safe_open(file, "pt") as stored:
-            sizes = {
-                name: tuple(int(n) for n in value.split())
-                for name, value in (stored.metadata() or {}).items()
-                if name in ("widths", "blocks")
-            }
-            weights = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no mapping)
-        network = CheckerNetwork(**sizes)
+            about = stored.metadata() or {}
+        sizes = {name: tuple(map(int, about[name].split())) for name in ("widths", "blocks") if name in about}
+        weights, network = load_file(file), CheckerNetwork(**sizes)
         network.load_state_dict({name: w.float() if w.is_floating_point() else w for name, w in weights.items()})
     except FileNotFoundError as error:
         raise ModelUnavailableError(f"The scene checker's weights {file} are missing: {_ANEW}") from error

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from crossviz.models.dalle_load import CHECKER, FOLDER
 from crossviz.scenes.captions import UNSEEN
 from crossviz.scenes.checker import SceneChecker, load_checker
 from crossviz.scenes.checker_network import KINDS
@@ -174,7 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of the rendered sets")
     parser.add_argument("--set", default="dev", help="which of them")
-    parser.add_argument("--weights", type=Path, default=None, help="other weights than those that crossviz carries")
+    parser.add_argument("--weights", type=Path, default=FOLDER / CHECKER, help="default: those that crossviz carries")
     parser.add_argument("--pixels", type=Path, default=None, help="other pictures of the same scenes, .npy")
     args = parser.parse_args()
     checker, scenes = load_checker(args.weights), load(args.work / "scenes", args.set)

@@ -91,7 +91,7 @@ ARROWS: dict[str, set[str]] = {
     "generation_loading": {"bundle", "generation", "geometry", "results", "stored_generation", "words"},
     "loading": {"bundle", "explanation", "generation", "generation_loading", "stored_generation", "view_settings"},
     "pairs": set(),
-    "scenes": {"paths", "words"},
+    "scenes": {"words"},
     "map_difference": {"explanation", "geometry", "pairs", "render", "words"},
     "explainer": {
         "models",

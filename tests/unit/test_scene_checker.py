@@ -11,6 +11,7 @@ import torch
 from small_scenes import scene_set
 
 from crossviz.errors import GeometryError, ModelUnavailableError
+from crossviz.models.dalle_load import CHECKER, FOLDER
 from crossviz.scenes.checker import SceneChecker, load_checker
 from crossviz.scenes.checker_network import KINDS, OFFSET, STRIDE, CheckerNetwork, Maps, pool, to_input
 from crossviz.scenes.found import Found, FoundScene
@@ -215,7 +216,7 @@ def test_pooling_is_the_mean_over_the_mask():
 
 @pytest.fixture(scope="module")
 def checker():
-    return load_checker()
+    return load_checker(FOLDER / CHECKER)
 
 
 @pytest.fixture(scope="module")

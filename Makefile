@@ -21,7 +21,7 @@ run:
 
 test:
 	@scripts/setup test
-	@$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile $(T)
+	@$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile --durations 25 $(T)
 
 test-reference:
 	@scripts/setup reference

@@ -19,6 +19,7 @@ MAC_APPS = (
 )
 FLAGS = (
     "--disable-gpu",
+    "--in-process-gpu",  # a tenth of the time that a page takes: without a GPU its process only passes pictures on
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",

@@ -13,6 +13,9 @@ _processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if _processes > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _processes)))
 
+# What these modules assert is told as what a test asserts is.
+pytest.register_assert_rewrite("watched", "screens")
+
 # Needs packages that the set-up for the tests does not install: `make test-reference` names the folder itself.
 collect_ignore = ["reference"]
 

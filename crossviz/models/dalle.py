@@ -39,6 +39,7 @@ INFO = GeneratorInfo(NAME, "DALL·E mini, scenes", f"Draws {can_draw()}, token b
 _FRAME = 4  # tokens from one frame of the time line to the next
 _BLANK = 128  # the grey of what is not written yet
 _MOST_SEED = 2**31 - 1
+_EVEN = 4  # the logits of what is read are divided by it: much that is sure counts more than one thing in doubt
 
 
 class DalleScenes:
@@ -117,12 +118,12 @@ class DalleScenes:
             if tokens.shape[1] % grid == 0:
                 picture = self._partly(tokens[:1], [tokens.shape[1]])[0]
                 yield Progress(tokens.shape[1], grid * grid, picture)
-        sure, seen = self._read(words, tokens)
+        shown, seen = self._read(words, request, tokens)
         told = request.telling()
-        best = int(sure[:, told].log().sum(1).argmax())
+        best = int(torch.nn.functional.logsigmoid(shown[:, told] / _EVEN).sum(1).argmax())
         steps = [*range(_FRAME, grid * grid, _FRAME), grid * grid]
         frames = self._partly(tokens[best : best + 1].expand(len(steps), -1), steps)
-        reading = {str(word): round(float(sure[best, word]), 4) for word in told}
+        reading = {str(word): round(float(shown[best, word].sigmoid()), 4) for word in told}
         yield Generation(
             caption=caption_words(caption),
             grid=PatchGrid(grid, grid),
@@ -138,12 +139,15 @@ class DalleScenes:
             codebook=self._entries(tokens[best].unique()),
         )
 
-    def _read(self, words: list[int], tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """How sure the model is that each candidate shows each word, `candidate word`; and the probs of the words that
+    def _read(self, words: list[int], request: Request, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each candidate and each word the logit that it shows it, `candidate word`; and the probs of the words that
         ask the picture, `layer candidate head word place+1`."""
         caption = torch.tensor([words] * len(tokens), device=self.device)
-        logits, probs = self.reader(caption, tokens)
-        return logits.sigmoid(), probs
+        shown, where, probs = self.reader(caption, tokens)
+        if request.relation is not None:
+            first, second = (list(group.words) for group in request.groups[:2])
+            shown[:, request.relation_word] = self.reader.related(where, first, second, request.relation)
+        return shown, probs
 
     def _partly(self, tokens: Tensor, counts: list[int]) -> Tensor:
         """Pictures of the first so many tokens of each, uint8 `picture side side 3`; grey where none is written."""

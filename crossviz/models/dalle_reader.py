@@ -2,10 +2,12 @@
 
 It was taught to find words that the picture does not show (replaced words, as in Clark et al., "ELECTRA", 2020), so
 that it says of each word how sure it is. The first DALL-E kept, of many pictures, the one that CLIP found to fit best;
-here it is the one that is read best.
+here it is the one that is read best. Relations could not be learned so: they follow from where the words of their two
+sides find their things.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,12 @@ from torch.nn import functional as F
 from crossviz.attention import CrossModalAttention
 from crossviz.models.dalle_parts import Mlp, SelfAttention, TextEncoder, TextLayer, initialise
 
-__all__ = ["DalleReader", "ReaderConfig"]
+__all__ = ["Answers", "DalleReader", "ReaderConfig"]
+
+_SIDES = {"left": (1, -1), "right": (1, 1), "front": (0, 1), "behind": (0, -1)}
+"""Of each relation the axis, row or column, and the direction in which the first side lies."""
+_SOFT = 0.045
+"""The difference at which a relation is sure by 73 %: half a place."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,16 @@ class ReaderConfig:
     text_layers: int = 2
     image_layers: int = 2
     layers: int = 2
+
+
+class Answers(NamedTuple):
+    """What the words learn of a picture: the logits that it shows them, `batch word`; row and column of the middle of
+    what they ask for, from 0 to 1, `batch word 2`, of no use for words that ask for no thing; and the cross-attention's
+    probs, `layer batch head word place+1`, the null key last."""
+
+    shown: Tensor
+    where: Tensor
+    probs: Tensor
 
 
 class _ReaderLayer(nn.Module):
@@ -62,11 +79,11 @@ class DalleReader(nn.Module):
         self.image_layers = nn.ModuleList(TextLayer(c.width, c.heads) for _ in range(c.image_layers))
         self.layers = nn.ModuleList(_ReaderLayer(c.width, c.heads) for _ in range(c.layers))
         self.shown = nn.Sequential(nn.LayerNorm(c.width), nn.Linear(c.width, 1))
+        self.where = nn.Sequential(nn.LayerNorm(c.width), nn.Linear(c.width, 2))  # after the first layer
         self.apply(initialise)
 
-    def forward(self, caption: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Of every word the logit that the picture shows it `batch word`, and the cross-attention's probs
-        `layer batch head word place+1`, the null key last."""
+    def forward(self, caption: Tensor, image: Tensor) -> Answers:
+        """What every word of the captions learns of the pictures."""
         return self.ask(caption, self.look(image))
 
     def look(self, image: Tensor) -> Tensor:
@@ -79,11 +96,24 @@ class DalleReader(nn.Module):
             seen = layer(seen, None)
         return seen
 
-    def ask(self, caption: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def ask(self, caption: Tensor, seen: Tensor) -> Answers:
         """What `forward` gives, from what `look` gave."""
         x, mask = self.text(caption)
-        probs = []
+        states, probs = [], []
         for layer in self.layers:
             x, asked = layer(x, seen, mask)
+            states.append(x)
             probs.append(asked)
-        return self.shown(x)[..., 0], torch.stack(probs)
+        return Answers(self.shown(x)[..., 0], self.where(states[0]), torch.stack(probs))
+
+    @staticmethod
+    def related(where: Tensor, first: list[int], second: list[int], relation: str) -> Tensor:
+        """The logit that a relation holds, `batch`.
+
+        Args:
+            where: of the words, `batch word 2`.
+            first, second: the numbers of the words that name its sides.
+            relation: "left", "right", "front" or "behind": where the first lies from the second.
+        """
+        axis, direction = _SIDES[relation]
+        return direction * (where[:, first, axis].mean(1) - where[:, second, axis].mean(1)) / _SOFT

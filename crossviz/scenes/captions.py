@@ -24,7 +24,7 @@ def draw_request(rng: np.random.Generator, total: int | None = None, unseen: boo
     groups = _groups(rng, _counts(rng, total), unseen)
     relation = None
     if len(groups) > 1 and rng.random() < 0.7:
-        relation = str(rng.choice(["left", "right", "front", "behind"]))
+        relation = str(rng.choice(vocabulary.RELATIONS))
     floor = str(rng.choice(vocabulary.FLOORS)) if rng.random() < 0.5 else None
     mood = str(rng.choice(vocabulary.MOODS)) if rng.random() < 0.4 else None
     return Request(groups, relation, floor, mood)

@@ -7,7 +7,19 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLOURS", "COUNTS", "FLOORS", "MATERIALS", "MOODS", "SHAPES", "SIZES", "meanings", "reflectance", "tokens"]
+__all__ = [
+    "COLOURS",
+    "COUNTS",
+    "FLOORS",
+    "MATERIALS",
+    "MOODS",
+    "RELATIONS",
+    "SHAPES",
+    "SIZES",
+    "meanings",
+    "reflectance",
+    "tokens",
+]
 
 
 @cache
@@ -21,6 +33,7 @@ SIZES = tuple(_table()["sizes"])
 MATERIALS = tuple(_table()["materials"])
 FLOORS = tuple(_table()["floors"])
 MOODS = tuple(_table()["moods"])
+RELATIONS = tuple(_table()["relations"])
 COUNTS = {word: count for count, word in enumerate(_table()["counts"], 1)}
 _KINDS = ("shapes", "colours", "sizes", "materials", "counts", "floors", "moods", "relations", "others")
 

@@ -57,11 +57,9 @@ def make_reading(sides: tuple[Rows, Rows], seed: int, settings: dict[str, Any]) 
     """A batch for the reader, from scenes as they are and mirrored."""
     rng = np.random.default_rng(seed)
     rows = _drawn(sides, rng, settings["batch"])
-    made = [
-        wrong_words(words, groups, told, rng) if rng.random() < settings["replaced"] else _right(words, groups, told)
-        for words, groups, told in zip(rows.words, rows.groups, rows.told, strict=True)
-    ]
-    words, groups, shown, asked = (np.stack([one[part] for one in made]) for part in range(4))
+    words, groups, asked, shown = rows.words, rows.groups, rows.told, rows.told.astype(np.float32)
+    for row in np.flatnonzero(rng.random(len(words)) < settings["replaced"]):
+        words[row], shown[row] = wrong_words(words[row], groups[row], asked[row], rng)
     groups[asked & (shown == 0)] = -1  # a wrong word has no place
     width = int((words > 0).sum(1).max())
     parts = [part[:, :width] for part in (words, groups, shown, asked)]
@@ -84,8 +82,3 @@ def _drawn(sides: tuple[Rows, Rows], rng: np.random.Generator, count: int) -> Ro
 
 def _flat(grids: np.ndarray) -> np.ndarray:
     return grids.reshape(len(grids), -1).astype(np.int64)
-
-
-def _right(words: np.ndarray, groups: np.ndarray, told: np.ndarray) -> tuple[np.ndarray, ...]:
-    """A caption as it is, and of which words it is asked whether they are shown: all are."""
-    return words, groups, np.ones(len(words), np.float32), told

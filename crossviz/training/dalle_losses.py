@@ -5,7 +5,14 @@ from torch import Tensor
 
 from crossviz.training.dalle_rows import BACKGROUND, KINDS
 
-__all__ = ["places_find_words", "places_know_words", "shown_words", "words_find_places", "words_write_things"]
+__all__ = [
+    "places_find_words",
+    "places_know_words",
+    "shown_words",
+    "words_find_places",
+    "words_know_where",
+    "words_write_things",
+]
 
 _LEAST = 1e-4
 
@@ -74,6 +81,22 @@ def words_find_places(probs: Tensor, groups: Tensor, places: Tensor) -> Tensor:
     asked = right.any(-1)
     found = (probs[..., :-1].mean(2) * right).sum(-1).clamp_min(_LEAST).log()  # layer batch word
     return -(found * asked).sum() / (asked.sum().clamp_min(1) * len(found))
+
+
+def words_know_where(found: Tensor, groups: Tensor, places: Tensor, grid: int) -> Tensor:
+    """The words that ask for a thing know where it is.
+
+    Args:
+        found: `batch word 2`, row and column of the middle of the word's things, from 0 to 1.
+        groups, places: as for `places_find_words`.
+        grid: places along a side.
+    """
+    mine = ((groups[..., None] == places[:, None]) & (groups[..., None] >= 0)).float()  # batch word place
+    count = mine.sum(-1, keepdim=True)
+    numbers = torch.arange(grid * grid, device=found.device)
+    middles = torch.stack([numbers // grid, numbers % grid], -1).float() / (grid - 1)  # place 2
+    right = mine @ middles / count.clamp_min(1)
+    return ((found - right).abs() * (count > 0)).sum() / (count > 0).sum().clamp_min(1)
 
 
 def shown_words(logits: Tensor, shown: Tensor, asked: Tensor) -> Tensor:

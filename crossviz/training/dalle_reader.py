@@ -11,24 +11,26 @@ from torch import Tensor, nn
 from crossviz.models.dalle_reader import DalleReader, ReaderConfig
 from crossviz.training.config import DALLE, load_config
 from crossviz.training.dalle_batches import Reading, make_reading
-from crossviz.training.dalle_losses import places_know_words, shown_words, words_find_places
+from crossviz.training.dalle_losses import places_know_words, shown_words, words_find_places, words_know_where
 from crossviz.training.dalle_rows import Rows
 from crossviz.training.dalle_run import Prepared, Run, all_steps, make_know, make_optimizer, on, prepare, rate_at
 
 __all__ = ["losses_of", "main", "train"]
 
-_COLUMNS = ["loss", "know", "shown", "align", "dev_shown", "dev_right", "dev_wrong"]
+_PARTS = ("shown", "align", "know", "where")
+_COLUMNS = ["loss", *_PARTS, "dev_shown", "dev_right", "dev_wrong"]
 
 
 def losses_of(model: DalleReader, know: nn.Module, batch: Reading) -> tuple[dict[str, Tensor], Tensor]:
     """Every part of the loss, before it is weighted, and the logits. `know` reads off what a place shows; it is not
     kept."""
     seen = model.look(batch.image)
-    logits, probs = model.ask(batch.words, seen)
+    logits, where, probs = model.ask(batch.words, seen)
     parts = {
-        "know": places_know_words(know(seen), batch.kinds),
         "shown": shown_words(logits, batch.shown, batch.asked),
         "align": words_find_places(probs, batch.groups, batch.places),
+        "know": places_know_words(know(seen), batch.kinds),
+        "where": words_know_where(where, batch.groups, batch.places, model.config.grid),
     }
     return parts, logits
 
@@ -55,12 +57,12 @@ def train(
     while run.step < last:
         batch = on(make_reading((plain, mirrored), config["seed"] * 1_000_003 + run.step, settings), device)
         parts, _ = losses_of(model, know, batch)
-        loss = parts["shown"] + settings["align"] * parts["align"] + settings["know"] * parts["know"]
+        loss = parts["shown"] + sum(settings[name] * parts[name] for name in _PARTS[1:])
         run.learn(loss, rate_at(run.step, settings), settings["clip"])
         if run.step % settings["dev_every"] == 0:
             measured = _dev(run.average, know, dev, settings, device)
         if run.logs:
-            run.log(loss.item(), *(part.item() for part in parts.values()), *measured)
+            run.log(loss.item(), *(parts[name].item() for name in _PARTS), *measured)
         run.save(last)
     return run.average.eval()
 

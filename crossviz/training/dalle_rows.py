@@ -10,7 +10,7 @@ from crossviz.scenes import vocabulary
 from crossviz.scenes.reading import read
 from crossviz.training.scene_data import SceneSet
 
-__all__ = ["BACKGROUND", "KINDS", "Rows", "make_rows", "place_groups", "place_kinds", "telling_words", "wrong_words"]
+__all__ = ["BACKGROUND", "KINDS", "Rows", "make_rows", "other_words", "place_groups", "place_kinds", "wrong_words"]
 
 BACKGROUND = 9
 """The group of the words that say the floor and the light."""
@@ -24,13 +24,12 @@ KINDS = (
 )
 """What captions say: of things the first four, of the scene the last two."""
 _GRID, _SHARE = 12, 0.35  # tokens along a side; of a place that a group's things take at the least
-_OPPOSITE = {"left": ["right"], "right": ["left"], "front": ["behind"], "behind": ["in", "front", "of"]}
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
     """`words` int64 `row word`, padded with 0; `groups` int64 alike, the group that a word belongs to, -1 for none;
-    `told` bool alike, whether a word says what is seen;
+    `told` bool alike, whether a word says what is seen, by itself (a relation is between two);
     `places` int8 `row gh gw`, the group that a place shows, -1 for none; `image` int16 `row gh gw`; `said` int64
     `row group kind`, what the caption says of each group and, in the last row, of floor and light: a number of the
     kind's words, -1 where it leaves it open; `kinds` int8 `row gh gw kind`, of what each place shows the shape, colour,
@@ -67,7 +66,7 @@ def make_rows(data: SceneSet, image: NDArray[np.int16], max_words: int) -> Rows:
             stated = (group.shape, group.colour, group.size, group.material)
             said[row, number, :4] = [_number(kind, word) for kind, word in zip(KINDS[:4], stated, strict=True)]
         said[row, -1, 4:] = _number(vocabulary.FLOORS, request.floor), _number(vocabulary.MOODS, request.mood)
-        told[row, request.telling()] = True
+        told[row, [word for word in request.telling() if word != request.relation_word]] = True
         if request.floor_word is not None:  # "on a", the colour, "floor"
             groups[row, request.floor_word - 2 : request.floor_word + 2] = BACKGROUND
         if request.mood_word is not None:
@@ -116,9 +115,9 @@ def _alternatives() -> dict[int, list[int]]:
     return {ids[word]: [ids[other] for other in kind if other != word] for kind in kinds for word in kind}
 
 
-def telling_words(words: NDArray[np.int64], groups: NDArray[np.int64], told: NDArray[np.bool_]) -> dict[int, list[int]]:
-    """Of every word of a caption that says what is seen, by its place, the tokens that would say something else; none
-    of a relation, which is turned round as a whole."""
+def other_words(words: NDArray[np.int64], groups: NDArray[np.int64], told: NDArray[np.bool_]) -> dict[int, list[int]]:
+    """Of every word of a caption that is told by what a place shows, by its number, the tokens that would say something
+    else."""
     ids = {word: number for number, word in enumerate(vocabulary.tokens())}
     known = _alternatives()
     floors, moods = [ids[word] for word in vocabulary.FLOORS], [ids[word] for word in vocabulary.MOODS]
@@ -128,48 +127,24 @@ def telling_words(words: NDArray[np.int64], groups: NDArray[np.int64], told: NDA
         if groups[at] == BACKGROUND:  # floor and mood share no word
             found[at] = [other for kind in (floors, moods) if token in kind for other in kind if other != token]
         else:
-            found[at] = known[token] if groups[at] >= 0 else []
+            found[at] = known[token]
     return found
 
 
 def wrong_words(
     words: NDArray[np.int64], groups: NDArray[np.int64], told: NDArray[np.bool_], rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
-    """One caption `word` with one or two words that the scene does not show in the place of those that it does.
-
-    Returns:
-        The words, their groups, 1 where a word is shown (else 0), and which words that is asked of.
-    """
-    words, groups, asked, options = words.copy(), groups.copy(), told.copy(), telling_words(words, groups, told)
-    shown = asked.astype(np.float32)
-    turned = None
-    for at in rng.permutation(list(options))[: 1 + (rng.random() < 0.3)].tolist():
-        if options[at]:
-            words[at], shown[at] = options[at][int(rng.integers(len(options[at])))], 0
-        else:
-            turned = at
-    if turned is not None:
-        words, groups, shown, asked = _other_way(words, groups, shown, asked, turned)
-    return words, groups, shown, asked
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """One caption `word` with one or two words that the scene does not show in the place of those that it does, and 1
+    where a word is shown, else 0."""
+    words, shown, others = words.copy(), told.astype(np.float32), other_words(words, groups, told)
+    chances = np.array([_chance(int(words[at])) for at in others])
+    count = min(len(others), 1 + int(rng.random() < 0.3))
+    for at in rng.choice(list(others), count, replace=False, p=chances / chances.sum()).tolist():
+        words[at], shown[at] = others[at][int(rng.integers(len(others[at])))], 0
+    return words, shown
 
 
-def _other_way(words, groups, shown, asked, at: int) -> tuple:
-    """The caption with the relation at that word turned round."""
-    ids = {word: number for number, word in enumerate(vocabulary.tokens())}
-    word = vocabulary.tokens()[int(words[at])]
-    start, end = (at - 1, at + 2) if word == "front" else (at, at + 1)
-    new = [ids[other] for other in _OPPOSITE[word]]
-    key = start + (1 if word == "behind" else 0)
-    parts = []
-    for array, middle in (
-        (words, new),
-        (groups, [-1] * len(new)),
-        (shown, [0.0] * len(new)),
-        (asked, [False] * len(new)),
-    ):
-        joined = np.concatenate([array[:start], np.array(middle, array.dtype), array[end:]])
-        fill = np.array([0 if array is not groups else -1] * len(array), array.dtype)
-        fill[: min(len(array), len(joined))] = joined[: len(array)]
-        parts.append(fill)
-    parts[3][key] = True
-    return tuple(parts)
+def _chance(token: int) -> float:
+    """How much likelier a word is to be the wrong one than a colour: what is hard to tell is asked more often."""
+    hard = (*vocabulary.COUNTS, *vocabulary.SHAPES, *vocabulary.MOODS)
+    return 2.0 if vocabulary.tokens()[token] in hard else 1.0

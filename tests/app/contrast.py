@@ -187,7 +187,7 @@ def ratio(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def _picture(page: Page) -> np.ndarray:
     raw = page.screenshot(animations="disabled", caret="hide")
-    return np.asarray(Image.open(io.BytesIO(raw)).convert("RGB")).astype(np.float64)
+    return np.asarray(Image.open(io.BytesIO(raw)).convert("RGB"))  # a tall page as floats is 100 MB
 
 
 def _colour(css: str) -> tuple[np.ndarray, float]:
@@ -215,7 +215,7 @@ def _of_text(text: dict, shown: np.ndarray, ground: np.ndarray) -> float | None:
     under = []
     for left, top, right, bottom in text["rects"]:
         at = np.s_[max(0, int(top)) : int(np.ceil(bottom)), max(0, int(left)) : int(np.ceil(right))]
-        strokes = np.abs(shown[at] - ground[at]).max(-1) > 12
+        strokes = np.abs(shown[at].astype(int) - ground[at]).max(-1) > 12
         under.append(ground[at][strokes])
     grounds = np.concatenate(under)
     if len(grounds) < 4:

@@ -35,6 +35,13 @@ def questions(page):
     return page.evaluate("asked.filter(({ name }) => name === 'inside')")
 
 
+def open_cell(page):
+    """In the running app: until the sheet is there. What the app says in its place is told at once."""
+    page.click(OPEN)
+    page.wait_for_selector(".cv-sheet, .cv-cell-problem:not([hidden])")
+    assert page.locator(".cv-cell-problem:not([hidden])").all_inner_texts() == []
+
+
 @pytest.fixture
 def opened(serve):
     def open_sheet(**options):
@@ -228,8 +235,7 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(opened, width, s
 def test_the_running_app_shows_what_python_computes(app, visit):
     watched = visit(app)
     page = watched.page
-    page.click(OPEN)
-    page.wait_for_selector(".cv-sheet", timeout=120_000)
+    open_cell(page)
     first, word = examples()[0], page.inner_text(".cv-title")
     explainer = Explainer()
     found = explainer.inside(str(first.photo), first.caption, word).as_dict()
@@ -241,7 +247,7 @@ def test_the_running_app_shows_what_python_computes(app, visit):
     page.get_by_label("Column", exact=True).fill(str(1 if col else 2))
     page.keyboard.press("Enter")
     page.wait_for_function("text => !document.querySelector('.cv-cell-which').textContent.includes(text)",
-                           arg=f"row {row + 1}, column {col + 1},", timeout=120_000)  # fmt: skip
+                           arg=f"row {row + 1}, column {col + 1},")  # fmt: skip
     other = explainer.inside(str(first.photo), first.caption, word, patch=(row, 0 if col else 1))
     assert page.locator(".cv-line-said").all_inner_texts() == [step.sentence for step in other.steps]
     watched.assert_quiet()
@@ -270,8 +276,7 @@ def test_a_saved_page_shows_the_cells_it_was_saved_with(visit, tmp_path):
 
 def test_the_app_saves_the_cell_that_is_open(visit, app, tmp_path):
     page = visit(app).page
-    page.click(OPEN)
-    page.wait_for_selector(".cv-line")
+    open_cell(page)
     said = page.inner_text(".cv-cell-which")
     page.select_option(".cv-save select", ".html")
     with page.expect_download() as download:

@@ -14,6 +14,7 @@ from small_dalles import small_dalle, small_transformer
 from crossviz.errors import CaptionError, ModelUnavailableError, SettingsError
 from crossviz.generation import Generation, Progress
 from crossviz.models.dalle import DalleScenes, candidate_seeds, load
+from crossviz.models.dalle_reader import DalleReader
 from crossviz.models.dalle_sampling import _pick, write_tokens
 from crossviz.models.dalle_vqvae import VqVae, VqVaeConfig
 from crossviz.models.dalle_words import NOTHING, caption_tokens, caption_words
@@ -166,7 +167,7 @@ def test_the_maps_are_the_attention_the_tokens_were_written_by(
     words = torch.tensor([caption_tokens(CAPTION)])
     with torch.inference_mode():
         _, probs = model.transformer(words, made.tokens.reshape(1, -1))
-        _, seen = model.reader(words, made.tokens.reshape(1, -1))
+        seen = model.reader(words, made.tokens.reshape(1, -1)).probs
     count = len(made.words)
     expected = probs[:, 0, :, :, :count].permute(0, 1, 3, 2).unflatten(-1, (12, 12))
     torch.testing.assert_close(made.asks_text.values[0], expected, atol=1e-4, rtol=1e-3)
@@ -196,23 +197,54 @@ def test_the_same_again(model: DalleScenes, drawn: list[Progress | Generation]) 
 
 
 def test_of_several_the_one_that_it_reads_best(model: DalleScenes) -> None:
-    *_, best = model.draw(CAPTION, Settings(seed=5, candidates=4))
-    seeds = candidate_seeds(5, 4)
-    assert seeds[0] == 5
+    *_, best = model.draw(CAPTION, Settings(seed=7, candidates=4))
+    seeds = candidate_seeds(7, 4)
+    assert seeds[0] == 7
     words = caption_tokens(CAPTION)
     settings = {"guidance": 2.0, "temperature": 1.0, "nucleus": 0.95}
     *_, written = write_tokens(model.transformer, [words] * 4, seeds, **settings)
     with torch.inference_mode():
-        logits, _ = model.reader(torch.tensor([words] * 4), written.tokens)
+        answers = model.reader(torch.tensor([words] * 4), written.tokens)
     assert len({tuple(row) for row in written.tokens.tolist()}) == 4
-    scores = logits.sigmoid()[:, read(CAPTION).telling()].log().sum(1)
+    request, shown = read(CAPTION), answers.shown.clone()
+    first, second = (answers.where[:, list(group.words), 1].mean(1) for group in request.groups)
+    assert request.relation == "left"
+    shown[:, request.relation_word] = (second - first) / 0.045
+    scores = (shown[:, request.telling()].double() / 4).sigmoid().log().sum(1)
     assert best.settings["candidate"] == int(scores.argmax())
     assert torch.equal(best.tokens.flatten(), written.tokens[int(scores.argmax())])
 
 
+@pytest.mark.parametrize(
+    ("relation", "first", "second"),
+    [
+        ("left", (0.5, 0.2), (0.5, 0.8)),
+        ("right", (0.5, 0.8), (0.5, 0.2)),
+        ("front", (0.8, 0.5), (0.4, 0.5)),
+        ("behind", (0.4, 0.5), (0.8, 0.5)),
+    ],
+)
+def test_a_relation_holds_where_its_sides_lie_so(relation: str, first: tuple, second: tuple) -> None:
+    where = torch.tensor([[first, first, (9.0, 9.0), second]])  # of the third word nothing counts
+    assert float(DalleReader.related(where, [0, 1], [3], relation)) > 4
+    assert float(DalleReader.related(where, [3], [0, 1], relation)) < -4
+
+
+def test_a_relation_among_three_groups_is_that_of_the_first_two(model: DalleScenes) -> None:
+    caption = "a red sphere left of a blue cube and a green cone"
+    *_, made = model.draw(caption, Settings(seed=1, candidates=2))
+    request = read(caption)
+    assert len(request.groups) == 3 and request.relation == "left"
+    with torch.inference_mode():
+        answers = model.reader(torch.tensor([caption_tokens(caption)]), made.tokens.reshape(1, -1))
+    first, second = (answers.where[:, list(group.words), 1].mean() for group in request.groups[:2])
+    sure = made.settings["reading"][str(request.relation_word)]
+    assert sure == pytest.approx(float(((second - first) / 0.045).sigmoid()), abs=1e-3)
+
+
 def test_what_grows_is_the_first_candidate(model: DalleScenes) -> None:
-    *progress, best = model.draw(CAPTION, Settings(seed=5, candidates=4))
-    *alone, first = model.draw(CAPTION, Settings(seed=5, candidates=1))
+    *progress, best = model.draw(CAPTION, Settings(seed=7, candidates=4))
+    *alone, first = model.draw(CAPTION, Settings(seed=7, candidates=1))
     assert best.settings["candidate"] != 0, "another seed, so that the test says something"
     assert all(torch.equal(one.picture, other.picture) for one, other in zip(progress, alone, strict=True))
     assert torch.equal(alone[-1].picture, first.picture)

@@ -132,9 +132,10 @@ def go_on() -> Iterator[threading.Event]:
     event.set()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def app() -> Iterator[str]:
-    """The address of the running app, started as `crossviz serve` starts it."""
+    """The address of the running app, started as `crossviz serve` starts it; for each file of tests its own, so that
+    what visitors left unfinished in one holds up nothing in the next."""
     from crossviz.web.app import build
     from crossviz.web.page import launch
 

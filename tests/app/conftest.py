@@ -50,8 +50,8 @@ _SERVE = """() => {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test of the running app that fails is tried once more, and named in the summary: on a busy machine now and then
-    an answer of the server does not reach the page. What is wrong fails twice."""
+    """A test of a page that fails is tried once more, and named in the summary: in long runs a page has waited in vain
+    for an answer of the running app, for a reason that is not found yet. What is wrong fails twice."""
     for item in items:
         if Path(__file__).parent in item.path.parents and "visit" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.flaky(reruns=1))

@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 from scenes import composed, guessed, meadow
-from watched import AXE
+from watched import AXE, ready
 
 from crossviz.render.overlay import display_rgba
 from crossviz.render.payload import viewer_payload
@@ -184,3 +184,19 @@ def test_the_queries_have_names_while_they_are_closed(show):
     names = page.locator(".cv-query").evaluate_all("es => es.map((e) => e.getAttribute('aria-label'))")
     assert names[0] == f"query 1 of {len(names)}"
     assert len(set(names)) == len(names)
+
+
+def test_heads_follow_a_word_that_was_passed_over_on_the_way_to_a_query(show):
+    page = show(composed()).page
+    page.click("summary")
+    page.evaluate(
+        """() => {
+          const enter = (node) => node.dispatchEvent(new PointerEvent("pointerenter", { pointerType: "mouse" }));
+          enter([...document.querySelectorAll(".cv-chip")].find((chip) => chip.textContent === "frisbee"));
+          enter(document.querySelectorAll(".cv-query")[27]); // before the next frame
+        }"""
+    )
+    ready(page)
+    assert page.inner_text(".cv-title") == "query 28 of 64"
+    assert page.inner_text(".cv-strip-title .cv-label") == "Every layer and head, for “frisbee”"
+    assert page.locator(".cv-head").first.get_attribute("aria-label").startswith("layer 1, head 1: “frisbee” peaks at")

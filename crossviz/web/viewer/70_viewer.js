@@ -247,7 +247,11 @@
       });
       const word = active.length ? active[0].word : null;
       if (heat) steps.paint(word, now);
-      if (state.query !== null) return paintQuery(now);
+      if (state.query !== null) {
+        paintQuery(now);
+        if (heat || owed.heat) tellOfWord(now, active); // a word that was only passed over may owe it
+        return;
+      }
       stage.paint(now, active, state.patch || inside.cursor(), heat, field, !passing);
       owed = { heat: heat || owed.heat, say: say || owed.say, sayPatch };
       if (!passing) return tell(now, active, ranked);
@@ -265,7 +269,6 @@
       const { heat, say, sayPatch } = owed;
       owed = {};
       root.removeAttribute("data-owed");
-      const word = active.length ? active[0].word : null;
       const share = now.contour || 0.5;
       /** @type {(word: What) => Stats} */
       const statsOf = (word) => field.stats(word, now.layer, now.head, now.smooth, share);
@@ -279,22 +282,28 @@
         else if (active.length === 1) readout.one(text(active[0].word), field, nullOf(active[0].word), statsOf(active[0].word), { share, line: now.contour > 0 });
         else readout.many(active.map(({ word, hue }) => ({ text: text(word), phrase: typeof word === "string", hue, nullMass: nullOf(word), stats: statsOf(word) })), field);
       }
-      if (heat) hiding.paint(active);
-      if (heat) trust.paint(active, now, chosen);
-      if (heat) compare.paint(state);
-      if (heat) inside.paint(active, state); // the head that is pinned, not every one that is passed over
+      if (heat) tellOfWord(now, active);
       if (ranked) patches.show(ranked.place, ranked.list, ranked.none);
       else patches.none();
-      if (heat) {
-        const wanted = { word, text: word === null ? "" : text(word), pins: pinned(), preview: state.peek, own: state.own, cmap: state.cmap, opacity: state.opacity };
-        strip.paint(wanted);
-      }
       /** @type {(word: What) => string[]} */
       const whereOf = (word) => field.places(word, now.layer, now.head, share);
       if (heat) stage.describe(active.map(({ word }) => CV.mapSentence(text(word), field, nullOf(word), statsOf(word), whereOf(word))));
       if (say && active.length) live(active.map(({ word }) => CV.spoken(text(word), field, nullOf(word), statsOf(word), whereOf(word))).join(" "));
       if (sayPatch && !ranked) live("The box is gone.");
       else if (sayPatch && ranked) live(`${ranked.place}: ${ranked.list.map((r) => `${r.text} ${r.said}`).join(", ") || "no word looks here"}`);
+    }
+
+    /**
+     * What stands outside the stage and follows the word, also while a query's map is in the place of the word's.
+     * @type {(now: ReturnType<typeof choice>, active: ReturnType<typeof words>) => void}
+     */
+    function tellOfWord(now, active) {
+      const word = active.length ? active[0].word : null;
+      hiding.paint(active);
+      trust.paint(active, now, chosen);
+      compare.paint(state);
+      inside.paint(active, state); // the head that is pinned, not every one that is passed over
+      strip.paint({ word, text: word === null ? "" : text(word), pins: pinned(), preview: state.peek, own: state.own, cmap: state.cmap, opacity: state.opacity });
     }
 
     /**

@@ -1,7 +1,8 @@
 """Train the scene checker: `python -m crossviz.training.checker --work DIR --out FILE`.
 
-DIR is where `crossviz.training.scene_data` put its sets. A run that was stopped goes on from its last checkpoint, and
-ends with the same weights as one that was not. One CPU core is enough: OMP_NUM_THREADS=1.
+DIR is where `crossviz.training.scene_data` put its sets and where the image tokenizer was trained. A run that was
+stopped goes on from its last checkpoint, and ends with the same weights as one that was not. One CPU core is enough:
+OMP_NUM_THREADS=1.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from crossviz.training.checker_losses import losses
 from crossviz.training.checker_views import disturbed
 from crossviz.training.dalle_run import guard
 from crossviz.training.log import CsvLog
-from crossviz.training.scene_data import load
+from crossviz.training.redrawn import checker_sets
 
 __all__ = ["export", "main", "rate", "settings", "train"]
 
@@ -142,7 +143,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=None, help="other settings than checker.toml")
     args = parser.parse_args()
     config = settings(args.config)
-    scenes = Scenes([load(args.work / "scenes", name).first(rows) for name, rows in config["scenes"].items()])
+    scenes = Scenes(checker_sets(args.work, config))
     export(train(scenes, config, args.work / "checker"), args.out)
 
 

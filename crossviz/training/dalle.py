@@ -16,6 +16,7 @@ from crossviz.training import checker, dalle_decoder, dalle_export, dalle_reader
 from crossviz.training.checker_batches import Scenes
 from crossviz.training.config import DALLE, load_config
 from crossviz.training.dalle_run import prepare
+from crossviz.training.redrawn import checker_sets
 
 __all__ = ["main"]
 
@@ -48,8 +49,8 @@ def main() -> None:
     dalle_decoder.train(scene_data.load(args.work / "scenes", "train"), args.work, config, args.device)
     begin("checker")
     own = checker.settings(None)
-    sets = [scene_data.load(args.work / "scenes", name).first(rows) for name, rows in own["scenes"].items()]
-    checker.export(checker.train(Scenes(sets), own, args.work / "checker"), args.work / CHECKER)
+    scenes = Scenes(checker_sets(args.work, own))
+    checker.export(checker.train(scenes, own, args.work / "checker"), args.work / CHECKER)
     begin("model folder")
     dalle_export.export_work(args.work, args.work / CHECKER, args.out)
 

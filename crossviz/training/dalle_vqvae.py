@@ -116,16 +116,26 @@ def psnr(drawn: Tensor, pictures: Tensor) -> float:
 
 
 def make_tokens(work: Path, config: dict[str, Any], device: str = "cpu") -> None:
-    """Train the tokenizer on the scenes of a work folder and write the tokens of all of them, unless that was done."""
+    """Train the tokenizer on the scenes of a work folder and write the tokens of all of them, or of those that have
+    been added since that was done."""
     path = work / "tokens.npz"
-    if path.exists():
-        return
     data, dev = scene_data.load(work / "scenes", "train"), scene_data.load(work / "scenes", "dev")
+    kept = dict(np.load(path)) if path.exists() else {}
+    if kept and len(kept["plain"]) == len(data.captions) and len(kept["dev"]) == len(dev.captions):
+        return
     model = train(data, work, config, device)
+    if kept and not np.array_equal(kept["codebook"], model.codebook.cpu().numpy()):
+        kept = {}  # of another tokenizer
+
+    def tokens_of(name: str, pixels: np.ndarray, *, mirrored: bool = False) -> np.ndarray:
+        there = [kept[name][: len(pixels)]] if name in kept else []
+        more = pixels[sum(map(len, there)) :]
+        return np.concatenate([*there, tokenize(model, more, mirrored=mirrored)] if len(more) else there)
+
     parts = {
-        "plain": tokenize(model, data.pixels),
-        "mirrored": tokenize(model, data.pixels, mirrored=True),
-        "dev": tokenize(model, dev.pixels),
+        "plain": tokens_of("plain", data.pixels),
+        "mirrored": tokens_of("mirrored", data.pixels, mirrored=True),
+        "dev": tokens_of("dev", dev.pixels),
         "codebook": model.codebook.cpu().numpy(),
     }
     np.savez(work / "tokens.part.npz", **parts)

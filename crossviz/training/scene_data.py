@@ -64,26 +64,13 @@ def load(folder: Path, name: str) -> SceneSet:
 
 
 def render_set(folder: Path, name: str, count: int, processes: int) -> None:
-    """Render a set, or go on where this stopped.
-
-    Raises:
-        DatasetError: it was begun with fewer scenes.
-    """
+    """Render a set, or go on where this stopped; one that had fewer scenes grows, and keeps those."""
     folder.mkdir(parents=True, exist_ok=True)
     captions = _captions(folder / f"{name}.jsonl")
-    arrays = {}
-    for part, (kind, shape) in _KINDS.items():
-        path = folder / f"{name}-{part}.npy"
-        if captions:
-            arrays[part] = np.load(path, mmap_mode="r+")
-        else:
-            arrays[part] = np.lib.format.open_memmap(path, "w+", kind, (count, *shape))
-    size = len(arrays["pixels"])
-    if count > size:
-        raise DatasetError(
-            f"The set “{name}” in {folder} was begun with {size} scenes, and {count} are wanted: delete its files, or "
-            "take another folder."
-        )
+    arrays = {
+        part: _opened(folder / f"{name}-{part}.npy", kind, (count, *shape), len(captions))
+        for part, (kind, shape) in _KINDS.items()
+    }
     if len(captions) < count:  # a chunk is drawn as a whole
         captions = captions[: len(captions) // _CHUNK * _CHUNK]
     starts = range(len(captions), count, _CHUNK)
@@ -97,6 +84,19 @@ def render_set(folder: Path, name: str, count: int, processes: int) -> None:
             fresh.write_text("".join(json.dumps(caption) + "\n" for caption in captions), "utf-8")
             fresh.replace(folder / f"{name}.jsonl")
             print(f"{name} {start + size}/{count}", flush=True)
+
+
+def _opened(path: Path, kind: type, shape: tuple[int, ...], done: int) -> np.memmap:
+    """The file of an array that has room for so many rows at least, of which the first `done` are there."""
+    before = np.load(path, mmap_mode="r+") if done else None
+    if before is not None and len(before) >= shape[0]:
+        return before
+    fresh = path.with_suffix(".part")
+    opened = np.lib.format.open_memmap(fresh, "w+", kind, shape)
+    if before is not None:
+        opened[:done] = before[:done]
+    fresh.replace(path)
+    return opened
 
 
 def _captions(path: Path) -> list[str]:

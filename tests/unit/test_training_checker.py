@@ -10,6 +10,7 @@ import torch
 from small_scenes import scene_set
 
 from crossviz.errors import DatasetError
+from crossviz.models.dalle_vqvae import VqVae, VqVaeConfig
 from crossviz.scenes.checker import load_checker
 from crossviz.scenes.checker_network import KINDS, OFFSET, STRIDE, CheckerNetwork, Maps, to_input
 from crossviz.scenes.found import FoundScene
@@ -22,6 +23,7 @@ from crossviz.training.checker_batches import Scenes
 from crossviz.training.checker_figures import altered, figures, measure, truth
 from crossviz.training.checker_losses import losses
 from crossviz.training.checker_views import disturbed
+from crossviz.training.redrawn import checker_sets
 from crossviz.training.scene_data import load
 
 TINY = {
@@ -262,6 +264,31 @@ def test_a_set_is_read_from_its_files_and_its_first_rows_taken(data, tmp_path):
         load(tmp_path, "some").first(13)
 
 
+def test_scenes_are_read_once_more_as_the_tokenizer_draws_them(data, tmp_path):
+    (tmp_path / "scenes").mkdir()
+    for part in ("pixels", "owner", "things"):
+        np.save(tmp_path / "scenes" / f"some-{part}.npy", getattr(data, part))
+    (tmp_path / "scenes" / "some.jsonl").write_text("".join(json.dumps(caption) + "\n" for caption in data.captions))
+    config = {"scenes": {"some": 5}, "redrawn": {"some": 3}}
+    with pytest.raises(DatasetError, match=r"decoder.pt is missing"):
+        checker_sets(tmp_path, config)
+    torch.manual_seed(0)
+    model = VqVae(VqVaeConfig()).eval()
+    model.codebook.normal_()
+    torch.save({"average": model.state_dict()}, tmp_path / "decoder.pt")
+    plain, drawn = checker_sets(tmp_path, config)
+    assert (len(plain.captions), len(drawn.captions)) == (5, 3)
+    assert drawn.captions == data.captions[:3] and (drawn.owner == data.owner[:3]).all()
+    with torch.inference_mode():
+        wanted = [model.draw(model.tokenize(to_input(torch.tensor(one[None]))))[0].numpy() for one in data.pixels]
+    np.testing.assert_allclose(drawn.pixels.astype(int), np.stack(wanted[:3]).astype(int), atol=1)
+    (tmp_path / "decoder.pt").unlink()  # what was drawn is kept
+    assert (checker_sets(tmp_path, config)[1].pixels == drawn.pixels).all()
+    torch.save({"average": model.state_dict()}, tmp_path / "decoder.pt")
+    more = checker_sets(tmp_path, config | {"redrawn": {"some": 7}})[1]  # and done anew where more are wanted
+    np.testing.assert_allclose(more.pixels.astype(int), np.stack(wanted[:7]).astype(int), atol=1)
+
+
 def test_the_rate_rises_and_falls_in_cycles():
     config = {"cycles": [{"steps": 100, "rate": 0.5}, {"steps": 50, "rate": 0.2}], "warm_up": 10}
     rates = [rate(step, config) for step in range(150)]
@@ -277,4 +304,5 @@ def test_the_rate_rises_and_falls_in_cycles():
 def test_the_settings_in_the_file_are_what_the_training_reads():
     config = copy.deepcopy(settings())
     assert set(config) == set(TINY)
-    assert config["scenes"] and all(rows > 0 for rows in config["scenes"].values())
+    assert config["scenes"] and config["redrawn"]
+    assert all(rows > 0 for rows in (*config["scenes"].values(), *config["redrawn"].values()))

@@ -119,15 +119,19 @@ def test_captions_are_kept_chunk_by_chunk(work: Path, tmp_path: Path, monkeypatc
     assert scene_data.load(tmp_path, "dev").captions == whole[:2]
 
 
-def test_a_set_cannot_grow_beyond_what_it_was_begun_with(
-    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_set_grows_and_keeps_what_it_has(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scene_data, "_CHUNK", 2)
     scene_data.render_set(tmp_path, "dev", 3, 1)
+    few = scene_data.load(tmp_path, "dev")
     scene_data.render_set(tmp_path, "dev", 2, 1)  # fewer are there already
-    assert scene_data.load(tmp_path, "dev").captions == scene_data.load(work / "scenes", "dev").captions[:3]
-    with pytest.raises(DatasetError, match="was begun with 3 scenes, and 6 are wanted"):
-        scene_data.render_set(tmp_path, "dev", 6, 1)
+    assert scene_data.load(tmp_path, "dev").captions == few.captions
+    scene_data.render_set(tmp_path, "dev", 6, 1)
+    more, whole = scene_data.load(tmp_path, "dev"), scene_data.load(work / "scenes", "dev")
+    assert more.captions == whole.captions[:6]
+    for part in ("pixels", "owner", "things"):
+        np.testing.assert_array_equal(getattr(more, part), getattr(whole, part)[:6])
+        np.testing.assert_array_equal(getattr(more, part)[:3], getattr(few, part))
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_the_sets_are_as_large_as_the_settings_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,8 +317,17 @@ def test_scenes_are_written_as_tokens_once(work: Path, tmp_path: Path, monkeypat
     assert torch.equal(prepared.codebook, book)
     assert len(prepared.plain.words) == len(prepared.mirrored.words) == len(prepared.dev.words) == 6
     assert not np.array_equal(prepared.plain.image, prepared.mirrored.image)
-    monkeypatch.setattr(dalle_vqvae, "train", None)  # would fail if it were called
-    dalle_vqvae.make_tokens(tmp_path, small_config())
+    with monkeypatch.context() as patch:
+        patch.setattr(dalle_vqvae, "train", None)  # would fail if it were called
+        dalle_vqvae.make_tokens(tmp_path, small_config())
+    whole = dict(np.load(tmp_path / "tokens.npz"))
+    few = {name: part if name == "codebook" else part[:2] for name, part in whole.items()}
+    np.savez(tmp_path / "tokens.npz", **few | {"plain": few["plain"] + 1})
+    dalle_vqvae.make_tokens(tmp_path, small_config())  # of scenes that have been added
+    for name, part in np.load(tmp_path / "tokens.npz").items():
+        same = whole[name].copy()
+        same[:2] += name == "plain"  # what was there is not written anew
+        np.testing.assert_array_equal(part, same)
 
 
 def test_a_run_stops_before_it_learns_what_is_no_number(tmp_path: Path) -> None:

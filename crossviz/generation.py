@@ -67,10 +67,11 @@ class WordMaps(FrozenResult):
         if len(layers) != values.shape[1]:
             raise ResultError(f"There are {len(layers)} labels for {values.shape[1]} layers.")
         total = (values.sum(3) if asks_text else values.sum((-2, -1))) + none
-        if not torch.isfinite(total).all() or values.min() < 0 or (total - 1).abs().max() > 1e-3:
+        if not torch.isfinite(total).all() or min(values.min(), none.min()) < 0 or (total - 1).abs().max() > 1e-3:
             raise ResultError("The attention does not add up to 1 everywhere: these are no probabilities.")
-        steps = tuple(int(step) for step in self.steps)
-        if steps and (len(steps) != len(values) or list(steps) != sorted(set(steps)) or steps[0] < 1):
+        steps = tuple(self.steps)
+        whole = all(type(step) is int for step in steps)
+        if not whole or (steps and (len(steps) != len(values) or list(steps) != sorted(set(steps)) or steps[0] < 1)):
             raise ResultError(f"`steps` must be {len(values)} growing numbers from 1 on, but is {steps!r:.60}.")
         set_fields(self, values=values, none=none, layers=layers, steps=steps)
 
@@ -296,7 +297,7 @@ class Generation(FrozenResult):
         values = self.patch_map(text, span=span, word=word, layer=layer, head=head, step=step, direction=direction)
         return self.view.upsample(values, smooth=smooth)
 
-    def none_mass(
+    def null_mass(
         self,
         text: str | None = None,
         *,
@@ -324,7 +325,7 @@ class Generation(FrozenResult):
         smooth: bool = True,
         width: int | None = None,
     ) -> Image.Image:
-        """The map drawn on the picture as it was at that step, mode RGB, in the colours of an explanation.
+        """The map drawn on what `image` gives for that step, mode RGB, in the colours of an explanation.
 
         Args:
             text, span, word, layer, head, step, direction, smooth: as for `heatmap`.
@@ -348,7 +349,8 @@ class Generation(FrozenResult):
         )
 
     def image(self, step: int | None = None) -> Image.Image:
-        """The picture, mode RGB: finished, or the last frame at which at most so many steps were done.
+        """The picture, mode RGB: finished, or the last frame at which at most so many steps were done; where there is
+        none, the first frame, which is of a later step.
 
         Raises:
             SelectionError: no such step.
@@ -389,6 +391,7 @@ class Generation(FrozenResult):
         Raises:
             BundleError: another suffix, or a folder that can't be written to.
             SelectionError: no such word.
+            RenderError: an .html of more places than a browser can show.
         """
         from crossviz.generation_export import save_generation
 
@@ -400,6 +403,7 @@ class Generation(FrozenResult):
         Raises:
             BundleError: there is no such kind of file.
             SelectionError: no such word.
+            RenderError: an .html of more places than a browser can show.
         """
         from crossviz.generation_export import generation_bytes
 

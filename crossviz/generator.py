@@ -43,7 +43,8 @@ def generators() -> list[GeneratorInfo]:
 
 
 def load_generator(name: str = DEFAULT_GENERATOR, device: str | torch.device | None = None) -> GeneratorModel:
-    """The model of that name on that device; loaded once in a process, and again where its files have changed.
+    """The model of that name on that device; loaded once in a process, and again where the files of its
+    folder have changed; one of the hub only once.
 
     Args:
         name: "dalle-mini-scenes", "diffusers:ORG/NAME", "diffusers:/path/to/folder".

@@ -275,7 +275,7 @@ class Provenance(FrozenResult):
 
     Args:
         crossviz_version: version of this package.
-        model: the model's name, as it was asked for.
+        model: the model's name; of several names of one folder the one that it was first loaded by.
         weights_sha256: hex digest of the weights; None when they are not in one file.
         trained: False for weights that are as they were initialised; pictures of those are marked.
         method: the method's registered name.

@@ -104,7 +104,8 @@ class PlantedGenerator:
                     frame[at] = finished[at]
                 frames.append(frame)
                 steps.append(step)
-                yield Progress(step, total, torch.from_numpy(frame))
+                if step:
+                    yield Progress(step, total, torch.from_numpy(frame))
         except GeneratorExit:
             self.closed += 1
             raise

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from crossviz.cli.output import UsageError
+from crossviz.cli.output import UsageError, aligned, reading_lines
 
 if TYPE_CHECKING:
     from crossviz.generation import Generation
@@ -56,8 +56,7 @@ def _told(made: "Generation") -> str:
         if word.tokens:
             chart = made.asks_text.select((word.index,))  # gh gw
             rows.append((word.text, f"{float(chart.mean()):.1%}", f"{float(chart.max()):.0%}"))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [f"{word:<{widths[0]}}  {total:>{widths[1]}}  {peak:>{widths[2]}}" for word, total, peak in rows]
+    lines = [*aligned(rows), *reading_lines(made.caption)]
     height, width = made.picture.shape[:2]
     lines.append(f"\n{width} x {height} pixels by {made.provenance.model}, seed {made.settings.get('seed')}")
     if made.verdict is not None:

@@ -11,9 +11,21 @@ from crossviz.words import unknown_sentence
 
 if TYPE_CHECKING:
     from crossviz.explanation import Explanation
-    from crossviz.words import Phrase
+    from crossviz.words import Caption, Phrase
 
-__all__ = ["BUNDLES", "FIGURES", "Progress", "UsageError", "guess_lines", "make_folder", "phrases", "save_all", "table"]
+__all__ = [
+    "BUNDLES",
+    "FIGURES",
+    "Progress",
+    "UsageError",
+    "aligned",
+    "guess_lines",
+    "make_folder",
+    "phrases",
+    "reading_lines",
+    "save_all",
+    "table",
+]
 
 BUNDLES = ("explanation.npz", "explanation.json", "explanation.html", "explanation.csv")
 FIGURES = ("figure.png", "figure.svg", "figure.pdf", "figure.gif")
@@ -46,14 +58,7 @@ def table(explanation: "Explanation", chosen: "Iterable[Phrase]") -> str:
             total = f"{float(values.sum()):.0%}" if probability else figure.format(float(values.sum()))
         peak = f"{float(values.max()) * patches:.1f} x chance" if probability else figure.format(float(values.max()))
         rows.append((phrase.text + _hidden(explanation, phrase), total, peak))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [f"{word:<{widths[0]}}  {total:>{widths[1]}}  {peak:>{widths[2]}}" for word, total, peak in rows]
-    cut = [word.text for word in explanation.words if not word.tokens]
-    if cut:
-        lines.append(f"The model reads no further than {explanation.caption.cut_at} characters: without {_list(cut)}.")
-    unknown = unknown_sentence(explanation.caption)
-    if unknown:
-        lines.append(unknown)
+    lines = [*aligned(rows), *reading_lines(explanation.caption)]
     if not chart.text_dependent:
         lines.append("This method does not read the text: the map is the same for every word and caption.")
     if not explanation.provenance.trained:
@@ -62,6 +67,19 @@ def table(explanation: "Explanation", chosen: "Iterable[Phrase]") -> str:
     alike = explanation.similarity
     lines.append(made if alike is None else f"similarity {alike:.3f}; {made}")
     return "\n".join(lines)
+
+
+def aligned(rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Rows of a text and two figures as lines, the columns below each other."""
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return [f"{word:<{widths[0]}}  {total:>{widths[1]}}  {peak:>{widths[2]}}" for word, total, peak in rows]
+
+
+def reading_lines(caption: "Caption") -> list[str]:
+    """What a model did not read of a caption, and what it does not know: a line each."""
+    cut = [word.text for word in caption.words if not word.tokens]
+    lines = [f"The model reads no further than {caption.cut_at} characters: without {_list(cut)}."] if cut else []
+    return [*lines, *filter(None, [unknown_sentence(caption)])]
 
 
 def _hidden(explanation: "Explanation", phrase: "Phrase") -> str:

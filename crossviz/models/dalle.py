@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crossviz.errors import SettingsError, UnknownModelError
+from crossviz.errors import ModelUnavailableError, SettingsError, UnknownModelError
 from crossviz.generation import IMAGE_ASKS_TEXT, TEXT_ASKS_IMAGE, Generation, Progress, WordMaps
 from crossviz.geometry import PatchGrid
+from crossviz.models.about import one_line
 from crossviz.models.base import folder_state
 from crossviz.models.dalle_load import FOLDER, NAME, READER, TOKENIZER, TRANSFORMER, load_parts
 from crossviz.models.dalle_reader import DalleReader
@@ -71,7 +72,7 @@ class DalleScenes:
         about: dict[str, Any],
     ) -> None:
         self.vqvae, self.transformer, self.reader = vqvae, transformer, reader
-        self.checker, self.about = checker, about
+        self.checker, self.about, self.trained = checker, about, bool(about["training"]["trained"])
         chosen = about["sampling"]
         self.nucleus = float(chosen["nucleus"])
         self.defaults = Settings(
@@ -97,7 +98,7 @@ class DalleScenes:
         """
         return self._drawn(caption, read(caption), self._checked(settings))
 
-    @torch.inference_mode()
+    @torch.no_grad()  # in inference_mode the maps would be of no use to autograd
     def _drawn(self, caption: str, request: Request, used: dict[str, Any]) -> Iterator[Progress | Generation]:
         words = caption_tokens(caption)
         seeds = candidate_seeds(used["seed"], used["candidates"])
@@ -169,7 +170,7 @@ class DalleScenes:
         grid = self.transformer.config.grid
         maps = probs.float().cpu().permute(0, 1, 3, 2).unflatten(-1, (grid, grid))  # layer head word+1 gh gw
         values = maps[:, :, : words - 1]
-        return WordMaps(values[None], (maps.sum(2) - values.sum(2))[None], self._labels(len(maps)), IMAGE_ASKS_TEXT)
+        return WordMaps(values[None], maps[:, :, words - 1 :].sum(2)[None], self._labels(len(maps)), IMAGE_ASKS_TEXT)
 
     def _asks_image(self, probs: Tensor, words: int) -> WordMaps:
         """From `layer head word place+1`, the null key last."""
@@ -216,7 +217,7 @@ class DalleScenes:
             crossviz_version=__version__,
             model=NAME,
             weights_sha256=self._sha256,
-            trained=bool(self.about["training"]["trained"]),
+            trained=self.trained,
             method="cross_attention",
             libraries={"torch": torch.__version__},
             device=str(self.device),
@@ -248,7 +249,14 @@ def load(device: torch.device, folder: Path | None = None) -> DalleScenes:
     Raises:
         ModelUnavailableError: a file is missing, damaged or of another format.
     """
-    return DalleScenes(*load_parts(device, folder))
+    parts = load_parts(device, folder)
+    try:
+        return DalleScenes(*parts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelUnavailableError(
+            f"crossviz.json of the model lacks something ({one_line(error)}): export it again with "
+            "crossviz.training.dalle_export."
+        ) from error
 
 
 def candidate_seeds(seed: int, count: int) -> list[int]:

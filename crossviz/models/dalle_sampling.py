@@ -69,7 +69,8 @@ def _pick(logits: Tensor, temperature: float, nucleus: float, chances: Tensor) -
     """One token for each row of logits `row code`, by a number from 0 to 1 each."""
     if temperature == 0:
         return logits.argmax(-1)
-    sure, order = (logits / temperature).softmax(-1).sort(-1, descending=True)
+    below = logits - logits.amax(-1, keepdim=True)  # or a tiny temperature makes infinity less infinity
+    sure, order = (below / max(temperature, torch.finfo(logits.dtype).tiny)).softmax(-1).sort(-1, descending=True)
     before = sure.cumsum(-1) - sure
     sure = sure * (before < nucleus)  # the likeliest always stays
     reached = sure.cumsum(-1)

@@ -26,11 +26,12 @@ from crossviz.models.diffusion_capture import WordShares
 from crossviz.models.diffusion_load import Loaded
 from crossviz.models.diffusion_maps import WordMapsBuilder
 from crossviz.models.diffusion_pictures import decode
-from crossviz.models.diffusion_settings import chosen, defaults
+from crossviz.models.diffusion_settings import chosen, defaults, most_steps
 from crossviz.models.diffusion_words import Reading, lengths, read_caption
 from crossviz.models.generators import GeneratorInfo, Settings
 from crossviz.results import Provenance
 from crossviz.version import __version__
+from crossviz.words import unknown_sentence
 
 __all__ = ["MAX_FRAMES", "Diffusers", "DiffusionModel"]
 
@@ -81,7 +82,8 @@ class DiffusionModel:
         """
         kind, scale = self._loaded.kind, self._loaded.pipe.vae_scale_factor
         multiple = math.lcm(8, scale * (kind.patch or 1))  # 8 is what most pipelines check
-        used = chosen(settings or Settings(), self.defaults, multiple, self.info.name)
+        most = most_steps(self._loaded.pipe.scheduler)
+        used = chosen(settings or Settings(), self.defaults, multiple, self.info.name, most)
         with self._pipe_of_its_own() as pipe:
             reading = read_caption(pipe, kind, caption)
         return self._drawing(reading, used)
@@ -127,6 +129,7 @@ class DiffusionModel:
             notes.append(f"The {run.steps_done} steps are kept as {len(kept.steps)} means over neighbouring ones.")
         if run.reading.prompt != run.reading.caption.text:
             settings["prompt"] = run.reading.prompt
+        notes += filter(None, [unknown_sentence(run.reading.caption)])
         if not self.info.trained:
             notes.append("The weights of this model were not trained.")
         return Generation(

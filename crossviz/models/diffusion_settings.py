@@ -7,7 +7,7 @@ from crossviz.errors import SettingsError
 from crossviz.models.diffusion_kinds import PipelineKind
 from crossviz.models.generators import Settings, number, whole
 
-__all__ = ["LARGEST_SIDE", "MOST_STEPS", "chosen", "defaults"]
+__all__ = ["LARGEST_SIDE", "MOST_STEPS", "chosen", "defaults", "most_steps"]
 
 LARGEST_SIDE = 4096
 MOST_STEPS = 1000
@@ -27,7 +27,15 @@ def defaults(pipe: Any, kind: PipelineKind) -> Settings:
     )
 
 
-def chosen(settings: Settings, own: Settings, multiple: int, name: str) -> Settings:
+def most_steps(scheduler: Any) -> int:
+    """How many steps a scheduler can take: as many as the model was distilled for (latent consistency models), or was
+    trained with, less those that the scheduler leaves out."""
+    config = scheduler.config
+    trained = int(config.get("num_train_timesteps") or MOST_STEPS) - int(config.get("steps_offset") or 0)
+    return max(1, min(MOST_STEPS, trained, int(config.get("original_inference_steps") or trained)))
+
+
+def chosen(settings: Settings, own: Settings, multiple: int, name: str, most: int = MOST_STEPS) -> Settings:
     """The settings, with `own` for what they leave open.
 
     Args:
@@ -35,6 +43,7 @@ def chosen(settings: Settings, own: Settings, multiple: int, name: str) -> Setti
         own: from `defaults`.
         multiple: what height and width in pixels must be multiples of.
         name: the model's, for the message.
+        most: steps, from `most_steps`.
 
     Raises:
         SettingsError: something can't be used.
@@ -43,8 +52,8 @@ def chosen(settings: Settings, own: Settings, multiple: int, name: str) -> Setti
         raise SettingsError(f"{name} has no temperature, but {settings.temperature!r:.40} was given: leave it out.")
     if settings.candidates is not None:
         raise SettingsError(f"{name} draws one picture a seed and compares none: leave the candidates out.")
-    seed = whole("A seed", settings.seed, 0, 2**63 - 1)
-    steps = own.steps if settings.steps is None else whole("The number of steps", settings.steps, 1, MOST_STEPS)
+    seed = whole("A seed", settings.seed, 0, 2**32 - 1)  # torch's generator of the CPU takes no more bits
+    steps = own.steps if settings.steps is None else whole("The number of steps", settings.steps, 1, most)
     guidance = number("Guidance (1 is none)", own.guidance if settings.guidance is None else settings.guidance, 0)
     size = own.size_wh if settings.size_wh is None else settings.size_wh
     if not isinstance(size, tuple | list) or len(size) != 2:

@@ -63,7 +63,14 @@ def place_of(name: str, family: str) -> Place:
     """
     rest = name.removeprefix(f"{family}:") if name.startswith(f"{family}:") else ""
     if rest.startswith(("local-dir:", "/", "./", "../", "~")) or Path(rest).is_absolute():
-        return Place(name, Path(rest.removeprefix("local-dir:")).expanduser().resolve(), "")
+        try:
+            folder = Path(rest.removeprefix("local-dir:")).expanduser().resolve()
+            folder.stat()  # a name that is too long is refused here
+        except FileNotFoundError:
+            pass  # said where it is loaded
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UnknownModelError(f"'{name[:80]}' names no folder ({one_line(error)}): check the path.") from None
+        return Place(name, folder, "")
     if not _REPOSITORY.fullmatch(rest):
         raise UnknownModelError(
             f"'{name[:80]}' names no model: write {family}:ORG/NAME for one of the Hugging Face Hub, or {family}: and "

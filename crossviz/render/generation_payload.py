@@ -47,9 +47,9 @@ def generation_payload(generation: "Generation") -> dict[str, Any]:
 
     `directions` holds the maps, where the image asks the text first. Of each, `maps` (`layer head word`) is None where
     there is one layer with one head, or where there are too many; `steps` (`step word`) only where the model draws all
-    places at every step, with `step_numbers`: how many steps were done at each, from 1. `none` is what went to no word,
-    `layer head` maps over the places, or to no place, a number per `layer head word`. `id` is a hash of everything
-    else: equal generations have equal ids.
+    places at every step, with `step_numbers`: how many steps were done at each, from 1. `none_of` is what each
+    word gave to no place, a number per `layer head word`; None where the image asks, since what a place gave to no word
+    is what its words leave of 1. `id` is a hash of everything else: equal generations have equal ids.
 
     Raises:
         RenderError: the grid has more than `MOST_PLACES`.
@@ -61,6 +61,7 @@ def generation_payload(generation: "Generation") -> dict[str, Any]:
             "its maps in Python."
         )
     width, height = ex.view.source_wh
+    unknown = set(ex.caption.unknown)
     payload: dict[str, Any] = {
         "kind": "generation",
         "schema": GENERATION_SCHEMA,
@@ -74,6 +75,7 @@ def generation_payload(generation: "Generation") -> dict[str, Any]:
                     "end": word.end,
                     "tokens": min(1, len(word.tokens)),  # a phrase is the mean over its words here
                     "truncated": word.truncated,
+                    **({"unknown": True} if word.index in unknown else {}),
                 }
                 for word in ex.words
             ],
@@ -129,7 +131,7 @@ def _direction(ex: "Generation", maps: "WordMaps") -> dict[str, Any]:
     steps, layers, heads = values.shape[:3]
     per_head = values.mean(0)  # layer head word gh gw
     several = layers * heads > 1 and per_head.numel() <= MOST_HEAD_VALUES
-    none = maps.none.mean(0).double().numpy()  # layer head gh gw, or layer head word
+    none = maps.none.mean(0).double().numpy()  # layer head word where the text asks
     asks_text = maps.direction == ex.asks_text.direction
     if not several:
         none = none.mean((0, 1), keepdims=True)
@@ -141,7 +143,6 @@ def _direction(ex: "Generation", maps: "WordMaps") -> dict[str, Any]:
         "heads": heads if several else 0,
         "means": quantise(per_head.mean((0, 1)).numpy(), knee=chance),
         "maps": quantise(per_head.numpy(), knee=chance, room=HEADS_ROOM) if several else None,
-        "none_at": quantise(none, knee=0.0) if asks_text else None,
         "none_of": None if asks_text else [[[short(v) for v in head] for head in layer] for layer in none.tolist()],
         "steps": None,
         "step_numbers": [],

@@ -7,7 +7,7 @@ from crossviz.errors import CaptionError
 from crossviz.scenes import vocabulary
 from crossviz.scenes.things import Group, Request
 from crossviz.scenes.vocabulary import meanings
-from crossviz.words import split_words
+from crossviz.words import check_caption, split_words
 
 __all__ = ["EXAMPLE", "MAX_THINGS", "MAX_WORDS", "can_draw", "read"]
 
@@ -41,9 +41,8 @@ def read(text: str) -> Request:
         CaptionError: the caption is empty, has a word that the model does not know, or is not built as it can read.
             The message says which, what the model draws, and shows an example.
     """
+    check_caption(text, f"describe what to draw, as in “{EXAMPLE}”")
     spoken = [text[start:end] for start, end in split_words(text)]
-    if not spoken:
-        raise CaptionError(f"The caption is empty: describe what to draw, as in “{EXAMPLE}”.")
     if len(spoken) > MAX_WORDS:
         raise CaptionError(f"The caption has {len(spoken)} words, and this model reads {MAX_WORDS}: shorten it.")
     unknown = list(dict.fromkeys(word for word in spoken if word.lower() not in meanings()))

@@ -30,7 +30,11 @@ PAUSE = 0.12
 """Seconds between two pictures on their way, at least."""
 _numbers, _jobs = itertools.count(1), itertools.count(1)
 _ROLL = f"() => Math.floor(Math.random() * {MAX_SEED + 1})"
-_STOP = """() => document.querySelector("#cv-generation .cv-generation-host").dispatchEvent(new Event("cv-stop"))"""
+_TELL = """() => document.querySelector("#cv-generation .cv-generation-host").dispatchEvent(new Event("%s"))"""
+_MAY_STOP = """() => {{ ({tell})(); return {{ __type__: "update", interactive: {on} }}; }}"""
+_ASKED = _MAY_STOP.format(tell=_TELL % "cv-wait", on="true")
+_FAILED = _MAY_STOP.format(tell=_TELL % "cv-over", on="false")
+_STOP = _TELL % "cv-stop"
 _CLICK = "() => document.getElementById('cv-draw-file').click()"
 
 Explain = Callable[[str, str, Any, Any], Iterator[dict[Any, Any]]]
@@ -84,10 +88,11 @@ def connect(
             yield {tab.viewer: _envelope(job=job, idle=True), **_running(tab, False), **_refused(tab, error)}
 
     def pick(picked: gr.EventData, model: Any, *rest: Any) -> Iterator[dict[Any, Any]]:
-        captions = tab.studio.captions(model if isinstance(model, str) else "")
-        caption = captions[picked.index % len(captions)] if type(picked.index) is int else captions[0]
+        caption = picked.caption
+        filled = {tab.caption: caption} if isinstance(caption, str) else {}
         for update in draw(model, caption, *rest):
-            yield {tab.caption: caption, **update}
+            yield {**filled, **update}
+            filled = {}  # what is typed meanwhile stays
 
     def save(wanted: gr.EventData, drawings: Drawings) -> dict[Any, Any]:
         try:
@@ -95,7 +100,7 @@ def connect(
             suffix = wanted.format if isinstance(wanted.format, str) else ""
             data = generation.to_bytes(suffix, words=_spans(getattr(wanted, "words", None)))
         except CrossvizError as error:
-            return tab.said("general", str(error))
+            return {tab.file: None, **tab.said("general", str(error))}  # or the click would fetch the file before
         name = file_name(generation.caption.text) + suffix
         return {tab.file: save_bytes_to_cache(data, name, tab.file.GRADIO_CACHE), **tab.said()}
 
@@ -103,14 +108,18 @@ def connect(
         try:
             generation = drawings.of(wanted.id)
         except CrossvizError as error:
-            yield tab.said("general", str(error))
+            yield {tab.viewer: _envelope(open=True), **tab.said("general", str(error))}  # back to where it is said
             return
         yield from explain(_as_photo(generation, tab), generation.caption.text, model, method)
 
+    for asked in (tab.button.click, tab.caption.submit, tab.captions.pick):
+        asked(fn=None, outputs=tab.stop, js=_ASKED, **QUIET)
     many = {"concurrency_id": "generate", "concurrency_limit": 1, "trigger_mode": "once", **QUIET}
     drawn = gr.on([tab.button.click, tab.caption.submit], draw, inputs=fields, outputs=outputs, **many)
     rest = [tab.model, *fields[2:]]
     picked = tab.captions.pick(pick, inputs=rest, outputs=[tab.caption, *outputs], **many)
+    for event in (drawn, picked):  # not even begun: the queue is full, say
+        event.failure(fn=None, outputs=tab.stop, js=_FAILED, **QUIET)
     tab.stop.click(fn=None, js=_STOP, **QUIET)
     tab.stop.click(
         lambda: gr.update(interactive=False), outputs=tab.stop, cancels=[drawn, picked], queue=False, **QUIET
@@ -122,7 +131,7 @@ def connect(
     explaining = tab.viewer.explain(
         explain_picture,
         inputs=[kept, *chosen],
-        outputs=[*explained, *tab.messages.values()],
+        outputs=[tab.viewer, *explained, *tab.messages.values()],
         trigger_mode="always_last",
         cancels=cancels,
         **QUIET,
@@ -133,7 +142,7 @@ def connect(
 def opened_envelope(generation: Generation) -> tuple[str, Drawings]:
     """What the viewer is told of a picture from a file, and what the server has to keep of it."""
     payload = generation_payload(generation)
-    told = _envelope(job=next(_jobs), begin=True, done=[payload], idle=True, open=True)
+    told = _envelope(job=next(_jobs), done=[payload], idle=True, open=True)
     return told, Drawings({payload["id"]: generation})
 
 
@@ -144,7 +153,7 @@ def _pictures(
     pictures are told again when the next one begins, and at the end."""
     drawings, done, began = Drawings(), [], False
     for number, settings in enumerate(asked, 1):
-        next_at = 0.0
+        next_at, fresh = 0.0, True
         with closing(tab.studio.draw(model, caption, settings)) as drawing:
             for part in drawing:
                 if isinstance(part, Generation):
@@ -153,17 +162,16 @@ def _pictures(
                     drawings = drawings.with_one(payload["id"], part)
                     continue
                 now = time.monotonic()
-                if began and part.step and now < next_at:
+                if not fresh and now < next_at:
                     continue
                 next_at = now + PAUSE
                 told = {"progress": _progress(part, part.step, part.steps, settings.seed, number, len(asked))}
                 first = {} if began else {**tab.said(), kept: Drawings(), **_running(tab, True)}
-                more = {"begin": True} if not began else {"done": done} if not part.step else {}
-                began = True
+                more = {"done": done} if fresh and began else {}
+                began, fresh = True, False
                 yield {tab.viewer: _envelope(job=job, **told, **more), **first}
         yield {kept: drawings}
-    begin = {} if began else {"begin": True}
-    yield {tab.viewer: _envelope(job=job, done=done, idle=True, **begin), **_running(tab, False), **tab.said()}
+    yield {tab.viewer: _envelope(job=job, done=done, idle=True), **_running(tab, False), **tab.said()}
 
 
 def _envelope(**content: Any) -> str:

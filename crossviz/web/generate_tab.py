@@ -10,7 +10,7 @@ from crossviz.errors import CrossvizError
 from crossviz.models.generators import Settings
 from crossviz.web.answers import UNEXPECTED, log
 from crossviz.web.components import message
-from crossviz.web.generate_values import COUNTS, GUIDANCE, MAX_SEED, TEMPERATURE
+from crossviz.web.generate_values import COUNTS, GUIDANCE, TEMPERATURE
 from crossviz.web.generate_viewer import caption_row, generation_viewer
 from crossviz.web.studio import Studio
 
@@ -48,9 +48,7 @@ class GenerateTab:
                     self.seed = gr.Number(
                         value=0,
                         label="Seed",
-                        precision=0,
-                        minimum=0,
-                        maximum=MAX_SEED,
+                        step=1,
                         elem_id="cv-draw-seed",
                         min_width=0,
                     )

@@ -18,6 +18,8 @@ let viewer = null;
 let job = 0; // the newest drawing that was heard of
 let stopped = 0; // up to this one, what is still said comes too late
 let last = null; // how far the picture on its way is
+let pictures = 0; // the drawing whose pictures are there
+const WAITING = { src: null, step: 0, steps: 0, seed: 0, number: 1, count: 1 };
 const options = {
   formats: [
     [".png", "picture, PNG"],
@@ -41,14 +43,16 @@ const there = () => {
   return viewer;
 };
 const known = (id) => there().generations().some((one) => one.id === id);
-async function take({ begin, done = [], progress, idle, open }) {
-  if (begin) there().clear();
-  for (const generation of done) if (!known(generation.id)) await there().add(generation, false);
+async function take({ job: of, done = [], progress, idle, open }) {
+  if (of !== pictures && (done.length || progress?.steps)) {
+    pictures = of;
+    there().clear();
+  }
+  for (const generation of done) if (!known(generation.id)) there().add(generation);
   if (progress) {
     last = progress;
     there().progress(progress);
   }
-  host.toggleAttribute("data-drawing", Boolean(progress));
   if (idle) {
     last = null;
     await viewer?.rest();
@@ -57,24 +61,28 @@ async function take({ begin, done = [], progress, idle, open }) {
 }
 // One after the other: each may wait for its maps.
 let turn = Promise.resolve();
+const next = (work) => (turn = turn.then(work).catch((error) => console.error(error)));
 watch("value", () => {
   const told = JSON.parse(props.value || "{}");
-  if (told.job !== undefined && told.job <= stopped) return;
+  if (told.job !== undefined && (told.job <= stopped || told.job < job)) return;
+  // A picture out of a file ends the drawing under way, which would take its place.
+  if (told.open && told.done && last) document.querySelector("#cv-draw-stop").click();
   job = told.job ?? job;
-  turn = turn.then(() => take(told));
+  next(() => take(told));
 });
+host.addEventListener("cv-wait", () => next(() => last ?? take({ progress: WAITING })));
+host.addEventListener("cv-over", () => next(() => take({ idle: true })));
 host.addEventListener("cv-stop", () => {
   stopped = job;
-  turn = turn.then(async () => {
-    host.removeAttribute("data-drawing");
+  next(async () => {
     if (!last) return;
-    const { step, steps, number, count } = last;
+    const { step, steps, count } = last;
     last = null;
-    const all = there().generations();
+    const all = there().generations(); // those of the drawing before, where this one had not begun
     if (all.length) await there().rest();
     const some = `Stopped: ${all.length} of ${count} pictures are drawn.`;
-    const said = all.length ? some : `Stopped at step ${step} of ${steps}.`;
-    there().stopped(said);
+    const begun = all.length ? some : `Stopped at step ${step} of ${steps}.`;
+    there().stopped(steps ? begun : "Stopped before it began.");
   });
 });
 """
@@ -82,8 +90,8 @@ host.addEventListener("cv-stop", () => {
 
 
 class GenerationViewer(Scripted):
-    """The viewer of generated pictures. Its value is JSON, numbered by `n`: `job` (the number of the drawing), `begin`
-    (whether it forgets the pictures before), `done` (payloads of all pictures that are finished), `progress` (of the
+    """The viewer of generated pictures. Its value is JSON, numbered by `n`: `job` (the number of the drawing; its
+    pictures take the place of those before), `done` (payloads of all pictures that are finished), `progress` (of the
     one on its way), `idle` (that nothing is being drawn), `open` (that its tab comes to the front).
 
     Its event `save` carries `format`, the picture's `id`, and `words`, spans whose maps a .gif shows; `explain` carries
@@ -106,11 +114,11 @@ def generation_viewer(elem_id: str) -> GenerationViewer:
 _CAPTIONS = """
 const row = element.querySelector(".cv-captions");
 const show = () => {
-  row.replaceChildren(...JSON.parse(props.value || "[]").map((text, index) => {
+  row.replaceChildren(...JSON.parse(props.value || "[]").map((text) => {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = text;
-    button.addEventListener("click", () => trigger("pick", { index }));
+    button.addEventListener("click", () => trigger("pick", { caption: text }));
     return button;
   }));
 };
@@ -120,7 +128,7 @@ watch("value", show);
 
 
 class Captions(Scripted):
-    """Captions as buttons; its value is a JSON list of texts, its event `pick` carries `index`."""
+    """Captions as buttons; its value is a JSON list of texts, its event `pick` carries the `caption`."""
 
     signals = ("pick",)
 

@@ -162,7 +162,7 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
 
         def save(wanted: gr.EventData, kept: Kept) -> dict[Any, Any]:
             if wanted.format not in SUFFIXES:
-                return screen.said("general", FORGOTTEN)
+                return {file: None, **screen.said("general", FORGOTTEN)}  # or the click would fetch the file before
             try:
                 explanation = kept.of(wanted.id)
                 settings = ViewSettings.from_json(getattr(wanted, "settings", {}))
@@ -171,7 +171,7 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
                     cells.append(engine.inside(explanation, kept.model, **cell_question(wanted.cell)))
                 data = explanation.to_bytes(str(wanted.format), settings=settings, cells=cells)
             except CrossvizError as error:
-                return screen.said("general", str(error))
+                return {file: None, **screen.said("general", str(error))}
             name = file_name(explanation.caption.text) + str(wanted.format)
             return {file: save_bytes_to_cache(data, name, file.GRADIO_CACHE), **screen.said()}
 

@@ -2,16 +2,15 @@
 against it, place by place."""
 
 import json
-import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
+from drawing import chip, draw, enter, saved
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from planted_generator import CAPTION, COLOURS, GRID, INSIDE, RECTANGLES, planted
 from playwright.sync_api import Page, expect
-from watched import drawn, free_port, until
+from watched import drawn, free_port
 
 import crossviz
 from crossviz.generation import TEXT_ASKS_IMAGE, Generation
@@ -49,10 +48,6 @@ def lit(page: Page) -> np.ndarray:
     return alpha.reshape(side, side)[np.ix_(middles, middles)] > 0
 
 
-def chip(page: Page, text: str, nth: int = 0):
-    return page.locator(".cv-generations .cv-chip", has_text=text).nth(nth)
-
-
 def at_place(page: Page, row: int, col: int) -> tuple[float, float]:
     box = page.locator(".cv-generations .cv-frame").bounding_box()
     return box["x"] + (col + 0.5) * box["width"] / GRID, box["y"] + (row + 0.5) * box["height"] / GRID
@@ -65,19 +60,6 @@ def patches(page: Page) -> None:
 
 def ranks(page: Page) -> list[str]:
     return [" ".join(text.split()) for text in page.locator(".cv-generations .cv-ranks li:visible").all_inner_texts()]
-
-
-def enter(visit, app, **options):
-    watched = visit(app.url, **options)
-    watched.page.locator(".cv-halves button", has_text="Generate").click()
-    expect(watched.page.locator(".cv-captions button").first).to_be_visible()
-    return watched
-
-
-def draw(page: Page, caption: str = CAPTION) -> None:
-    page.fill("#cv-draw-caption textarea", caption)
-    page.click("#cv-draw")
-    drawn(page)
 
 
 @pytest.mark.parametrize(("word", "number"), [("cube", 0), ("red", 0), ("sphere", 1), ("blue", 1)])
@@ -253,48 +235,6 @@ def test_a_click_draws_and_nothing_is_drawn_before(drawing_app, visit):
     watched.assert_quiet()
 
 
-@pytest.fixture
-def gate(drawing_app):
-    """Holds every picture up halfway until it is set."""
-    drawing_app.model.gate = threading.Event()
-    yield drawing_app.model.gate
-    drawing_app.model.gate.set()
-    drawing_app.model.gate = None
-
-
-def test_the_picture_is_seen_growing(drawing_app, visit, gate):
-    page = enter(visit, drawing_app).page
-    page.fill("#cv-draw-caption textarea", CAPTION)
-    page.press("#cv-draw-caption textarea", "Enter")
-    page.wait_for_selector(".cv-growing-picture[src]")
-    expect(page.locator(".cv-growing .cv-note")).to_contain_text("Seed 0: step")
-    size = page.locator(".cv-growing-picture").evaluate("node => [node.naturalWidth, node.naturalHeight]")
-    assert size == [96, 96]
-    before = page.locator(".cv-growing-stage").bounding_box()
-    gate.set()
-    drawn(page)
-    assert page.locator(".cv-growing").is_hidden()
-    after = page.locator(".cv-generations .cv-stage").bounding_box()
-    assert before["width"] == after["width"] == 480
-
-
-def test_stop_ends_the_drawing_and_keeps_the_fields(drawing_app, visit, gate):
-    page = enter(visit, drawing_app).page
-    closed = drawing_app.model.closed
-    page.fill("#cv-draw-caption textarea", CAPTION)
-    page.click("#cv-draw")
-    page.wait_for_selector(".cv-growing-picture[src]")
-    page.click("#cv-draw-stop")
-    expect(page.locator(".cv-growing .cv-note")).to_contain_text("Stopped at step")
-    expect(page.locator("#cv-draw-stop")).to_be_disabled()
-    gate.set()
-    until(page, lambda: drawing_app.model.closed > closed)  # the model itself was stopped
-    assert page.input_value("#cv-draw-caption textarea") == CAPTION
-    assert page.locator(".cv-generations[data-ready]").count() == 0
-    page.click("#cv-draw")  # and it draws again
-    drawn(page)
-
-
 def test_an_unknown_word_is_answered_beside_the_caption(drawing_app, visit):
     watched = enter(visit, drawing_app)
     page = watched.page
@@ -337,13 +277,6 @@ def test_the_dice_change_the_seed(drawing_app, visit):
     page.click("#cv-draw-dice")
     expect(page.locator("#cv-draw-seed input")).not_to_have_value("0")
     assert 0 <= int(page.input_value("#cv-draw-seed input")) < 2**31
-
-
-def saved(page: Page, label: str) -> tuple[str, bytes]:
-    page.locator(".cv-generations").get_by_label("Save", exact=True).select_option(label=label)
-    with page.expect_download() as download:
-        page.locator(".cv-generations").get_by_role("button", name="Save", exact=True).click()
-    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
 
 
 def test_every_export_opens_again(drawing_app, visit, tmp_path):

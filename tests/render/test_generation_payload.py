@@ -66,9 +66,7 @@ def test_maps_come_back_within_half_a_step(make):
             assert (np.abs(along(got) - along(expected)) <= 0.5 * step + 1e-4).all()
         assert part["chance"] == chance_of(maps)
         assert part["vmax"] == pytest.approx(generation_scale(maps).vmax, rel=1e-6)
-    none = payload["directions"][0]["none_at"]
-    expected = drawn.asks_text.none.double().numpy().mean(0)
-    np.testing.assert_allclose(dequantise(none, expected.shape), expected, atol=0.005)
+    assert payload["directions"][0]["none_of"] is None
     np.testing.assert_allclose(payload["directions"][1]["none_of"], drawn.asks_image.none.numpy().mean(0), rtol=1e-5)
 
 
@@ -126,7 +124,6 @@ def test_too_many_single_heads_are_left_out(monkeypatch):
     monkeypatch.setattr("crossviz.render.generation_payload.MOST_HEAD_VALUES", 1000)
     part = generation_payload(planted())["directions"][0]
     assert part["maps"] is None and part["layers"] == [] and part["heads"] == 0
-    assert part["none_at"]["count"] == 1
 
 
 def test_equal_pictures_have_equal_ids_and_others_do_not():

@@ -73,7 +73,7 @@ def test_words_and_none_add_up_to_one_at_every_place():
     np.testing.assert_allclose(total + drawn.asks_text.none.mean((0, 1, 2)).numpy(), 1, atol=1e-6)
     for word in drawn.words:
         asked = drawn.patch_map(word=word.index, direction=TEXT_ASKS_IMAGE).sum()
-        assert asked + drawn.none_mass(word=word.index) == pytest.approx(1, abs=1e-5)
+        assert asked + drawn.null_mass(word=word.index) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("step", [1, 50, 60, 143, 144])
@@ -143,6 +143,15 @@ def test_parts_that_do_not_fit_together_are_refused(change):
         dataclasses.replace(every_step(), **change)
 
 
+def test_less_than_nothing_is_no_probability():
+    maps = planted().asks_text
+    values, none = maps.values.clone(), maps.none.clone()
+    values[0, 0, 0, 0, 0, 0] += 1.5 - values[0, 0, 0, :, 0, 0].sum()
+    none[0, 0, 0, 0, 0] = -0.5
+    with pytest.raises(ResultError, match="no probabilities"):
+        WordMaps(values, none, maps.layers, maps.direction)
+
+
 def test_it_is_equal_to_its_copies_and_to_no_other():
     drawn = planted()
     assert drawn == copy.deepcopy(drawn) == pickle.loads(pickle.dumps(drawn))
@@ -198,7 +207,7 @@ def test_untrained_weights_are_marked_in_every_picture():
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, -1, 10**30, 1e308, "", "\ud800", "x" * 300, [], [[]], {}, {"a": 1}],
+    [None, True, -1, 10**30, 1e308, float("inf"), "", "\ud800", "x" * 300, [], [[]], {}, {"a": 1}],
     ids=lambda value: repr(value)[:12],
 )
 def test_a_manifest_with_anything_anywhere_is_refused_in_a_sentence_or_harmless(value, tmp_path):

@@ -128,7 +128,8 @@ def test_a_token_is_drawn_as_often_as_it_is_likely() -> None:
     colder = _pick(logits.expand(10_000, 4), 0.5, 1.0, chances).bincount(minlength=4) / 10_000
     squares = logits.exp() ** 2
     torch.testing.assert_close(colder, squares / squares.sum(), atol=1e-3, rtol=0)
-    assert _pick(logits[None], 0.0, 1.0, torch.tensor([0.99])).item() == 0
+    for coldest in (0.0, 1e-30, 1e-38, 1e-320):
+        assert _pick(logits[None].flip(-1) * 50, coldest, 1.0, torch.tensor([0.99])).item() == 3
 
 
 def test_guidance_leads_away_from_no_caption() -> None:
@@ -268,6 +269,22 @@ def test_another_decoder_is_another_model(folder: Path, tmp_path: Path, drawn: l
     assert other.provenance.weights_sha256 != drawn[-1].provenance.weights_sha256
 
 
+def test_the_maps_that_were_drawn_can_be_reckoned_with(drawn: list[Progress | Generation]) -> None:
+    weight = torch.ones((), requires_grad=True)
+    (drawn[-1].asks_text.values * weight).sum().backward()
+    assert weight.grad > 0
+
+
+@pytest.mark.parametrize("part", [("sampling", "candidates"), ("training", "trained")])
+def test_what_is_missing_in_crossviz_json_is_said(folder: Path, tmp_path: Path, part: tuple[str, str]) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    about = json.loads((copy / "crossviz.json").read_text())
+    del about[part[0]][part[1]]
+    (copy / "crossviz.json").write_text(json.dumps(about))
+    with pytest.raises(ModelUnavailableError, match=f"lacks something.*{part[1]}"):
+        load(CPU, copy)
+
+
 def test_untrained_weights_say_so(drawn: list[Progress | Generation]) -> None:
     assert not drawn[-1].provenance.trained
 
@@ -276,7 +293,10 @@ def test_untrained_weights_say_so(drawn: list[Progress | Generation]) -> None:
     ("caption", "says"),
     [
         ("a giraffe on a blue floor", "it does not know “giraffe”"),
-        ("  ", "The caption is empty"),
+        ("  ", "holds only white space: describe what to draw"),
+        (None, "No caption was given: describe what to draw"),
+        ("a red cube \ud800", "half of a character"),
+        ("a red" + 6_000 * " " + "cube", "at most"),
         ("a red cube blue", "“blue” can't follow there"),
         ("three cubes and two cones", "asks for 5 things"),
         ("a red sphre", "Did you mean “sphere”?"),

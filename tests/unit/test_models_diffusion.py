@@ -18,6 +18,7 @@ from crossviz.models import diffusion_maps
 from crossviz.models.diffusion import MAX_FRAMES
 from crossviz.models.diffusion_kinds import text_sites
 from crossviz.models.diffusion_load import load
+from crossviz.models.diffusion_settings import chosen, most_steps
 from crossviz.models.generators import Settings
 
 CAPTION = "a red cube, left of zz sphere"
@@ -474,6 +475,7 @@ def test_a_caption_without_words_is_refused_before_anything_is_drawn(models, cap
         ({"guidance": True}, "must be a number from 0 on, not True"),
         ({"seed": torch.tensor([1, 2])}, "seed must be a whole number"),
         ({"seed": -1}, "seed must be a whole number from 0"),
+        ({"seed": 2**32}, "seed must be a whole number from 0 to 4294967295"),
         ({"temperature": 1.0}, "has no temperature"),
         ({"candidates": 4}, "compares none"),
     ],
@@ -482,6 +484,29 @@ def test_a_caption_without_words_is_refused_before_anything_is_drawn(models, cap
 def test_settings_that_cannot_be_used_are_named(models, settings, sentence):
     with pytest.raises(SettingsError, match=sentence):
         models["sd"].draw(CAPTION, Settings(**settings))
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "options", "most"),
+    [
+        ("LCMScheduler", {}, 50),
+        ("PNDMScheduler", {"steps_offset": 1, "skip_prk_steps": True}, 999),
+        ("DDIMScheduler", {"steps_offset": 1}, 999),
+        ("DDIMScheduler", {"num_train_timesteps": 20}, 20),
+        ("FlowMatchEulerDiscreteScheduler", {}, 1000),
+    ],
+)
+def test_no_more_steps_are_taken_than_the_scheduler_has(scheduler, options, most):
+    import diffusers
+
+    made = getattr(diffusers, scheduler)(**options)
+    assert most_steps(made) == most
+    made.set_timesteps(most)
+    assert int(made.timesteps.max()) < made.config.num_train_timesteps + 1
+    own = Settings(guidance=1.0, steps=1, size_wh=(8, 8))
+    assert chosen(Settings(steps=most), own, 8, "it", most).steps == most
+    with pytest.raises(SettingsError, match=f"whole number from 1 to {most}"):
+        chosen(Settings(steps=most + 1), own, 8, "it", most)
 
 
 @pytest.mark.parametrize("wh", [(56, 40), (40, 56)])

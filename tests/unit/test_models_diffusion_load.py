@@ -361,3 +361,12 @@ def test_a_folder_in_half_precision_only_is_loaded(folder):
     name, tensor = next(iter(model._loaded.denoiser.state_dict().items()))
     expected = load_file(folder / "unet" / "diffusion_pytorch_model.fp16.safetensors")[name].float()
     assert tensor.dtype == torch.float32 and torch.equal(tensor, expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["diffusers:~nobody_has_this_name/model", "diffusers:/tmp/a\0b", f"diffusers:/{'long' * 80}/model"]
+)
+def test_a_name_that_is_no_path_is_answered_in_a_sentence(name):
+    with pytest.raises(UnknownModelError, match="names no folder") as caught:
+        generator.load_generator(name, "cpu")
+    assert "\n" not in str(caught.value)

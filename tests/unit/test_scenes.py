@@ -223,7 +223,7 @@ def test_a_request_knows_which_words_say_it():
     ("caption", "said"),
     [
         ("", "empty"),
-        (" ... ", "empty"),
+        (" ... ", "no word"),
         ("a giraffe", "does not know “giraffe”"),
         ("a red giraffe and a wombat beside a cube", "does not know “giraffe”, “wombat” and “beside”"),
         ("a red cubee", "Did you mean “cube”?"),

@@ -9,7 +9,7 @@
    * @param {Generation} generation
    * @returns {Promise<void>} fails with one sentence for the reader
    */
-  const unpackGeneration = ({ directions }) => CV.unpackAll(directions.flatMap(({ means, maps, steps, none_at }) => [means, maps, steps, none_at]));
+  const unpackGeneration = ({ directions }) => CV.unpackAll(directions.flatMap(({ means, maps, steps }) => [means, maps, steps]));
 
   /**
    * One direction as a payload of the viewer: the picture is the photo, and the grid covers all of it.
@@ -98,6 +98,7 @@
    */
   function askedAt(maps, field, now, { row, col }) {
     const place = row * field.gw + col;
+    const asks = !maps.none_of; // the places ask the words
     const at = `Row ${row + 1}, column ${col + 1}`;
     const { words } = field.caption;
     const values = words.map((word, index) => (word.truncated ? 0 : field.values(index, now.layer, now.head)[place]));
@@ -105,20 +106,18 @@
     const looks = values.map((value) => (most > 0 ? value / most : 0));
     /** @type {{text: string, value: number}[]} */
     const list = words.map(({ text }, index) => ({ text, value: values[index] }));
-    if (maps.none_at && most > 0) {
-      const none = new CV.Maps(maps.none_at, field.gh, field.gw);
-      const parts = none.count === 1 ? [[0, 0]] : field.parts(now.layer, now.head);
-      const share = parts.reduce((sum, [l, h]) => sum + none.map(l * Math.max(1, field.heads) + h)[place], 0) / parts.length;
-      list.push({ text: "no word", value: share });
+    if (asks && most > 0) {
+      // What all words and none get adds up to 1 at every place, at every step, in every layer and head.
+      list.push({ text: "no word", value: Math.max(0, 1 - values.reduce((sum, value) => sum + value, 0)) });
     }
     const shown = list.filter(({ value }) => value > 0.0005).sort((a, b) => b.value - a.value).slice(0, CV.RANKED);
     return {
       looks,
-      place: maps.none_at ? `${at} asked` : `${at} was asked by`,
+      place: asks ? `${at} asked` : `${at} was asked by`,
       list: shown.map(({ text, value }) => ({
         text,
-        said: maps.none_at ? CV.percent(value) : CV.amount(value * field.factor, field),
-        t: maps.none_at ? value : value / most,
+        said: asks ? CV.percent(value) : CV.amount(value * field.factor, field),
+        t: asks ? value : value / most,
       })),
       none: most > 0 ? undefined : "Nothing had been written here yet, or no word was asked.",
     };

@@ -53,7 +53,7 @@
     const total = steps[last];
     const still = matchMedia("(prefers-reduced-motion: reduce)");
     const id = CV.uid("time");
-    const shown = el("output", { class: "cv-figure", for: id });
+    const shown = el("output", { class: "cv-figure", for: id, "aria-live": "off" }); // the slider says it
     const input = el("input", { id, class: "cv-slider cv-time", type: "range", min: 0, max: last, step: 1, value: last });
     const button = el("button", { type: "button", class: "cv-button cv-play", on: { click: press } });
     const pace = Math.min(PACES[1], Math.max(PACES[0], WHOLE / steps.length));

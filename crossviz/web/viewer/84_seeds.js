@@ -41,12 +41,16 @@
     };
   }
 
+  const WAITING = "The model is made ready, or draws for somebody else.";
+
   /** The picture on its way, as large as the finished one will be. */
   function growing() {
     const picture = el("img", { class: "cv-growing-picture", alt: "The picture so far" });
     const text = el("p", { class: "cv-note" });
     const bar = el("progress", { class: "cv-drawing-bar", max: 1, value: 0, "aria-label": "How much of the picture is drawn" });
-    const node = el("section", { class: "cv-growing", hidden: true, "aria-label": "The picture on its way" }, el("div", { class: "cv-growing-stage" }, picture), bar, text);
+    const stage = el("div", { class: "cv-growing-stage" }, picture);
+    picture.addEventListener("load", () => (stage.style.aspectRatio = `${picture.naturalWidth} / ${picture.naturalHeight}`));
+    const node = el("section", { class: "cv-growing", hidden: true, "aria-label": "The picture on its way" }, stage, bar, text);
     return {
       node,
       /** @type {(progress: DrawingProgress | null) => void} */
@@ -59,7 +63,7 @@
         bar.max = Math.max(1, steps);
         bar.value = step;
         const which = count > 1 ? `Picture ${number} of ${count}, ` : "";
-        say(text, `${which}seed ${seed}: ${steps ? `step ${step} of ${steps}` : "beginning"}`.replace(/^s/, "S"));
+        say(text, steps ? `${which}seed ${seed}: step ${step} of ${steps}`.replace(/^s/, "S") : WAITING);
       },
       /** @type {(text: string) => void} */
       stopped(said) {

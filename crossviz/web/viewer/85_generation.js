@@ -261,7 +261,7 @@
         const { word } = active[0];
         readout.one(now.text(word), which, now, now.nullMass(word, layer, head), stats(word), told(word));
       }
-      stage.describe(active.map(({ word }) => told(word)));
+      stage.describe(active.length ? active.map(({ word }) => told(word)) : ["The picture, without a map."]);
       if (say && active.length) live(active.map(({ word }) => told(word)).join(" "));
     }
 

@@ -1,6 +1,6 @@
 // The viewer of generated pictures in a page: those that are there, the one that is looked into, and one on its way.
 // CrossvizViewer.mountGenerations(element, generations, options)
-//   -> {drawn, clear(), add(generation), pick(id), progress(message), stopped(text), rest(), shown(), destroy()}
+//   -> {drawn, clear(), add(generation), pick(id), progress(message), stopped(text), rest(), generations()}
 (() => {
   "use strict";
   const CV = (window.CrossvizViewer = window.CrossvizViewer || {});
@@ -15,7 +15,12 @@
     const said = el("div", { class: "cv-live", role: "status", "aria-live": "polite" });
     const body = el("div", { class: "cv-body", hidden: true });
     const growing = CV.growing();
-    const row = CV.seeds((id) => void pick(id));
+    let chosen = false; // the reader looks into one while others are on their way
+    let number = 0; // of the picture on its way
+    const row = CV.seeds((id) => {
+      chosen = true;
+      void pick(id);
+    });
     const root = el("div", { class: "cv-viewer cv-generations" }, said, row.node, growing.node, body);
     element.replaceChildren(root);
     /** @type {Live} */
@@ -66,6 +71,7 @@
     /** Another question begins. */
     function clear() {
       turn++;
+      [chosen, number] = [false, 0];
       current?.stop();
       [all, current, shown] = [[], null, null];
       body.hidden = true;
@@ -76,25 +82,28 @@
       row.paint(all, null);
     }
     /**
-     * A picture is finished: the first one is looked into at once, unless another is on its way.
-     * @type {(generation: Generation, look?: boolean) => Promise<void>}
+     * A picture is finished.
+     * @type {(generation: Generation) => void}
      */
-    async function add(generation, look = true) {
+    function add(generation) {
       all = [...all.filter(({ id }) => id !== generation.id), generation];
       row.paint(all, shown);
-      if (look) await pick(all[0].id);
     }
     /** @type {(progress: DrawingProgress) => void} */
     function progress(message) {
-      if (!message.step) {
+      if (!message.steps) growing.begin();
+      else if (message.number !== number) {
+        number = message.number;
         growing.begin();
         live(message.count > 1 ? `Drawing picture ${message.number} of ${message.count}.` : "Drawing.");
       }
+      if (chosen && message.steps) return;
       body.hidden = true;
       growing.paint(message);
     }
     /** Nothing is on its way any more: what is there is shown. */
     async function rest() {
+      [chosen, number] = [false, 0];
       growing.paint(null);
       body.hidden = !current;
       if (!current && all.length) await pick(all[0].id);
@@ -105,7 +114,7 @@
       live(text);
     }
     async function begin() {
-      for (const generation of generations) await add(generation, false);
+      generations.forEach(add);
       if (all.length) await pick(all[0].id);
     }
     return {
@@ -117,13 +126,6 @@
       stopped,
       rest,
       generations: () => all,
-      shown: () => shown,
-      view: () => current?.view() ?? null,
-      destroy() {
-        turn++;
-        current?.stop();
-        element.replaceChildren();
-      },
     };
   }
 

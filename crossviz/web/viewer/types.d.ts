@@ -696,9 +696,7 @@ interface GenerationMaps {
   heads: number;
   means: Block;
   maps: Block | null;
-  /** What went to no word, at each place; of one layer and head where there are no single ones. */
-  none_at: Block | null;
-  /** What a word gave to no place, `layer head word`. */
+  /** What a word gave to no place, `layer head word`; null where the places ask the words. */
   none_of: number[][][] | null;
   steps: Block | null;
   step_numbers: number[];

@@ -2,6 +2,7 @@
 
 Vaswani et al., "Attention Is All You Need" (2017), eq. 1, with the queries from one sequence and the keys
 and values from another, as in Lu et al., "ViLBERT" (2019). Beyond the papers: an optional learned null key.
+The formula itself, and a GPU program that computes it in one pass, are in `crossviz/kernels`.
 """
 
 import math
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from crossviz.errors import AttentionInputError
+from crossviz.kernels import Attended, NullKey, masked_softmax, plain_attention, why_not_fused
 
 __all__ = ["CrossModalAttention", "CrossModalOutput", "masked_softmax"]
 
@@ -25,8 +27,8 @@ class CrossModalOutput(NamedTuple):
     """LayerNorm(query + context W_O): `batch query query_dim`."""
     context: Tensor
     """probs @ values: `batch head query head_dim`."""
-    scores: Tensor
-    """Q K^T / sqrt(d_k), masked keys at -inf, before softmax: `batch head query key`."""
+    scores: Tensor | None
+    """Q K^T / sqrt(d_k), masked keys at -inf, before softmax: `batch head query key`; None if not asked for."""
     probs: Tensor
     """softmax(scores): `batch head query key`; rows sum to 1, or are all 0 where every key is masked."""
 
@@ -110,6 +112,8 @@ class CrossModalAttention(nn.Module):
         key_mask: Tensor | None = None,
         attn_mask: Tensor | None = None,
         projected: tuple[Tensor, Tensor] | None = None,
+        need_scores: bool = True,
+        fused: bool | None = None,
     ) -> CrossModalOutput:
         """Attend from `query` to `key`.
 
@@ -120,30 +124,55 @@ class CrossModalAttention(nn.Module):
             attn_mask: broadcastable to `batch head query key`, the null key left out; bool (True = may look) or
                 float (added to the scores). A `query key` matrix serves every head. The null key is never masked.
             projected: what `project` gives for this `key`, where it was worked out before; worked out here if None.
+            need_scores: whether the scores are handed back; without them less is written and kept.
+            fused: whether scores, probs and context are computed by the GPU program (docs/kernels.md). None: where it
+                can, and autograd records nothing. True: also where gradients are recorded; then the context has no
+                gradient with respect to the probs. False: never.
 
         Returns:
-            CrossModalOutput.
+            CrossModalOutput; either path gives the same, within the precision's rounding.
 
         Raises:
-            AttentionInputError: for a shape or a mask that doesn't fit.
+            AttentionInputError: for a shape or a mask that doesn't fit, and where `fused` is True and can't be.
         """
         self._check(query, key, key_mask)
         q = self._heads(self.q_proj(query))  # batch head query head_dim
         k, v = self.project(key) if projected is None else self._fitting(key, projected)
-        scale = 1.0 / math.sqrt(self.head_dim)
-        scores = (q @ k.transpose(-2, -1)) * scale  # batch head query key
-        scores = self._masked(scores, key_mask, attn_mask)
-        if self.has_null_key:
-            batch = query.shape[0]
-            null_scores = (q * self.null_key[:, None]).sum(-1) * scale + self.null_bias[:, None]  # batch head query
-            scores = torch.cat([scores, null_scores[..., None].to(scores.dtype)], dim=-1)
-            null_value = self.null_value[None, :, None].expand(batch, -1, -1, -1).to(v.dtype)
-            v = torch.cat([v, null_value], dim=-2)
-        probs = masked_softmax(scores)
-        weights = nn.functional.dropout(probs, self.dropout, self.training)
-        context = weights @ v  # batch head query head_dim
+        self._check_attn_mask(attn_mask, (*q.shape[:3], k.shape[2]))
+        scores, probs, context = self._attend(q, k, v, key_mask, attn_mask, need_scores, fused)
         attended = self.out_proj(context.transpose(1, 2).flatten(2))  # batch query query_dim
         return CrossModalOutput(self.norm(query + attended), context, scores, probs)
+
+    def _attend(
+        self,
+        q: Tensor,  # batch head query head_dim
+        k: Tensor,  # batch head key head_dim
+        v: Tensor,  # batch head key head_dim
+        key_mask: Tensor | None,
+        attn_mask: Tensor | None,
+        need_scores: bool,
+        fused: bool | None,
+    ) -> Attended:
+        null = NullKey(self.null_key, self.null_value, self.null_bias) if self.has_null_key else None
+        scale = 1.0 / math.sqrt(self.head_dim)
+        masks = {"key_mask": key_mask, "attn_mask": attn_mask}
+        dropout = self.dropout if self.training else 0.0
+        reason = "it was not asked for"
+        if fused is not False:
+            reason = why_not_fused(
+                q, k, v, *masks.values(), *(null or ()), dropout=dropout, differentiated=fused is True
+            )
+        if fused and reason is not None:
+            raise AttentionInputError(f"`fused=True` is not possible, as {reason}: leave `fused` at None.")
+        if reason is not None:
+            return plain_attention(q, k, v, scale=scale, **masks, null=null, dropout=dropout, need_scores=need_scores)
+        from crossviz.kernels.fused import fused_attention  # needs Triton
+
+        # Autocast computes softmax in float32.
+        probs_dtype = torch.float32 if torch.is_autocast_enabled("cuda") else None
+        return fused_attention(
+            q, k, v, scale=scale, **masks, null=null, need_scores=need_scores, probs_dtype=probs_dtype
+        )
 
     def project(self, key: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of `key`, `batch head key head_dim` each, without the null key.
@@ -190,30 +219,16 @@ class CrossModalAttention(nn.Module):
             )
 
     @staticmethod
-    def _masked(scores: Tensor, key_mask: Tensor | None, attn_mask: Tensor | None) -> Tensor:
-        if attn_mask is not None:
-            try:
-                # Equal, not just compatible: a mask larger than the scores would stretch them.
-                fits = torch.broadcast_shapes(attn_mask.shape, scores.shape) == scores.shape
-            except RuntimeError:
-                fits = False
-            if not fits or (attn_mask.dtype != torch.bool and not attn_mask.is_floating_point()):
-                raise AttentionInputError(
-                    f"`attn_mask` must be bool or float and broadcast to {tuple(scores.shape)}, "
-                    f"but is {attn_mask.dtype} of shape {tuple(attn_mask.shape)}."
-                )
-            if attn_mask.dtype == torch.bool:
-                scores = scores.masked_fill(~attn_mask, -math.inf)
-            else:
-                scores = scores + attn_mask.to(scores.dtype)
-        if key_mask is not None:
-            scores = scores.masked_fill(~key_mask[:, None, None], -math.inf)
-        return scores
-
-
-def masked_softmax(scores: Tensor) -> Tensor:
-    """Softmax over the last axis; rows that are all -inf (nothing may be looked at) give 0, not NaN."""
-    if scores.shape[-1] == 0:
-        return scores
-    blind = torch.isneginf(scores.amax(-1, keepdim=True))
-    return torch.softmax(scores.masked_fill(blind, 0.0), dim=-1).masked_fill(blind, 0.0)
+    def _check_attn_mask(attn_mask: Tensor | None, shape: tuple[int, ...]) -> None:
+        if attn_mask is None:
+            return
+        try:
+            # Equal, not just compatible: a mask larger than the scores would stretch them.
+            fits = torch.broadcast_shapes(attn_mask.shape, shape) == shape
+        except RuntimeError:
+            fits = False
+        if not fits or (attn_mask.dtype != torch.bool and not attn_mask.is_floating_point()):
+            raise AttentionInputError(
+                f"`attn_mask` must be bool or float and broadcast to {shape}, "
+                f"but is {attn_mask.dtype} of shape {tuple(attn_mask.shape)}."
+            )

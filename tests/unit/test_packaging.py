@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -46,6 +47,12 @@ def test_pinned_versions_are_the_ones_tested_with(file):
         assert metadata.version(name).partition("+")[0] == version, name
 
 
+@pytest.mark.skipif(torch.version.cuda is not None or sys.platform != "linux", reason="this PyTorch brings its own")
+def test_the_pinned_triton_is_the_one_tested_with():
+    (pin,) = pins("requirements-triton.txt").items()
+    assert pin == ("triton", metadata.version("triton"))
+
+
 def test_packages_to_compare_with_are_pinned_and_change_nothing_else():
     """They are installed with --no-deps into .venv, and only `make test-reference` needs them."""
     reference = set(pins("requirements-reference.txt"))
@@ -73,7 +80,7 @@ def test_every_import_is_required():
     allowed = names("")
     # Families of transformers and diffusers import them when a model of theirs is loaded.
     extra = allowed | names("-transformers") | names("-diffusers")
-    within = {"models": extra, "training": extra | names("-train")}
+    within = {"kernels": allowed | names("-triton"), "models": extra, "training": extra | names("-train")}
     files = [ROOT / "app.py", *(ROOT / "crossviz").rglob("*.py")]
     for file in files:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

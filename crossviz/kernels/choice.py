@@ -31,12 +31,12 @@ def why_not_fused(
         differentiated: whether gradients are fine; if not, a call that autograd records is left to the plain path, in
             which the context has a gradient with respect to the probs.
     """
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return "it is being compiled or transformed"
     given = [q, k, v, *(x for x in others if x is not None)]
     recorded = torch.is_grad_enabled() and any(x.requires_grad for x in given)
     if any(x.device != q.device for x in given) or not q.is_cuda:
         return f"the tensors are on {', '.join(sorted({str(x.device) for x in given}))}, not on one CUDA device"
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return "it is being compiled or transformed"
     if dropout > 0.0:
         return "dropout is on"
     if recorded and not differentiated:

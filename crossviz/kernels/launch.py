@@ -8,7 +8,7 @@ from torch import Tensor
 
 from crossviz.kernels.plain import Attended, NullKey
 from crossviz.kernels.program import attend_tile
-from crossviz.kernels.tiles import Tile, power_of_two, tiles
+from crossviz.kernels.tiles import Tile, likeliest, power_of_two, tiles
 from crossviz.kernels.tuning import chosen
 
 __all__ = ["launch"]
@@ -99,7 +99,7 @@ def launch(
     with torch.cuda.device(q.device if q.is_cuda else -1):
         if tile is None:
             candidates = tiles(queries, keys, dim, q.element_size())
-            tile = candidates[0]
+            tile = likeliest(candidates, queries, batch * heads)
             if probs.numel() >= _TUNED_FROM and not torch.cuda.is_current_stream_capturing():
                 size = (power_of_two(queries), power_of_two(keys), dim, q.dtype, kind, key_mask is None, null is None)
                 tile = chosen((*size, need_scores, q.device), candidates, start)

@@ -1,11 +1,16 @@
 """How the work is cut: how many queries and keys a program takes at a time, with how many warps (pure)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["DOT_LEAST", "Tile", "power_of_two", "tiles"]
+__all__ = ["DOT_LEAST", "Tile", "likeliest", "power_of_two", "tiles"]
 
 DOT_LEAST = 16
 """The smallest side of a matrix that the GPU's matrix units take."""
+_PROGRAMS = 132
+"""As many as an H100 has multiprocessors: with fewer, some stand idle."""
+_SHORT = 256
+"""Keys up to which a row is held whole rather than cut."""
 _REGISTERS = 65_536
 """Of 32 bits, that one multiprocessor of an NVIDIA GPU has."""
 _SHARED_BYTES = 220_000
@@ -46,10 +51,10 @@ def tiles(queries: int, keys: int, head_dim: int, bytes_each: int) -> list[Tile]
     in smaller blocks, as its numbers take twice the room, and each product of them three.
     """
     rows, row, dim = power_of_two(queries), power_of_two(keys), power_of_two(head_dim)
-    found = []
+    found, whole = [], []
     for block_q, warps in ((32, 4), (64, 4), (64, 8), (16, 4)):
         if block_q <= max(rows, DOT_LEAST) and block_q * (row + dim) <= _REGISTERS // 2:
-            found.append(Tile(block_q, row, True, warps, 1))
+            whole.append(Tile(block_q, row, True, warps, 1))
     for block_q, block_k, warps, stages, registers in (
         (128, 64, 8, 3, 128),
         (128, 64, 8, 3, None),
@@ -62,6 +67,7 @@ def tiles(queries: int, keys: int, head_dim: int, bytes_each: int) -> list[Tile]
     ):
         if block_q <= rows and block_k < 2 * row:
             found.append(Tile(block_q, block_k, False, warps, stages, registers))
+    found = whole + found if row <= _SHORT else found + whole
     # Keys and values in flight and the queries: what is too large for shared memory would be refused by the compiler.
     fitting = [
         tile
@@ -70,3 +76,18 @@ def tiles(queries: int, keys: int, head_dim: int, bytes_each: int) -> list[Tile]
         and (bytes_each == 2 or tile.queries * max(tile.keys, dim) <= 64 * 64 or tile.queries == DOT_LEAST)
     ]
     return fitting or [Tile(DOT_LEAST, DOT_LEAST, False, 4, 1)]
+
+
+def likeliest(candidates: Sequence[Tile], queries: int, matrices: int) -> Tile:
+    """The tile to take without trying: the first that gives all of the GPU something to do, else the one that gives most.
+
+    Args:
+        candidates: what `tiles` gives.
+        queries: of one head.
+        matrices: heads of the whole batch.
+    """
+
+    def programs(tile: Tile) -> int:
+        return min(_PROGRAMS, matrices * -(-queries // tile.queries))
+
+    return max(candidates, key=programs)  # of equals the first

@@ -12,7 +12,7 @@ import torch
 from crossviz.attention import CrossModalAttention
 from crossviz.errors import AttentionInputError
 from crossviz.kernels import choice
-from crossviz.kernels.tiles import DOT_LEAST, power_of_two, tiles
+from crossviz.kernels.tiles import DOT_LEAST, likeliest, power_of_two, tiles
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="needs the package triton")
@@ -49,6 +49,13 @@ def test_tiles_are_such_that_the_program_can_take_them(queries, keys, dim, bytes
         assert found[0].whole, "a short row needs no score twice"
     if keys == 4096:
         assert not any(tile.whole for tile in found)
+
+
+def test_a_small_call_is_cut_finely_and_a_large_one_is_not():
+    found = tiles(77, 576, 64, 2)
+    assert not found[0].whole
+    assert likeliest(found, 77, 768) == found[0]
+    assert likeliest(found, 77, 12).queries == 16
 
 
 @needs_triton

@@ -79,7 +79,7 @@ def tiles(queries: int, keys: int, head_dim: int, bytes_each: int) -> list[Tile]
 
 
 def likeliest(candidates: Sequence[Tile], queries: int, matrices: int) -> Tile:
-    """The tile to take without trying: the first that gives all of the GPU something to do, else the one that gives most.
+    """The tile to take without trying: the first that gives all of the GPU work, else the one that gives most of it.
 
     Args:
         candidates: what `tiles` gives.

@@ -1,7 +1,7 @@
 """How well the scene checker reads pictures: `python -m crossviz.training.checker_figures --work DIR`.
 
-DIR is where `crossviz.training.scene_data` put its sets. With --pixels FILE other pictures of the same scenes are
-read, as a decoder drew them (uint8 `scene side side 3`, .npy; the set's first so many).
+DIR is where `crossviz.training.scene_data` put its sets. With --redrawn the scenes are read as the image tokenizer that
+was trained there draws them.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from crossviz.scenes.reading import MAX_THINGS, read
 from crossviz.scenes.things import Request, groups_of
 from crossviz.scenes.verdict import related, verdict
 from crossviz.scenes.vocabulary import FLOORS, MOODS
+from crossviz.training.redrawn import redrawn
 from crossviz.training.scene_data import SceneSet, load
 
 __all__ = ["Tally", "altered", "figures", "measure", "truth"]
@@ -94,12 +95,11 @@ def altered(request: Request, found: FoundScene, rng: np.random.Generator) -> di
     return {name: some[int(rng.integers(len(some)))] for name, some in untrue.items() if some}
 
 
-def measure(checker: SceneChecker, scenes: SceneSet, pixels: NDArray[np.uint8] | None = None) -> Tally:
-    """Read a set's pictures, or others of the same scenes, and count what is right."""
-    pixels = scenes.pixels if pixels is None else pixels
+def measure(checker: SceneChecker, scenes: SceneSet) -> Tally:
+    """Read a set's pictures, and count what is right."""
     tally, rng = Tally(), np.random.default_rng(0)
-    for start in range(0, len(pixels), 200):
-        part = np.ascontiguousarray(pixels[start : start + 200])
+    for start in range(0, len(scenes.pixels), 200):
+        part = np.ascontiguousarray(scenes.pixels[start : start + 200])
         for row, found in enumerate(checker.find(part), start):
             _tell(tally, read(scenes.captions[row]), truth(scenes, row), found, rng)
     return tally
@@ -176,11 +176,12 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of the rendered sets")
     parser.add_argument("--set", default="dev", help="which of them")
     parser.add_argument("--weights", type=Path, default=FOLDER / CHECKER, help="default: those that crossviz carries")
-    parser.add_argument("--pixels", type=Path, default=None, help="other pictures of the same scenes, .npy")
+    parser.add_argument("--redrawn", action="store_true", help="as the image tokenizer draws the scenes")
     args = parser.parse_args()
     checker, scenes = load_checker(args.weights), load(args.work / "scenes", args.set)
-    pixels = None if args.pixels is None else np.load(args.pixels, mmap_mode="r")
-    print(figures(measure(checker, scenes, pixels)))
+    if args.redrawn:
+        scenes = redrawn(scenes, args.work, args.set)
+    print(figures(measure(checker, scenes)))
     one = torch.from_numpy(scenes.pixels[:1].copy())
     started = time.perf_counter()
     for _ in range(20):

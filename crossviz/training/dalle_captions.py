@@ -6,6 +6,7 @@ training never showed (`unseen`) as without. "choice" is what the sampling was c
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from crossviz.scenes.captions import draw_request, write
 from crossviz.training.scene_data import load
 
-__all__ = ["FILE", "captions", "draw_captions"]
+__all__ = ["FILE", "captions", "draw_captions", "mirrored"]
 
 FILE = Path(__file__).with_name("dalle_captions.json")
 _EACH = {"choice": 40, "test": 100}
@@ -40,12 +41,18 @@ def draw_captions(taken: set[str]) -> dict[str, dict[str, list[str]]]:
     return drawn
 
 
+def mirrored(caption: str) -> str:
+    """The caption of the mirrored scene, which is trained on as well: left is right."""
+    return re.sub(r"\b(left|right)\b", lambda found: "right" if found[0] == "left" else "left", caption)
+
+
 def main() -> None:
     """Command line: writes the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder with the scenes of the training")
     args = parser.parse_args()
     taken = {caption for name in ("train", "dev") for caption in load(args.work / "scenes", name).captions}
+    taken |= {mirrored(caption) for caption in taken}
     FILE.write_text(json.dumps(draw_captions(taken), indent=1) + "\n", encoding="utf-8")
 
 

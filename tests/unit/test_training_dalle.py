@@ -18,7 +18,7 @@ from crossviz.scenes.reading import read
 from crossviz.training import dalle_decoder, dalle_reader, dalle_vqvae, dalle_writer, scene_data
 from crossviz.training.config import DALLE, load_config
 from crossviz.training.dalle_batches import make_batch, make_reading
-from crossviz.training.dalle_captions import captions, draw_captions
+from crossviz.training.dalle_captions import captions, draw_captions, mirrored
 from crossviz.training.dalle_losses import (
     places_find_words,
     places_know_words,
@@ -416,6 +416,12 @@ def test_measured_captions_are_read_and_none_is_twice() -> None:
             assert sum(group.count for group in request.groups) == int(kind[0])
             new = {(group.colour, group.shape) for group in request.groups} & UNSEEN
             assert bool(new) == kind.endswith("unseen"), text
+
+
+def test_left_is_right_in_the_mirror() -> None:
+    there = "two leftover cubes to the left of a ring right of a cone"
+    assert mirrored(there) == "two leftover cubes to the right of a ring left of a cone"
+    assert mirrored(mirrored(there)) == there
 
 
 def test_captions_that_are_taken_are_not_drawn() -> None:

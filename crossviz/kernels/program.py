@@ -97,6 +97,16 @@ def row_sums(powers, cols, keys):
 
 
 @triton.jit
+def value_block(v_head, cols, dims, v_step, keys, DIM: tl.constexpr):
+    """Values of a block of keys, 0 beyond the last."""
+    return tl.load(
+        v_head + cols[:, None].to(tl.int64) * v_step + dims[None, :],
+        mask=(cols < keys)[:, None] & (dims < DIM)[None, :],
+        other=0.0,
+    )
+
+
+@triton.jit
 def attend_tile(
     q,
     k,
@@ -198,11 +208,7 @@ def attend_tile(
         inverse = 1.0 / tl.where(total == 0.0, 1.0, total)
         block *= inverse[:, None]
         write_block(probs_head, block, rows, cols, queries, row_step)
-        v_block = tl.load(
-            v_head + cols[:, None].to(tl.int64) * v_step + dims[None, :],
-            mask=(cols < keys)[:, None] & (dims < DIM)[None, :],
-            other=0.0,
-        )
+        v_block = value_block(v_head, cols, dims, v_step, keys, DIM)
         mixed = tl.dot(block.to(v_block.dtype), v_block, mixed, input_precision=PRECISION)
     else:
         for start in tl.range(0, keys, BLOCK_K):
@@ -226,11 +232,7 @@ def attend_tile(
             )  # fmt: skip
             block = tl.exp(block - settled(maximum)[:, None]) * inverse[:, None]
             write_block(probs_head, block, rows, cols, queries, row_step)
-            v_block = tl.load(
-                v_head + cols[:, None].to(tl.int64) * v_step + dims[None, :],
-                mask=(cols < keys)[:, None] & (dims < DIM)[None, :],
-                other=0.0,
-            )
+            v_block = value_block(v_head, cols, dims, v_step, keys, DIM)
             mixed = tl.dot(block.to(v_block.dtype), v_block, mixed, input_precision=PRECISION)
 
     if NULL:

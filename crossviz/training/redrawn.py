@@ -29,14 +29,20 @@ def checker_sets(work: Path, config: dict) -> list[SceneSet]:
 
 
 def redrawn(scenes: SceneSet, work: Path, name: str) -> SceneSet:
-    """The scenes with the pictures that the tokenizer draws from their tokens, which are kept in the work folder.
+    """The scenes with the pictures that the tokenizer draws from their tokens. They are kept in the work folder, and
+    made anew where the tokenizer was trained since or more are wanted.
 
     Raises:
         DatasetError: there is no trained tokenizer.
     """
-    path = work / "scenes" / f"{name}-redrawn.npy"
-    if not path.exists() or len(np.load(path, mmap_mode="r")) < len(scenes.captions):
-        model = _tokenizer(work / "decoder.pt")
+    path, trained = work / "scenes" / f"{name}-redrawn.npy", work / "decoder.pt"
+    if not trained.exists():
+        raise DatasetError(f"{trained} is missing: the image tokenizer and its decoder have to be trained first.")
+    fits = path.exists() and path.stat().st_mtime >= trained.stat().st_mtime
+    if not fits or len(np.load(path, mmap_mode="r")) < len(scenes.captions):
+        model = VqVae(VqVaeConfig())
+        model.load_state_dict(torch.load(trained, weights_only=True, map_location="cpu")["average"])
+        model.eval()
         fresh = path.with_suffix(".part")
         pixels = np.lib.format.open_memmap(fresh, "w+", np.uint8, scenes.pixels.shape)
         for start in range(0, len(pixels), _BATCH):
@@ -45,11 +51,3 @@ def redrawn(scenes: SceneSet, work: Path, name: str) -> SceneSet:
                 pixels[start : start + _BATCH] = model.draw(tokens).numpy()
         fresh.replace(path)
     return replace(scenes, pixels=np.load(path, mmap_mode="r")[: len(scenes.captions)])
-
-
-def _tokenizer(path: Path) -> VqVae:
-    if not path.exists():
-        raise DatasetError(f"{path} is missing: the image tokenizer and its decoder have to be trained first.")
-    model = VqVae(VqVaeConfig())
-    model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu")["average"])
-    return model.eval()

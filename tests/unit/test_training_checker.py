@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -264,7 +265,7 @@ def test_a_set_is_read_from_its_files_and_its_first_rows_taken(data, tmp_path):
         load(tmp_path, "some").first(13)
 
 
-def test_scenes_are_read_once_more_as_the_tokenizer_draws_them(data, tmp_path):
+def test_scenes_are_read_once_more_as_the_tokenizer_draws_them(data, tmp_path, monkeypatch):
     (tmp_path / "scenes").mkdir()
     for part in ("pixels", "owner", "things"):
         np.save(tmp_path / "scenes" / f"some-{part}.npy", getattr(data, part))
@@ -282,11 +283,18 @@ def test_scenes_are_read_once_more_as_the_tokenizer_draws_them(data, tmp_path):
     with torch.inference_mode():
         wanted = [model.draw(model.tokenize(to_input(torch.tensor(one[None]))))[0].numpy() for one in data.pixels]
     np.testing.assert_allclose(drawn.pixels.astype(int), np.stack(wanted[:3]).astype(int), atol=1)
-    (tmp_path / "decoder.pt").unlink()  # what was drawn is kept
-    assert (checker_sets(tmp_path, config)[1].pixels == drawn.pixels).all()
-    torch.save({"average": model.state_dict()}, tmp_path / "decoder.pt")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "crossviz.training.redrawn.tokenize", None
+        )  # would fail if it were called: what was drawn is kept
+        assert (checker_sets(tmp_path, config)[1].pixels == drawn.pixels).all()
     more = checker_sets(tmp_path, config | {"redrawn": {"some": 7}})[1]  # and done anew where more are wanted
     np.testing.assert_allclose(more.pixels.astype(int), np.stack(wanted[:7]).astype(int), atol=1)
+    model.codebook.zero_()  # and where the tokenizer is another
+    torch.save({"average": model.state_dict()}, tmp_path / "decoder.pt")
+    later = (tmp_path / "scenes" / "some-redrawn.npy").stat().st_mtime + 1
+    os.utime(tmp_path / "decoder.pt", (later, later))
+    assert (checker_sets(tmp_path, config)[1].pixels != drawn.pixels).any()
 
 
 def test_the_rate_rises_and_falls_in_cycles():

@@ -42,8 +42,8 @@ def main() -> None:
     print(f"{machine('crossviz-mini', 'cpu')}; gradio {version()}; clients on the same cores", end="\n\n", flush=True)
     titles = {"": {}, **({" ".join(args.against): others} if others else {})}
     print("| requests |" + (" server |" if others else "") + " clients | requests/s | p50 | p95 | longest |", end="")
-    print(" refused | failed | fairness | slowest/fastest | server's memory |")
-    print("|---" * (10 + bool(others)) + "|", flush=True)
+    print(" refused | failed | fairness | slowest/fastest | server's CPU per request | memory |")
+    print("|---" * (11 + bool(others)) + "|", flush=True)
     with contextlib.ExitStack() as stack:
         servers = {title: stack.enter_context(serving(env)) for title, env in titles.items()}
         for scenario in args.scenarios.split(","):
@@ -51,9 +51,11 @@ def main() -> None:
                 for title, server in servers.items():
                     seconds = max(args.seconds, SECONDS_PER_CLIENT * count)
                     photo = assets_dir() / "examples" / PHOTO
-                    records = drive(server.port, photo, SCENARIOS[scenario], count, seconds)
+                    records, used = drive(server.port, photo, SCENARIOS[scenario], count, seconds, server.cpu)
+                    answered = sum(len(record.seconds) for record in records)
+                    cost = f"{used / answered * 1000:.0f} ms" if used and answered else "not known"
                     name = f" {title or 'as it is'} |" if others else ""
-                    print(f"| {scenario} |{name} {row(records, seconds)} | {server.peak()} |", flush=True)
+                    print(f"| {scenario} |{name} {row(records, seconds)} | {cost} | {server.peak()} |", flush=True)
                     for told in {record.told for record in records if record.told}:
                         print(f"A request failed: {told.strip()[:200]!r}", file=sys.stderr)
 
@@ -61,10 +63,9 @@ def main() -> None:
 def row(records: list[Record], seconds: float) -> str:
     """The figures of one run of some clients, as cells of the table."""
     times = sorted(time for record in records for time in record.seconds)
+    refused, failed = sum(record.refused for record in records), sum(record.failed for record in records)
     if not times:
-        return f"{len(records)} | 0 | - | - | - | {sum(r.refused for r in records)} | {sum(r.failed for r in records)}" + (
-            " | - | -"
-        )
+        return f"{len(records)} | 0 | - | - | - | {refused} | {failed} | - | -"
     medians = [statistics.median(record.seconds) for record in records if record.seconds]
     cells = [
         f"{len(records)}",
@@ -72,8 +73,8 @@ def row(records: list[Record], seconds: float) -> str:
         shown(statistics.median(times)),
         shown(times[min(len(times) - 1, int(0.95 * len(times)))]),
         shown(times[-1]),
-        f"{sum(record.refused for record in records)}",
-        f"{sum(record.failed for record in records)}",
+        f"{refused}",
+        f"{failed}",
         f"{jain([record.in_time for record in records]):.2f}",
         f"{max(medians) / min(medians):.2f}",
     ]
@@ -93,6 +94,14 @@ class Server:
     process: int
     """Its id."""
 
+    def cpu(self) -> float:
+        """Seconds that its threads have computed so far, where Linux says it; else 0."""
+        stat = Path(f"/proc/{self.process}/stat")
+        if not stat.exists():
+            return 0.0
+        fields = stat.read_text().rpartition(")")[2].split()  # what stands before may hold spaces
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def peak(self) -> str:
         """The most memory that it held since the last time this was asked, where Linux says it."""
         status = Path(f"/proc/{self.process}/status")
@@ -105,8 +114,12 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(env: Mapping[str, str]) -> Iterator[Server]:
+def serving(env: Mapping[str, str], root: Path = ROOT) -> Iterator[Server]:
     """The app in a process of its own, warm.
+
+    Args:
+        env: variables beside those of this process.
+        root: the repository.
 
     Raises:
         RuntimeError: it did not start.
@@ -116,7 +129,7 @@ def serving(env: Mapping[str, str]) -> Iterator[Server]:
         port = free.getsockname()[1]
     whole = {**os.environ, "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port), **env}
     command = [sys.executable, "app.py"]
-    with subprocess.Popen(command, cwd=ROOT, env=whole, stdout=subprocess.PIPE, text=True) as app:
+    with subprocess.Popen(command, cwd=root, env=whole, stdout=subprocess.PIPE, text=True) as app:
         try:
             line = app.stdout.readline()
             if "is ready" not in line:

@@ -64,6 +64,7 @@ class Client:
         """Have the server read this client's own photo."""
         self._path = self._upload(self._photo())
         self._explain()
+        self._line.close()  # the others may take so long that the server would close it
 
     def ask(self, until: float) -> None:
         """One request, put down in the record.
@@ -135,8 +136,8 @@ class Client:
 
 
 def drive(
-    port: int, photo: Path, share_new: float, count: int, seconds: float, done: Callable[[], None] = lambda: None
-) -> list[Record]:
+    port: int, photo: Path, share_new: float, count: int, seconds: float, gauge: Callable[[], float]
+) -> tuple[list[Record], float]:
     """Let clients ask for a while, all from the same moment on; each finishes what it began.
 
     Args:
@@ -145,12 +146,15 @@ def drive(
         share_new: the share of requests with a new photo.
         count: of clients.
         seconds: the time window.
-        done: called when the last client has its last answer.
+        gauge: read at the beginning of the window, and when the last client has its last answer.
+
+    Returns:
+        Every client's record, and by how much the gauge went up.
     """
     base = np.asarray(Image.open(photo).convert("RGB"))
     clients = [Client(port, base, share_new, seed) for seed in range(count)]
     window: list[float] = []
-    start = threading.Barrier(count, action=lambda: window.append(time.perf_counter() + seconds))
+    start = threading.Barrier(count, action=lambda: window.extend((time.perf_counter() + seconds, gauge())))
     broken: list[BaseException] = []
 
     def run(client: Client) -> None:
@@ -172,8 +176,7 @@ def drive(
         thread.join()
     if broken:
         raise broken[0]
-    done()
-    return [client.record for client in clients]
+    return [client.record for client in clients], gauge() - window[1]
 
 
 def jain(counts: list[int]) -> float:

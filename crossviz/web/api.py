@@ -33,7 +33,15 @@ def connect(page: gr.Blocks, engine: Engine, studio: Studio) -> None:
     ask, closer, make = Asking(engine), Closer(engine), Making(engine)
     # One map is checked, and one comparison drawn, at a time, whoever asks: these groups are the page's own, too.
     groups: dict[tuple[str, int], list[Callable[..., Any]]] = {
-        ("api", 4): [ask.explain, ask.heatmap, ask.models, ask.methods, make.write, make.hide, make.export],
+        ("api", engine.settings.at_once): [
+            ask.explain,
+            ask.heatmap,
+            ask.models,
+            ask.methods,
+            make.write,
+            make.hide,
+            make.export,
+        ],
         ("trust", 1): [ask.trust],
         ("inside", 2): [closer.inside],
         ("compare", 1): [make.compare, closer.difference],

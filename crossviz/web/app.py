@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from crossviz.errors import CrossvizError
+from crossviz.web.server_settings import ServerSettings
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -55,7 +56,7 @@ def serve(
         mcp: whether the API is offered to MCP clients, too.
 
     Raises:
-        CrossvizError: the port, the model or the MCP server can't be had.
+        CrossvizError: the port, the model or the MCP server can't be had, or a setting in the environment will not do.
     """
     started = time.perf_counter()
     check_port(host, port)
@@ -88,12 +89,17 @@ def check_mcp() -> None:
 
 
 def _modules(model: str, device: str | None, folders: bool) -> "tuple[ModuleType, Engine]":
-    """The page's module and an engine; importing them takes seconds, so this file does it when asked to serve."""
+    """The page's module and an engine; importing them takes seconds, so this file does it when asked to serve.
+
+    Raises:
+        CrossvizError: an environment variable of `ServerSettings` has a value that will not do.
+    """
+    settings = ServerSettings.of()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from crossviz.web import page
     from crossviz.web.engine import Engine
 
-    return page, Engine(model, device, folders=folders)
+    return page, Engine(model, device, folders=folders, settings=settings)
 
 
 def _opening(engine: "Engine") -> "Explanation":

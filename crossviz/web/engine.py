@@ -1,22 +1,23 @@
 """What the page asks for: explanations, with the photo's features kept while only the caption changes."""
 
-import threading
-from collections import OrderedDict
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from torch import Tensor
+import torch
 
 from crossviz.errors import ModelError, ModelUnavailableError
 from crossviz.explainer import Explainer, PhotoSource
 from crossviz.explanation import Explanation
 from crossviz.methods import MethodInfo
 from crossviz.models import ModelInfo, families, models
+from crossviz.models.base import Prepared
 from crossviz.photo import Photo, load_photo
 from crossviz.results import layer_index
 from crossviz.trace import EncodedImage
+from crossviz.web.batching import Batcher, Shared
 from crossviz.web.examples import examples
+from crossviz.web.photo_cache import PhotoCache
+from crossviz.web.server_settings import ServerSettings
 from crossviz.words import check_caption
 
 if TYPE_CHECKING:
@@ -26,31 +27,36 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 R = TypeVar("R")
-MAX_IMAGES = 32
-MAX_IMAGE_BYTES = 512 << 20
+PATIENCE_S = 0.5
+"""How often one who waits for a photo before theirs is told so, and may leave."""
 
 
 class Engine:
     """Explainers by model name, and the photos that they encoded last.
 
-    Encoded photos are kept in this process, at most 32 of them and 512 MiB in all, those used longest ago leave
-    first. The key is the sha256 of the photo's pixels and the model: who has not got the photo can't ask for it.
+    Encoded photos are kept in this process, 512 MiB in all if `settings` say nothing else. The key is the sha256 of the
+    photo's pixels and the model: who has not got the photo can't ask for it. Photos are encoded in one thread, in the
+    order in which they came, several in one pass where that is faster; what many ask for is loaded and encoded once.
 
     Args:
         model: the model that is there from the start.
         device: as for `Explainer`.
         folders: whether a model may be named by a folder of this computer. True only where the page is served to
             this computer alone.
+        settings: how much is done at once and kept.
     """
 
-    def __init__(self, model: str, device: str | None = None, *, folders: bool = False) -> None:
+    def __init__(
+        self, model: str, device: str | None = None, *, folders: bool = False, settings: ServerSettings | None = None
+    ) -> None:
         self.model = model
         self.device = device
         self.folders = folders
+        self.settings = ServerSettings() if settings is None else settings
+        self.photos = PhotoCache(self.settings.cache_mb << 20)
         self._explainers: dict[str, Explainer] = {}
-        self._images: OrderedDict[tuple[str, str], EncodedImage] = OrderedDict()
-        self._sizes: dict[tuple[str, str], int] = {}
-        self._lock = threading.Lock()
+        self._loading = Shared()
+        self._reading: Batcher[Explainer, Prepared, EncodedImage] = Batcher(self._encode, self._most, "crossviz-photos")
 
     def explainer(self, model: str) -> Explainer:
         """The explainer of a model, loaded when first asked for.
@@ -66,8 +72,12 @@ class Engine:
                     f"'{name[:80]}' is not on the list of this server, which loads no other models for its visitors: "
                     "choose one from the list, or run crossviz on your own computer."
                 )
-            self._explainers[name] = Explainer(name, self.device)
+            self._loading(name, lambda: self._load(name))
         return self._explainers[name]
+
+    def _load(self, name: str) -> None:
+        if name not in self._explainers:  # loaded a moment ago, say
+            self._explainers[name] = Explainer(name, self.device)
 
     def loaded(self, model: str) -> Explainer | None:
         """The explainer of a model if it is loaded already."""
@@ -114,10 +124,10 @@ class Engine:
         if self.loaded(model) is None:
             yield f"loading {(model or self.model)[:80]}"
         explainer = self.explainer(model)
-        image = self._encoded(explainer, loaded)
+        image = self.photos.get(_key(explainer, loaded))
         if image is None:
             yield "reading the photo"
-            image = self._encode(explainer, loaded)
+            image = yield from self._read(explainer, loaded)
         return explainer, image
 
     def steps(
@@ -130,7 +140,9 @@ class Engine:
         """
         explainer, image = yield from self.read_steps(photo, model, caption)
         yield "asking every word"
-        return explainer.explain(image, caption, method or None)
+        explanation = explainer.explain(image, caption, method or None)
+        self._grown(explainer, image)
+        return explanation
 
     def again_steps(
         self, explanation: Explanation, model: str, hide: tuple[int, int] | None
@@ -176,7 +188,7 @@ class Engine:
                 break
         self._same(explainer, explanation)
         report = yield from explainer.trust_steps(image, explanation, span=span, checks=checks, box=box)
-        self._keep((explanation.photo.sha256, explainer.info.name), image)  # with what the checks left on it
+        self._grown(explainer, image)
         return report
 
     def inside(
@@ -230,32 +242,39 @@ class Engine:
                 "then ask about the new map."
             )
 
-    def _encoded(self, explainer: Explainer, photo: Photo) -> EncodedImage | None:
-        key = (photo.sha256, explainer.info.name)
-        with self._lock:
-            image = self._images.get(key)
-            if image is not None:
-                self._images.move_to_end(key)
-        return image
+    def _read(self, explainer: Explainer, photo: Photo) -> Generator[str, None, EncodedImage]:
+        """A photo through the model; says how many are before it, and is taken out of the line when it is closed."""
+        with self._reading.place(explainer, photo.sha256, explainer.prepare(photo)) as place:
+            while not place.wait(PATIENCE_S):
+                before = place.before()
+                if before:
+                    yield f"waiting: {before} {'photos are' if before > 1 else 'photo is'} read before yours"
+            return place.answer()
 
-    def _encode(self, explainer: Explainer, photo: Photo) -> EncodedImage:
-        image = explainer.encode(photo)
-        self._keep((photo.sha256, explainer.info.name), image)
-        return image
+    def _encode(self, explainer: Explainer, prepared: list[Prepared]) -> list[EncodedImage]:
+        keys = [_key(explainer, each.photo) for each in prepared]
+        found = [self.photos.get(key) for key in keys]  # some may have come while these waited
+        lack = [each for each, image in zip(prepared, found, strict=True) if image is None]
+        made = iter(explainer.encode_many(lack))
+        images = [next(made) if image is None else image for image in found]
+        for key, image in zip(keys, images, strict=True):
+            self.photos.put(key, image)
+        return images
 
-    def _keep(self, key: tuple[str, str], image: EncodedImage) -> None:
-        size = image.photo.pixels.nbytes + sum(t.nbytes for t in _tensors(image))
-        with self._lock:
-            self._images[key] = image
-            self._images.move_to_end(key)
-            self._sizes[key] = size
-            while len(self._images) > MAX_IMAGES or sum(self._sizes.values()) > MAX_IMAGE_BYTES:
-                oldest, _ = self._images.popitem(last=False)
-                del self._sizes[oldest]
+    def _most(self, explainer: Explainer) -> int:
+        return self.settings.together(explainer.device, torch.get_num_threads())
+
+    def _grown(self, explainer: Explainer, image: EncodedImage) -> None:
+        """Count a photo again, with what methods and checks have left with it."""
+        self.photos.put(_key(explainer, image.photo), image)
 
     @staticmethod
     def _listed() -> set[str]:
         return {info.name for info in models(everything=True)}
+
+
+def _key(explainer: Explainer, photo: Photo) -> tuple[str, str]:
+    return photo.sha256, explainer.info.name
 
 
 def _last(steps: Generator[Any, None, R]) -> R:
@@ -265,21 +284,3 @@ def _last(steps: Generator[Any, None, R]) -> R:
             next(steps)
         except StopIteration as done:
             return done.value
-
-
-def _tensors(whole: Any) -> Iterator[Tensor]:
-    """Every tensor that a value holds, once, however deep in mappings, sequences and dataclasses."""
-    seen, parts = set(), [whole]
-    while parts:
-        part = parts.pop()
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        if isinstance(part, Tensor):
-            yield part
-        elif isinstance(part, Mapping):
-            parts += list(part.values())
-        elif isinstance(part, list | tuple):
-            parts += part
-        elif is_dataclass(part):
-            parts += [getattr(part, field.name) for field in fields(part)]

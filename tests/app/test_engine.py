@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from scenes import meadow
 from small_models import clip_folder
@@ -20,10 +19,11 @@ from crossviz.errors import (
 from crossviz.explainer import Explainer
 from crossviz.models import _families, register
 from crossviz.render.compare import Failed
-from crossviz.web import engine as module
 from crossviz.web.choice import about_model
 from crossviz.web.compare_events import compared
 from crossviz.web.engine import Engine
+from crossviz.web.photo_cache import held
+from crossviz.web.server_settings import ServerSettings
 
 
 @pytest.fixture
@@ -73,14 +73,13 @@ def test_kept_features_give_the_same_answer(engine, photos):
     assert first == second == Engine("crossviz-mini").explain(photos[1], "a dog")
 
 
-@pytest.mark.parametrize(("limit", "value"), [("MAX_IMAGES", 2), ("MAX_IMAGE_BYTES", 1)])
-def test_what_is_kept_is_bounded(engine, photos, monkeypatch, limit, value):
-    monkeypatch.setattr(module, limit, value)
+@pytest.mark.parametrize(("most", "kept"), [(6, 2), (0, 0)])
+def test_what_is_kept_is_bounded(photos, most, kept):
+    engine = Engine("crossviz-mini", settings=ServerSettings(cache_mb=most))
     for photo in photos:
         steps(engine, photo, "a dog", "", None)
-    assert len(engine._images) == (2 if limit == "MAX_IMAGES" else 0)
+    assert len(engine.photos) == kept
     assert "reading the photo" in steps(engine, photos[0], "a dog", "", None)[0]  # used longest ago: gone
-    assert engine._images.keys() == engine._sizes.keys()
 
 
 def checks(engine, explanation, span=(0, 1), model=""):
@@ -108,29 +107,27 @@ def test_checks_use_the_features_that_are_kept(engine, photos, quick):
     said, report = checks(engine, explanation, (2, 5))
     assert set(said) == {"deleting patches"}
     assert (report.text, report.made) == ("dog", ("deletion",))
-    engine._images.clear()
-    engine._sizes.clear()
+    engine.photos.clear()
     said, again = checks(engine, explanation, (2, 5))
     assert said[0] == "reading the photo"
     assert again.deletion == report.deletion
-    assert len(engine._images) == 1
+    assert len(engine.photos) == 1
 
 
 def test_what_checks_leave_behind_is_counted(engine, photos, quick):
     explanation = engine.explain(photos[0], "a dog")
-    [before] = engine._sizes.values()
+    before = engine.photos.total
     checks(engine, explanation)
-    [after] = engine._sizes.values()
-    [image] = engine._images.values()
-    assert after > before > image.photo.pixels.nbytes
-    assert after == image.photo.pixels.nbytes + sum(tensor.nbytes for tensor in module._tensors(image))
+    image = engine.photos.get((explanation.photo.sha256, "crossviz-mini"))
+    assert engine.photos.total == held(image) > before > explanation.photo.pixels.nbytes
 
 
-def test_tensors_are_found_once_wherever_they_are():
-    one, other = torch.zeros(3), torch.zeros(4)
-    loop = {"a": [one, (other, {"b": one})]}
-    loop["self"] = loop
-    assert sorted(tensor.nbytes for tensor in module._tensors(loop)) == [12, 16]
+def test_what_methods_leave_behind_is_counted(engine, photos):
+    engine.explain(photos[0], "a dog")
+    before = engine.photos.total
+    explanation = engine.explain(photos[0], "a dog", method="gradcam")
+    image = engine.photos.get((explanation.photo.sha256, "crossviz-mini"))
+    assert engine.photos.total == held(image) > before
 
 
 def test_a_map_of_another_model_is_not_checked(engine):

@@ -1,0 +1,86 @@
+"""Encoded photos that are kept for the next question about them, within a bound of memory."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from crossviz.trace import EncodedImage
+
+__all__ = ["PhotoCache", "held"]
+
+
+class PhotoCache:
+    """Encoded photos by key; when there is no more room, those used longest ago leave first.
+
+    Args:
+        most: bytes that may be held: pixels, what the model made of them, and what methods and checks left with them.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._images: OrderedDict[Hashable, EncodedImage] = OrderedDict()
+        self._sizes: dict[Hashable, int] = {}
+        self._total = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> EncodedImage | None:
+        """The photo of that key if it is there; it has been used now."""
+        with self._lock:
+            image = self._images.get(key)
+            if image is not None:
+                self._images.move_to_end(key)
+            return image
+
+    def put(self, key: Hashable, image: EncodedImage) -> None:
+        """Keep a photo, or count one again that has grown since."""
+        size = held(image)
+        with self._lock:
+            self._total += size - self._sizes.get(key, 0)
+            self._images[key], self._sizes[key] = image, size
+            self._images.move_to_end(key)
+            while self._total > self.most:
+                oldest, _ = self._images.popitem(last=False)
+                self._total -= self._sizes.pop(oldest)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        with self._lock:
+            self._images.clear()
+            self._sizes.clear()
+            self._total = 0
+
+    @property
+    def total(self) -> int:
+        """Bytes that are held now."""
+        return self._total
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+
+def held(whole: Any) -> int:
+    """Bytes that a value keeps in memory by its tensors and arrays, each once, however deep in mappings, sequences and
+    dataclasses. Of a tensor that is a part of another's memory, all of that memory counts, as none of it is freed."""
+    seen, blocks, parts = set(), {}, [whole]
+    while parts:
+        part = parts.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, Tensor):
+            storage = part.untyped_storage()
+            blocks[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(part, np.ndarray):
+            blocks[part.ctypes.data] = part.nbytes
+        elif isinstance(part, Mapping):
+            parts += list(part.values())
+        elif isinstance(part, list | tuple):
+            parts += part
+        elif is_dataclass(part) and not isinstance(part, type):
+            parts += [getattr(part, field.name) for field in fields(part)]
+    return sum(blocks.values())

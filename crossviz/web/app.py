@@ -90,6 +90,9 @@ def check_mcp() -> None:
 def _modules(model: str, device: str | None, folders: bool) -> "tuple[ModuleType, Engine]":
     """The page's module and an engine; importing them takes seconds, so this file does it when asked to serve."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    from crossviz.web.gradio_import import import_gradio
+
+    import_gradio()
     from crossviz.web import page
     from crossviz.web.engine import Engine
 

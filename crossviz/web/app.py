@@ -96,6 +96,9 @@ def _modules(model: str, device: str | None, folders: bool) -> "tuple[ModuleType
     """
     settings = ServerSettings.of()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    from crossviz.web.gradio_import import import_gradio
+
+    import_gradio()
     from crossviz.web import page
     from crossviz.web.engine import Engine
 

@@ -33,7 +33,7 @@ def connect(page: gr.Blocks, engine: Engine, studio: Studio) -> None:
     ask, closer, make = Asking(engine), Closer(engine), Making(engine)
     # One map is checked, and one comparison drawn, at a time, whoever asks: these groups are the page's own, too.
     groups: dict[tuple[str, int], list[Callable[..., Any]]] = {
-        ("api", engine.settings.at_once): [
+        ("api", engine.at_once): [
             ask.explain,
             ask.heatmap,
             ask.models,

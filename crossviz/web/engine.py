@@ -1,5 +1,6 @@
 """What the page asks for: explanations, with the photo's features kept while only the caption changes."""
 
+import os
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -57,6 +58,11 @@ class Engine:
         self._explainers: dict[str, Explainer] = {}
         self._loading = Shared()
         self._reading: Batcher[Explainer, Prepared, EncodedImage] = Batcher(self._encode, self._most, "crossviz-photos")
+
+    @property
+    def at_once(self) -> int:
+        """How many questions of a kind are worked on at once."""
+        return self.settings.places(os.cpu_count() or 1)
 
     def explainer(self, model: str) -> Explainer:
         """The explainer of a model, loaded when first asked for.

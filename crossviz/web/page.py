@@ -231,7 +231,7 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
         connect_trust(engine, viewer, asked_last)
         connect_inside(engine, viewer, asked_last)
         connect_api(page, engine, studio)
-    page.queue(default_concurrency_limit=engine.settings.at_once, max_size=engine.settings.queue)
+    page.queue(default_concurrency_limit=engine.at_once, max_size=engine.settings.queue)
     return page
 
 

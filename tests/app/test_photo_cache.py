@@ -63,3 +63,8 @@ def test_how_many_photos_go_together():
     assert ServerSettings(batch=3).together("cuda:0", 2) == 3
     assert [ServerSettings().together("cpu", threads) for threads in (1, 2, 64)] == [1, 2, 8]
     assert ServerSettings().together("cuda:0", 2) == 16
+
+
+def test_how_many_questions_are_worked_on_at_once():
+    assert [ServerSettings().places(cores) for cores in (1, 2, 4, 64)] == [4, 4, 8, 16]
+    assert ServerSettings(at_once=3).places(64) == 3

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from crossviz.errors import CrossvizError
+from crossviz.web.cores import limit_threads
 from crossviz.web.server_settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def serve(
     if mcp:
         check_mcp()
     page, engine = _modules(model, device, host in LOOPBACK)
+    limit_threads()
     blocks = page.build(engine, _opening(engine))
     address = page.launch(blocks, host, port, mcp=mcp)
     engine.warm()

@@ -1,6 +1,5 @@
 """What the page asks for: explanations, with the photo's features kept while only the caption changes."""
 
-import os
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +15,7 @@ from crossviz.photo import Photo, load_photo
 from crossviz.results import layer_index
 from crossviz.trace import EncodedImage
 from crossviz.web.batching import Batcher, Shared
+from crossviz.web.cores import cores
 from crossviz.web.examples import examples
 from crossviz.web.photo_cache import PhotoCache
 from crossviz.web.server_settings import ServerSettings
@@ -62,7 +62,7 @@ class Engine:
     @property
     def at_once(self) -> int:
         """How many questions of a kind are worked on at once."""
-        return self.settings.places(os.cpu_count() or 1)
+        return self.settings.places(cores())
 
     def explainer(self, model: str) -> Explainer:
         """The explainer of a model, loaded when first asked for.

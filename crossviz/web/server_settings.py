@@ -57,11 +57,11 @@ class ServerSettings:
     def places(self, cores: int) -> int:
         """How many questions are worked on at once.
 
-        Two for each core, from 4 to 16: enough to fill a pass while the last one runs. With more, people who only change
-        captions are served sooner, and those with new photos later: the slowest in twenty wait half as long again.
+        Two for each core, from 4 to 16: enough to fill a pass while the last one runs. With more, who only changes a
+        caption is served sooner, and who has a new photo later.
 
         Args:
-            cores: of this computer.
+            cores: that this process may use.
         """
         return min(16, max(4, 2 * cores)) if self.at_once is None else self.at_once
 

@@ -185,7 +185,7 @@ def size_table(runs: int) -> None:
                 viewer_payload(engine.explain(str(path), f"a photographer and his camera, {next(number)}"))
 
             fresh = statistics.median(timed(lambda path=path: answer(path)) for path in paths)
-            again = statistics.median(timed(lambda: answer(paths[-1])) for _ in range(runs))
+            again = statistics.median(timed(lambda path=paths[-1]: answer(path)) for _ in range(runs))
             print(f"| photo of {width} x {height} pixels | {duration(fresh)} | {duration(again)} |", flush=True)
 
 

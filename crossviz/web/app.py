@@ -1,5 +1,6 @@
 """Serving the page. Kept free of heavy imports, so that a port that is taken is said at once."""
 
+import importlib
 import importlib.util
 import os
 import socket
@@ -68,6 +69,7 @@ def serve(
     blocks = page.build(engine, _opening(engine))
     address = page.launch(blocks, host, port, mcp=mcp)
     engine.warm()
+    importlib.import_module("crossviz.render.compare")  # what the page can be served without, and visitors soon want
     seconds = time.perf_counter() - started
     place = engine.explainer(model).device
     print(f"crossviz is ready at {address} ({model} on {place}, warm in {seconds:.1f} s)", flush=True)

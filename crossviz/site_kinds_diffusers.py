@@ -99,12 +99,11 @@ class _Attention(JointKind):
     def own(self, module: nn.Module, result: Any) -> Tensor:
         return torch.cat(result, 1) if isinstance(result, tuple) else result
 
-    def replacement(
-        self, module: nn.Module, given: Mapping[str, Any], result: Any, output: Tensor, probs: Tensor
-    ) -> Any:
-        if not isinstance(result, tuple):
+    def answer(self, module: nn.Module, given: Mapping[str, Any], output: Tensor, probs: Tensor | None) -> Any:
+        if not _joins(module) or given["encoder_hidden_states"] is None:
             return copied(output)
-        return tuple(copied(part) for part in output.split([result[0].shape[1], result[1].shape[1]], 1))
+        count = given["hidden_states"].shape[1]
+        return copied(output[:, :count]), copied(output[:, count:])
 
     def _scale(self, module: nn.Module) -> float:
         # torch's fused attention, which all but the oldest processor call, takes no other scale than its own.
@@ -175,10 +174,8 @@ class _FluxAttention(JointKind):
         # What comes back of two streams is the image's first; its tokens stand behind the text's.
         return torch.cat(result[::-1], 1) if isinstance(result, tuple) else result
 
-    def replacement(
-        self, module: nn.Module, given: Mapping[str, Any], result: Any, output: Tensor, probs: Tensor
-    ) -> Any:
-        if not isinstance(result, tuple):
+    def answer(self, module: nn.Module, given: Mapping[str, Any], output: Tensor, probs: Tensor | None) -> Any:
+        if given["encoder_hidden_states"] is None:
             return copied(output)
         return tuple(copied(part) for part in reversed(_split(output, given)))
 

@@ -13,6 +13,7 @@ This is the only file that sets hooks. They, and what stands in a `forward`'s pl
 only, and answer only the thread (or asyncio task) that opened it.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -87,18 +88,18 @@ def capture(
         raise CaptureError("`substitute` needs all rows of scores and probs as they are: leave out `rows` and `dtype`.")
     captured = Captured(modules)
     want = Want(frozenset(keep), rows, dtype)
-    finite: list[tuple[str, Tensor]] = []
+    totals: list[tuple[str, Tensor]] = []
     with ExitStack() as stack:
         for name, module in modules.items():
-            site = _Site(captured, name, want, substitute, each, finite)
+            site = _Site(captured, name, want, substitute, each, totals)
             stack.callback(module.register_forward_hook(site, with_kwargs=True).remove)
             if once:
                 stack.enter_context(instead(module, site.instead))
         stack.callback(lambda: _open.set(_open.get() - {captured}))
         _open.set(_open.get() | {captured})
         yield captured
-        for name, flag in finite:
-            _refuse_unless(flag, name)
+        for name, total in totals:
+            _check_finite(total, name)
 
 
 def _check(modules: Mapping[str, nn.Module], keep: Collection[str]) -> None:
@@ -115,8 +116,8 @@ def _check(modules: Mapping[str, nn.Module], keep: Collection[str]) -> None:
             raise CaptureError(f"Site '{name}' can't be captured: {reason}.")
 
 
-def _refuse_unless(finite: Tensor, name: str) -> None:
-    if not finite:
+def _check_finite(total: Tensor, name: str) -> None:
+    if not math.isfinite(total.item()):
         raise CaptureError(f"Site '{name}' can't be captured: {NOT_FINITE}")
 
 
@@ -130,14 +131,14 @@ class _Site:
         want: Want,
         substitute: bool,
         each: Callable[[SiteCapture], None] | None,
-        finite: list[tuple[str, Tensor]],
+        totals: list[tuple[str, Tensor]],
     ) -> None:
         self.captured = captured
         self.name = name
         self._want = want
         self._substitute = substitute
         self._each = each
-        self._finite = finite
+        self._totals = totals
         self._made: dict[int, Once] = {}
         """By the id of the answer that is on its way from `instead` to the hook."""
 
@@ -160,11 +161,11 @@ class _Site:
         kwargs, result = rest
         made = self._made.pop(id(result), None)
         if made is not None:
-            if made.finite.device.type == "cpu":
-                _refuse_unless(made.finite, self.name)
+            if made.total.device.type == "cpu":
+                _check_finite(made.total, self.name)
             else:
                 # To look at it now would be to wait for the device.
-                self._finite.append((self.name, made.finite))
+                self._totals.append((self.name, made.total))
             self._take(SiteCapture(self.name, made.num_heads, made.deviation, made.tensors))
             return None
         with _named(self.name, module):

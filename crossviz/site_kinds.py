@@ -19,7 +19,6 @@ from crossviz.site_parts import (
     TensorKind,
     additive,
     causal,
-    copied,
     dropping,
     linear,
     stateful,
@@ -94,7 +93,7 @@ class _TorchMultihead:
         if given["need_weights"]:
             weights = (probs.mean(1) if given["average_attn_weights"] else probs).to(output.dtype)
             weights = weights[0] if unbatched else weights
-        return copied(output), weights
+        return output.contiguous(), weights
 
 
 class _OpenClipAttention(TensorKind):

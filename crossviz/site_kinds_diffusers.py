@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from crossviz.errors import CaptureError
-from crossviz.site_parts import Heads, JointKind, Projections, copied, dropping, linear, stateful, wrapped
+from crossviz.site_parts import Heads, JointKind, Projections, dropping, linear, stateful, wrapped
 
 __all__ = ["DIFFUSERS_KINDS"]
 
@@ -101,9 +101,9 @@ class _Attention(JointKind):
 
     def answer(self, module: nn.Module, given: Mapping[str, Any], output: Tensor, probs: Tensor | None) -> Any:
         if not _joins(module) or given["encoder_hidden_states"] is None:
-            return copied(output)
+            return output
         count = given["hidden_states"].shape[1]
-        return copied(output[:, :count]), copied(output[:, count:])
+        return output[:, :count].contiguous(), output[:, count:].contiguous()
 
     def _scale(self, module: nn.Module) -> float:
         # torch's fused attention, which all but the oldest processor call, takes no other scale than its own.
@@ -176,8 +176,8 @@ class _FluxAttention(JointKind):
 
     def answer(self, module: nn.Module, given: Mapping[str, Any], output: Tensor, probs: Tensor | None) -> Any:
         if given["encoder_hidden_states"] is None:
-            return copied(output)
-        return tuple(copied(part) for part in reversed(_split(output, given)))
+            return output
+        return tuple(part.contiguous() for part in reversed(_split(output, given)))
 
 
 DIFFUSERS_KINDS = (_Attention(), _FluxAttention())

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from crossviz.errors import CaptureError
-from crossviz.site_parts import Inputs, Kind, Projections, copied, dropping, linear, wrapped
+from crossviz.site_parts import Inputs, Kind, Projections, dropping, linear, wrapped
 
 __all__ = ["TRANSFORMERS_KINDS"]
 
@@ -51,7 +51,7 @@ class _ViltAttention:
         return given["output_attentions"]
 
     def answer(self, module: nn.Module, given: Mapping[str, Any], output: Tensor, probs: Tensor | None) -> Any:
-        return (copied(output), probs.to(output.dtype)) if given["output_attentions"] else (copied(output),)
+        return (output, probs.to(output.dtype)) if given["output_attentions"] else (output,)
 
 
 class _BlipAttention:
@@ -88,7 +88,7 @@ class _BlipAttention:
         return True
 
     def answer(self, module: nn.Module, given: Mapping[str, Any], output: Tensor, probs: Tensor | None) -> Any:
-        return copied(output), probs.to(output.dtype)
+        return output, probs.to(output.dtype)
 
 
 class _BlipTextAttention:
@@ -132,7 +132,7 @@ class _BlipTextAttention:
         return True
 
     def answer(self, module: nn.Module, given: Mapping[str, Any], output: Tensor, probs: Tensor | None) -> Any:
-        return copied(output), probs.to(output.dtype)
+        return output, probs.to(output.dtype)
 
 
 TRANSFORMERS_KINDS: tuple[Kind, ...] = (_ViltAttention(), _BlipAttention(), _BlipTextAttention())

@@ -7,6 +7,7 @@ fused attention on the same queries, keys and values. The first time that a site
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from crossviz.errors import CaptureError
 from crossviz.kernels import attend
-from crossviz.site_parts import Heads, Kind
+from crossviz.site_parts import Heads, Kind, copied
 from crossviz.site_trust import known, learn, situation, version
 from crossviz.sites import arguments, covered, deviation_of, heads_of, kind_of, output_of
 
@@ -78,8 +79,8 @@ class Once(NamedTuple):
     num_heads: int
     deviation: float
     """From the module's own output, when that was last looked at."""
-    finite: Tensor
-    """Whether all of the output is; a scalar on the site's device."""
+    total: Tensor
+    """The sum of the output, a scalar on the site's device: finite unless some of it is not."""
 
 
 def computed_once(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], want: Want) -> Once | None:
@@ -116,7 +117,7 @@ def computed_once(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str,
         learn(module, seen, deviation)
         if not alike:
             return None
-    return Once(answer, tensors, heads.queries.shape[1], deviation, _finite(output))
+    return Once(answer, tensors, heads.queries.shape[1], deviation, _total(output))
 
 
 def _computed(
@@ -125,7 +126,8 @@ def _computed(
     """What the call returns, what is kept of it, and its output batch first."""
     returned = kind.returns_probs(given)
     q, k, v = heads.queries, heads.keys, heads.values
-    with torch.autocast(q.device.type, enabled=False):
+    cast = torch.is_autocast_enabled(q.device.type)
+    with torch.autocast(q.device.type, enabled=False) if cast else nullcontext():
         scores, probs, context = attend(
             q, k, v,
             scale=heads.scale,
@@ -145,14 +147,15 @@ def _computed(
         tensors = want.picked(found)
     else:
         tensors = {name: tensor for name, tensor in found.items() if name in want.keep and tensor is not None}
-    return kind.answer(module, given, output, probs if returned else None), tensors, output
+    for name in tensors.keys() & {"queries", "keys", "values"}:
+        tensors[name] = tensors[name].contiguous()  # not a view of all three
+    held = not want.keep.isdisjoint({"context", "output"})
+    answer = kind.answer(module, given, copied(output) if held else output, probs if returned else None)
+    return answer, tensors, output
 
 
-def _finite(output: Tensor) -> Tensor:
-    if output.numel() == 0:
-        return torch.ones((), dtype=torch.bool)
-    least, most = torch.aminmax(output)  # NaN if there is any
-    return least.isfinite() & most.isfinite()
+def _total(output: Tensor) -> Tensor:
+    return output.sum(dtype=torch.promote_types(output.dtype, torch.float32))
 
 
 def _form(returned: Any) -> Any:

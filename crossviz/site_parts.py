@@ -95,7 +95,7 @@ class Kind(Protocol):
         """Whether a call returns probs beside its output."""
 
     def answer(self, module: nn.Module, given: Mapping[str, Any], output: Tensor, probs: Tensor | None) -> Any:
-        """What a call returns, made of these tensors; `probs` may be None where it returns none."""
+        """What a call returns, made of these or views of them; `probs` may be None where it returns none."""
 
 
 class JointKind:
@@ -136,7 +136,7 @@ class TensorKind:
         return False
 
     def answer(self, module: nn.Module, given: Mapping[str, Any], output: Tensor, probs: Tensor | None) -> Any:
-        return copied(output)
+        return output
 
 
 def linear(module: nn.Module) -> tuple[Tensor | None, Tensor | None]:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 __all__ = ["known", "learn", "parts", "situation", "version"]
 
 _SIMPLE = frozenset({bool, int, float, str, type(None)})
+_INTERNAL = frozenset(vars(nn.Module())) - {"training"}
 _MOST = 32
-"""Situations remembered of one module; a model in training, whose weights change from call to call, has no end of them."""
+"""Situations remembered of one module; one in training, whose weights change from call to call, has no end of them."""
 
 _lock = threading.Lock()
 _known: WeakKeyDictionary[nn.Module, dict[Hashable, float]] = WeakKeyDictionary()
@@ -57,7 +58,7 @@ def situation(module: nn.Module, given: Mapping[str, Any]) -> Hashable:
     built = tuple(
         (
             type(part).forward,
-            tuple((name, _simply(value)) for name, value in vars(part).items()),
+            tuple((name, _simply(value)) for name, value in vars(part).items() if name not in _INTERNAL),
             tuple(
                 (name, id(held), held.data_ptr(), held.dtype, held.device, version(held))
                 for group in (part._parameters, part._buffers)

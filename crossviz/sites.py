@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from crossviz.attention import masked_softmax
 from crossviz.errors import CaptureError
 from crossviz.instead import Instead
 from crossviz.site_kinds import KINDS, Kind, Projections
-from crossviz.site_parts import Heads, JointKind
+from crossviz.site_parts import Heads, JointKind, copied
+from crossviz.site_projections import project, project_all
 
 __all__ = [
     "TOLERANCES",
@@ -164,7 +164,7 @@ def recompute(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
     deviation = deviation_of(output, own)
 
     def replacement() -> Any:
-        return _as_given(kind.answer(module, given, output, probs), result)
+        return _as_given(kind.answer(module, given, copied(output), probs), result)
 
     return Recomputed(
         heads.query_tokens, heads.key_tokens, q, k, v, scores, probs, single, context, output, own, deviation,
@@ -183,7 +183,7 @@ def output_of(kind: Kind, module: nn.Module, given: Mapping[str, Any], context: 
     if isinstance(kind, JointKind):
         return kind.attended(module, given, flat)
     weights = kind.projections(module)
-    return kind.finish(module, _project(flat, weights.out_weight, weights.out_bias))
+    return kind.finish(module, project(flat, weights.out_weight, weights.out_bias))
 
 
 def _projected(kind: Kind, module: nn.Module, given: Mapping[str, Any]) -> Heads:
@@ -191,9 +191,7 @@ def _projected(kind: Kind, module: nn.Module, given: Mapping[str, Any]) -> Heads
     weights = kind.projections(module)
     inputs = kind.read(module, given)
     query_norm, key_norm = kind.norms(module)
-    q = _heads(_project(inputs.query, weights.query_weight, weights.query_bias), weights.num_heads)
-    k = _heads(_project(inputs.key, weights.key_weight, weights.key_bias), weights.num_heads)
-    v = _heads(_project(inputs.value, weights.value_weight, weights.value_bias), weights.num_heads)
+    q, k, v = (_heads(x, weights.num_heads) for x in project_all(inputs, weights))
     q = q if query_norm is None else query_norm.forward(q)
     k = k if key_norm is None else key_norm.forward(k)
     return Heads(inputs.query, inputs.key, q, k, v, weights.scale, inputs.bias)
@@ -223,7 +221,8 @@ def arguments(kind: Kind, module: nn.Module, args: tuple[Any, ...], kwargs: Mapp
     """The arguments of a call by name; CaptureError for one that is not covered."""
     bound = _signature(type(module).forward).bind(module, *args, **kwargs)
     bound.apply_defaults()
-    given = dict(list(bound.arguments.items())[1:])  # without self
+    given = dict(bound.arguments)
+    del given[next(iter(given))]  # self
     for name, value in given.items():
         if name not in kind.arguments and value is not None and value is not False:
             raise CaptureError(f"it was called with `{name}`, which changes what it computes and is not covered.")
@@ -280,10 +279,6 @@ def _as_given(answer: Any, result: Any) -> Any:
 def _looks_like_attention(module: nn.Module) -> bool:
     named_so = re.search(r"attention|attn", type(module).__name__, re.IGNORECASE) is not None
     return named_so or kind_of(type(module))[0] is not None
-
-
-def _project(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    return x if weight is None else F.linear(x, weight, bias)
 
 
 def _heads(x: Tensor, num_heads: int) -> Tensor:

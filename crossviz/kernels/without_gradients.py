@@ -87,12 +87,13 @@ def _image_by_image(
     bias = None if bias is None else bias.expand(shape)
     for i in range(batch):
         block = all_probs[i] if room is None else room
-        torch.baddbmm(block, q[i].to(wide), k[i].to(wide).transpose(1, 2), beta=0, alpha=scale, out=block)
+        before = all_scores[i] if scores and dtype == wide else block
+        torch.baddbmm(before, q[i].to(wide), k[i].to(wide).transpose(1, 2), beta=0, alpha=scale, out=before)
         if bias is not None:
-            block.add_(bias[i])
-        if scores:
+            before.add_(bias[i])
+        if scores and before is block:
             all_scores[i].copy_(block)
-        torch.softmax(block, -1, out=block)
+        torch.softmax(before, -1, out=block)
         if probs and room is not None:
             all_probs[i].copy_(block)
         if v.dtype == wide:

@@ -5,8 +5,8 @@
 One Markdown table for each batch. Weights are random, which makes no difference to the time; photos are 224 x 224, 197
 tokens. All passes take turns, in another order each round; a ratio is the median, over the rounds, of a pass' time to
 its own bare pass' time in the same round; that of the processor's time (all threads) is steadier where a machine is
-shared. Beside open_clip's model with crossviz, the same architecture in transformers
-with eager attention and `output_attentions=True`, against its own SDPA: what one does without crossviz.
+shared. Beside open_clip's model with crossviz, the same architecture in transformers with eager attention and
+`output_attentions=True`, against its own SDPA: what one does without crossviz.
 
 "Kept" is what is in the caller's hands after the pass (layers x heads x queries x keys x bytes, for each photo), "peak"
 the most memory that tensors take at one time during the pass, beyond that of its bare pass.
@@ -127,10 +127,8 @@ def table(title: str, passes: list[tuple[str, str, Call]], runs: int) -> None:
         cells = ("", "", "", "")
         if name != bare:
             cells = (f"{ratio:.2f}x", f"{processor:.2f}x", megabytes(kept), megabytes(peak))
-        print(
-            f"| {name} | {statistics.median(wall for wall, _ in seconds[name]) * 1000:.1f} ms | {' | '.join(cells)} |",
-            flush=True,
-        )
+        median = statistics.median(wall for wall, _ in seconds[name])
+        print(f"| {name} | {median * 1000:.1f} ms | {' | '.join(cells)} |", flush=True)
     print(flush=True)
 
 

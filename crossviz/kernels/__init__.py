@@ -4,7 +4,7 @@
 - `program.py`: the GPU program (Triton); `tiles.py`, `tuning.py`: how its work is cut; `launch.py`: starts it
 - `fused.py`: it as a function with gradients
 - `choice.py`: whether it can take a call
-- `without_gradients.py`: only what is asked for, written as a model goes by
+- `without_gradients.py`: only what is asked for of a pass that needs no gradient, on any device
 
 Triton is imported when the first call on a GPU is made: `fused.py`, `launch.py`, `tuning.py` and `program.py` need it.
 """

@@ -64,9 +64,9 @@ def capture(
             that it is trusted until the class, the module's settings, mode, weights or precision, the kinds of
             arguments or the autocast change (`crossviz.site_trust`). An output that is not finite is refused in
             every call, on a GPU when the block ends. A call is computed beside the module's own, as without `once`,
-            while gradients are recorded or the model is compiled or traced, where a mask leaves a query without a
-            key, where captures of one site are nested, and where others have set forward hooks on the site or its
-            parts.
+            outside torch.no_grad and torch.inference_mode, while the model is compiled or traced, where a mask leaves
+            a query without a key, where captures of one site are nested, and where others have set forward hooks on
+            the site or its parts.
         rows: the queries of which scores and probs are kept, as a slice or by index; all if None. With `once`, no
             others are written.
         dtype: of kept scores and probs; float32 or wider if None.

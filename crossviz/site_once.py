@@ -36,18 +36,19 @@ class Want:
         """Of which queries scores and probs are kept; None for all."""
         self.dtype = dtype
         """Of kept scores and probs; None for what they are computed in."""
-        self._masks: list[tuple[Tensor, int | None]] = []
-        self._blinding = False
+        self._last: tuple[list[tuple[Tensor, int | None]], bool] = ([], False)
 
     def blinded(self, given: Mapping[str, Any], bias: Tensor) -> bool:
         """Whether a mask leaves a query without a key. One mask serves all layers: it is looked at once."""
         masks = [(x, version(x)) for name, x in given.items() if "mask" in name and isinstance(x, Tensor)]
-        same = len(masks) == len(self._masks) and all(
-            a is b and i is not None and i == j for (a, i), (b, j) in zip(masks, self._masks, strict=True)
+        last, blinding = self._last
+        same = len(masks) == len(last) and all(
+            a is b and i is not None and i == j for (a, i), (b, j) in zip(masks, last, strict=True)
         )
         if not same:
-            self._masks, self._blinding = masks, bool(bias.isneginf().all(-1).any()) if masks else False
-        return self._blinding
+            blinding = bool(masks) and bool(bias.isneginf().all(-1).any())
+            self._last = masks, blinding
+        return blinding
 
     def fits(self, queries: int) -> None:
         """Refuse rows that are not there."""
@@ -86,7 +87,7 @@ class Once(NamedTuple):
 def computed_once(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], want: Want) -> Once | None:
     """Compute a call in the module's place; None where the module must do it by itself.
 
-    That is while gradients are recorded, while the model is compiled, traced or transformed, where a mask leaves a
+    That is outside torch.no_grad and torch.inference_mode, while the model is compiled, traced or transformed, where a mask leaves a
     query without a key, and where the class returns something else than is known of it.
 
     Raises:

@@ -87,8 +87,8 @@ class Once(NamedTuple):
 def computed_once(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], want: Want) -> Once | None:
     """Compute a call in the module's place; None where the module must do it by itself.
 
-    That is outside torch.no_grad and torch.inference_mode, while the model is compiled, traced or transformed, where a mask leaves a
-    query without a key, and where the class returns something else than is known of it.
+    That is outside torch.no_grad and torch.inference_mode, while the model is compiled, traced or transformed, where a
+    mask leaves a query without a key, and where the class returns something else than is known of it.
 
     Raises:
         CaptureError: if the site is not covered, is called in a way that is not, or its own `forward` gives something

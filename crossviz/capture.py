@@ -6,146 +6,32 @@ have a gradient path to the site's inputs and weights, which the weights that to
 `substitute=True` the model goes on with the recomputed output, so that what it computes later has a gradient with
 respect to the captured probs.
 
-This is the only file that sets hooks. They exist inside the `with` block only, and answer only the thread (or
-asyncio task) that opened it.
+Where no gradient is wanted, `once=True` costs little: the site is computed once, in the place of its own `forward`
+(`crossviz.site_once`), which runs beside it only the first time.
+
+This is the only file that sets hooks. They, and what stands in a `forward`'s place, exist inside the `with` block
+only, and answer only the thread (or asyncio task) that opened it.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from crossviz.captured import KEPT, Captured, SiteCapture
 from crossviz.errors import CaptureError
-from crossviz.sites import TOLERANCES, recompute, refusal, sites, uncovered
+from crossviz.instead import NOT_HERE, instead
+from crossviz.site_once import Once, Rows, Want, computed_once
+from crossviz.site_trust import parts
+from crossviz.sites import NOT_FINITE, TOLERANCES, recompute, refusal, sites, uncovered
 
 __all__ = ["TOLERANCES", "Captured", "SiteCapture", "capture", "sites", "uncovered"]
 
-_KEPT = (
-    "queries", "keys", "values", "scores", "probs", "single", "context", "output", "query_tokens", "key_tokens",
-)  # fmt: skip
-
-_open: ContextVar[frozenset["Captured"]] = ContextVar("crossviz_open_captures", default=frozenset())
-
-
-class SiteCapture:
-    """One call of one site. Asking for a tensor that was not kept is a CaptureError that says so."""
-
-    __slots__ = ("_tensors", "deviation", "name", "num_heads")
-
-    def __init__(self, name: str, num_heads: int, deviation: float, tensors: Mapping[str, Tensor]) -> None:
-        self.name = name
-        self.num_heads = num_heads
-        self.deviation = deviation
-        """Largest difference from the module's own output, relative to that output's largest value."""
-        self._tensors = dict(tensors)
-
-    @property
-    def query_tokens(self) -> Tensor:
-        """What the site was given to make queries of: `batch query query_dim`."""
-        return self._kept("query_tokens")
-
-    @property
-    def key_tokens(self) -> Tensor:
-        """What the site was given to make keys of: `batch key key_dim`."""
-        return self._kept("key_tokens")
-
-    @property
-    def queries(self) -> Tensor:
-        """Q as it meets the keys (after a query norm, before the scale): `batch head query head_dim`."""
-        return self._kept("queries")
-
-    @property
-    def keys(self) -> Tensor:
-        """K as it meets the queries: `batch head key head_dim`."""
-        return self._kept("keys")
-
-    @property
-    def values(self) -> Tensor:
-        """V: `batch head key head_dim`."""
-        return self._kept("values")
-
-    @property
-    def scores(self) -> Tensor:
-        """Scaled and masked, before softmax: `batch head query key`, float32 or wider."""
-        return self._kept("scores")
-
-    @property
-    def probs(self) -> Tensor:
-        """softmax(scores): `batch head query key`, float32 or wider; rows sum to 1."""
-        return self._kept("probs")
-
-    @property
-    def single(self) -> Tensor:
-        """`probs` of a batch of one: `head query key`. With `substitute=True` what comes after has a gradient with
-        respect to this, as to `probs`; it would have none to `probs[0]`, from which nothing is computed."""
-        return self._kept("single")
-
-    @property
-    def context(self) -> Tensor:
-        """probs @ values: `batch head query head_dim`."""
-        return self._kept("context")
-
-    @property
-    def output(self) -> Tensor:
-        """What the site gives, recomputed, batch first: `batch query dim`, or `batch dim` from a pooler."""
-        return self._kept("output")
-
-    def _kept(self, name: str) -> Tensor:
-        if name not in self._tensors:
-            raise CaptureError(
-                f"The {name} of site '{self.name}' were not kept (only {', '.join(self._tensors)}); "
-                f"name '{name}' in `keep` of capture()."
-            )
-        return self._tensors[name]
-
-    def __repr__(self) -> str:
-        shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in self._tensors.items())
-        return f"SiteCapture({self.name!r}, {shapes})"
-
-
-class Captured(Mapping[str, SiteCapture]):
-    """What a `capture` block has seen, by the names of its sites, in the order given."""
-
-    def __init__(self, names: Collection[str]) -> None:
-        self._calls: dict[str, list[SiteCapture]] = {name: [] for name in names}
-
-    def calls(self, name: str) -> tuple[SiteCapture, ...]:
-        """Every call of a site inside the block, in order.
-
-        Raises:
-            CaptureError: for a name that was not captured.
-        """
-        if name not in self._calls:
-            raise CaptureError(f"No site '{name}' was captured; there are: {', '.join(self._calls) or 'none'}.")
-        return tuple(self._calls[name])
-
-    def __getitem__(self, name: str) -> SiteCapture:
-        """The one call of a site.
-
-        Raises:
-            CaptureError: for a name that was not captured, or a site that was not called exactly once.
-        """
-        calls = self.calls(name)
-        if not calls:
-            raise CaptureError(f"Site '{name}' was not called inside the block; run the part of the model that has it.")
-        if len(calls) > 1:
-            raise CaptureError(f"Site '{name}' was called {len(calls)} times inside the block; use calls('{name}').")
-        return calls[0]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._calls)
-
-    def __len__(self) -> int:
-        return len(self._calls)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._calls
-
-    # Two captures are never the same, whatever they hold; Mapping would compare tensors.
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
+_open: ContextVar[frozenset[Captured]] = ContextVar("crossviz_open_captures", default=frozenset())
 
 
 @contextmanager
@@ -155,6 +41,9 @@ def capture(
     keep: Collection[str] = ("scores", "probs"),
     substitute: bool = False,
     each: Callable[[SiteCapture], None] | None = None,
+    once: bool = False,
+    rows: Rows | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Iterator[Captured]:
     """Capture attention sites while the model runs inside the `with` block.
 
@@ -169,6 +58,18 @@ def capture(
             Gradient checkpointing must be off, since it runs the sites again after the block.
         each: what is to be done with every call as it is made; the calls are then not kept, so that a model that runs
             its sites many times does not pile them up. What it raises comes out of the model's call.
+        once: a site is computed in the place of its own `forward`, and not a second time beside it; only what is in
+            `keep` is computed. The model goes on with what comes of that, which is equal to within `TOLERANCES`. The
+            module's own `forward` runs too, and is compared, in the first call of each site in each situation; after
+            that it is trusted until the class, the module's settings, mode, weights or precision, the kinds of
+            arguments or the autocast change (`crossviz.site_trust`). An output that is not finite is refused in
+            every call, on a GPU when the block ends. A call is computed beside the module's own, as without `once`,
+            outside torch.no_grad and torch.inference_mode, while the model is compiled or traced, where a mask leaves
+            a query without a key, where captures of one site are nested, and where others have set forward hooks on
+            the site or its parts.
+        rows: the queries of which scores and probs are kept, as a slice or by index; all if None. With `once`, no
+            others are written.
+        dtype: of kept scores and probs; float32 or wider if None.
 
     Yields:
         Captured: filled as the sites are called.
@@ -178,29 +79,33 @@ def capture(
             site is called in a way that is not covered or does not recompute its own output. It names the site.
 
     Example:
-        >>> with torch.no_grad(), capture(sites(model.visual)) as captured:
+        >>> with torch.no_grad(), capture(sites(model.visual), once=True) as captured:
         ...     model.encode_image(image)
         >>> captured["transformer.resblocks.11.attn"].probs.shape  # batch head query key
     """
     _check(modules, keep)
+    if substitute and not (rows is None and dtype is None):
+        raise CaptureError("`substitute` needs all rows of scores and probs as they are: leave out `rows` and `dtype`.")
     captured = Captured(modules)
-    handles = []
-    try:
+    want = Want(frozenset(keep), rows, dtype)
+    totals: list[tuple[str, Tensor]] = []
+    with ExitStack() as stack:
         for name, module in modules.items():
-            hook = _hook(captured, name, frozenset(keep), substitute, each)
-            handles.append(module.register_forward_hook(hook, with_kwargs=True))
+            site = _Site(captured, name, want, substitute, each, totals)
+            stack.callback(module.register_forward_hook(site, with_kwargs=True).remove)
+            if once:
+                stack.enter_context(instead(module, site.instead))
+        stack.callback(lambda: _open.set(_open.get() - {captured}))
         _open.set(_open.get() | {captured})
         yield captured
-    finally:
-        _open.set(_open.get() - {captured})
-        for handle in handles:
-            handle.remove()
+        for name, total in totals:
+            _check_finite(total, name)
 
 
 def _check(modules: Mapping[str, nn.Module], keep: Collection[str]) -> None:
-    unknown = sorted(set(keep) - set(_KEPT))
+    unknown = sorted(set(keep) - set(KEPT))
     if isinstance(keep, str) or unknown:
-        raise CaptureError(f"`keep` must hold some of {', '.join(_KEPT)}, but is {keep!r}.")
+        raise CaptureError(f"`keep` must hold some of {', '.join(KEPT)}, but is {keep!r}.")
     names: dict[int, str] = {}
     for name, module in modules.items():
         if id(module) in names:
@@ -211,34 +116,89 @@ def _check(modules: Mapping[str, nn.Module], keep: Collection[str]) -> None:
             raise CaptureError(f"Site '{name}' can't be captured: {reason}.")
 
 
-def _hook(
-    captured: Captured,
-    name: str,
-    keep: frozenset[str],
-    substitute: bool,
-    each: Callable[[SiteCapture], None] | None,
-) -> Any:
-    def hook(module: nn.Module, args: tuple[Any, ...], *rest: Any) -> Any:
+def _check_finite(total: Tensor, name: str) -> None:
+    if not math.isfinite(total.item()):
+        raise CaptureError(f"Site '{name}' can't be captured: {NOT_FINITE}")
+
+
+class _Site:
+    """One site of one capture: its forward hook, and what may stand in its `forward`'s place."""
+
+    def __init__(
+        self,
+        captured: Captured,
+        name: str,
+        want: Want,
+        substitute: bool,
+        each: Callable[[SiteCapture], None] | None,
+        totals: list[tuple[str, Tensor]],
+    ) -> None:
+        self.captured = captured
+        self.name = name
+        self._want = want
+        self._substitute = substitute
+        self._each = each
+        self._totals = totals
+        self._made: dict[int, Once] = {}
+        """By the id of the answer that is on its way from `instead` to the hook."""
+
+    def instead(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The call's answer, or NOT_HERE where the module is to give its own."""
+        if self.captured not in _open.get() or self._hooked(module):
+            return NOT_HERE
+        with _named(self.name, module):
+            made = computed_once(module, args, kwargs, self._want)
+        if made is None:
+            return NOT_HERE
+        self._made[id(made.answer)] = made
+        return made.answer
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> Any:
         # While another thread is inside this module's call, torch may call a hook that was just set or is just
         # being removed, without the kwargs; such a call is never one of ours.
-        if captured not in _open.get():
+        if self.captured not in _open.get():
             return None
         kwargs, result = rest
-        try:
+        made = self._made.pop(id(result), None)
+        if made is not None:
+            if made.total.device.type == "cpu":
+                _check_finite(made.total, self.name)
+            else:
+                # To look at it now would be to wait for the device.
+                self._totals.append((self.name, made.total))
+            self._take(SiteCapture(self.name, made.num_heads, made.deviation, made.tensors))
+            return None
+        with _named(self.name, module):
             again = recompute(module, args, kwargs, result)
-        except CaptureError as error:
-            raise CaptureError(f"Site '{name}' can't be captured: {error}") from None
-        except Exception as error:
-            error.add_note(f"while recomputing the attention site '{name}' ({type(module).__qualname__})")
-            raise
-        tensors = {
-            field: getattr(again, field) for field in _KEPT if field in keep and getattr(again, field) is not None
-        }
-        call = SiteCapture(name, again.probs.shape[1], again.deviation, tensors)
-        if each is None:
-            captured._calls[name].append(call)
-        else:
-            each(call)
-        return again.replacement() if substitute else None
+            tensors = self._want.picked({field: getattr(again, field) for field in KEPT})
+        self._take(SiteCapture(self.name, again.probs.shape[1], again.deviation, tensors))
+        return again.replacement() if self._substitute else None
 
-    return hook
+    def _take(self, call: SiteCapture) -> None:
+        if self._each is None:
+            self.captured._calls[self.name].append(call)
+        else:
+            self._each(call)
+
+    def _hooked(self, module: nn.Module) -> bool:
+        """Whether others watch the module's calls or its parts', or may change what comes of them."""
+        for part in parts(module):
+            for hook in part._forward_hooks.values():
+                elsewhere = isinstance(hook, _Site) and hook.captured not in _open.get()
+                if hook is not self and not elsewhere:
+                    return True
+            if part._forward_pre_hooks and part is not module:
+                return True
+        return bool(torch.nn.modules.module._global_forward_hooks)
+
+
+@contextmanager
+def _named(name: str, module: nn.Module) -> Iterator[None]:
+    """Errors name the site."""
+    try:
+        yield
+    except CaptureError as error:
+        raise CaptureError(f"Site '{name}' can't be captured: {error}") from None
+    except Exception as error:
+        error.add_note(f"while recomputing the attention site '{name}' ({type(module).__qualname__})")
+        raise

@@ -19,7 +19,6 @@ from crossviz.site_parts import (
     TensorKind,
     additive,
     causal,
-    copied,
     dropping,
     linear,
     stateful,
@@ -84,16 +83,17 @@ class _TorchMultihead:
     def finish(self, module: nn.Module, attended: Tensor) -> Tensor:
         return attended
 
-    def replacement(
-        self, module: nn.Module, given: Mapping[str, Any], result: Any, output: Tensor, probs: Tensor
-    ) -> Any:
+    def returns_probs(self, given: Mapping[str, Any]) -> bool:
+        return given["need_weights"]
+
+    def answer(self, module: nn.Module, given: Mapping[str, Any], output: Tensor, probs: Tensor | None) -> Any:
         unbatched = given["query"].ndim == 2
         output = output[0] if unbatched else output if module.batch_first else output.transpose(0, 1)
-        weights = result[1]
-        if weights is not None:
-            weights = (probs.mean(1) if given["average_attn_weights"] else probs).to(weights.dtype)
+        weights = None
+        if given["need_weights"]:
+            weights = (probs.mean(1) if given["average_attn_weights"] else probs).to(output.dtype)
             weights = weights[0] if unbatched else weights
-        return copied(output), weights
+        return output.contiguous(), weights
 
 
 class _OpenClipAttention(TensorKind):

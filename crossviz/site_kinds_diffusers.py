@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from crossviz.errors import CaptureError
-from crossviz.site_parts import Heads, JointKind, Projections, copied, dropping, linear, stateful, wrapped
+from crossviz.site_parts import Heads, JointKind, Projections, dropping, linear, stateful, wrapped
 
 __all__ = ["DIFFUSERS_KINDS"]
 
@@ -99,12 +99,11 @@ class _Attention(JointKind):
     def own(self, module: nn.Module, result: Any) -> Tensor:
         return torch.cat(result, 1) if isinstance(result, tuple) else result
 
-    def replacement(
-        self, module: nn.Module, given: Mapping[str, Any], result: Any, output: Tensor, probs: Tensor
-    ) -> Any:
-        if not isinstance(result, tuple):
-            return copied(output)
-        return tuple(copied(part) for part in output.split([result[0].shape[1], result[1].shape[1]], 1))
+    def answer(self, module: nn.Module, given: Mapping[str, Any], output: Tensor, probs: Tensor | None) -> Any:
+        if not _joins(module) or given["encoder_hidden_states"] is None:
+            return output
+        count = given["hidden_states"].shape[1]
+        return output[:, :count].contiguous(), output[:, count:].contiguous()
 
     def _scale(self, module: nn.Module) -> float:
         # torch's fused attention, which all but the oldest processor call, takes no other scale than its own.
@@ -175,12 +174,10 @@ class _FluxAttention(JointKind):
         # What comes back of two streams is the image's first; its tokens stand behind the text's.
         return torch.cat(result[::-1], 1) if isinstance(result, tuple) else result
 
-    def replacement(
-        self, module: nn.Module, given: Mapping[str, Any], result: Any, output: Tensor, probs: Tensor
-    ) -> Any:
-        if not isinstance(result, tuple):
-            return copied(output)
-        return tuple(copied(part) for part in reversed(_split(output, given)))
+    def answer(self, module: nn.Module, given: Mapping[str, Any], output: Tensor, probs: Tensor | None) -> Any:
+        if given["encoder_hidden_states"] is None:
+            return output
+        return tuple(part.contiguous() for part in reversed(_split(output, given)))
 
 
 DIFFUSERS_KINDS = (_Attention(), _FluxAttention())

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from crossviz.errors import CaptureError
-from crossviz.site_parts import Inputs, Kind, Projections, copied, dropping, linear, wrapped
+from crossviz.site_parts import Inputs, Kind, Projections, dropping, linear, wrapped
 
 __all__ = ["TRANSFORMERS_KINDS"]
 
@@ -47,10 +47,11 @@ class _ViltAttention:
     def finish(self, module: nn.Module, attended: Tensor) -> Tensor:
         return attended
 
-    def replacement(
-        self, module: nn.Module, given: Mapping[str, Any], result: Any, output: Tensor, probs: Tensor
-    ) -> Any:
-        return (copied(output), *([probs.to(output.dtype)] if len(result) > 1 else []))
+    def returns_probs(self, given: Mapping[str, Any]) -> bool:
+        return given["output_attentions"]
+
+    def answer(self, module: nn.Module, given: Mapping[str, Any], output: Tensor, probs: Tensor | None) -> Any:
+        return (output, probs.to(output.dtype)) if given["output_attentions"] else (output,)
 
 
 class _BlipAttention:
@@ -83,10 +84,11 @@ class _BlipAttention:
     def finish(self, module: nn.Module, attended: Tensor) -> Tensor:
         return attended
 
-    def replacement(
-        self, module: nn.Module, given: Mapping[str, Any], result: Any, output: Tensor, probs: Tensor
-    ) -> Any:
-        return copied(output), probs.to(result[1].dtype)
+    def returns_probs(self, given: Mapping[str, Any]) -> bool:
+        return True
+
+    def answer(self, module: nn.Module, given: Mapping[str, Any], output: Tensor, probs: Tensor | None) -> Any:
+        return output, probs.to(output.dtype)
 
 
 class _BlipTextAttention:
@@ -126,10 +128,11 @@ class _BlipTextAttention:
     def finish(self, module: nn.Module, attended: Tensor) -> Tensor:
         return attended
 
-    def replacement(
-        self, module: nn.Module, given: Mapping[str, Any], result: Any, output: Tensor, probs: Tensor
-    ) -> Any:
-        return copied(output), probs.to(result[1].dtype)
+    def returns_probs(self, given: Mapping[str, Any]) -> bool:
+        return True
+
+    def answer(self, module: nn.Module, given: Mapping[str, Any], output: Tensor, probs: Tensor | None) -> Any:
+        return output, probs.to(output.dtype)
 
 
 TRANSFORMERS_KINDS: tuple[Kind, ...] = (_ViltAttention(), _BlipAttention(), _BlipTextAttention())

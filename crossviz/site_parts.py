@@ -91,10 +91,11 @@ class Kind(Protocol):
     def finish(self, module: nn.Module, attended: Tensor) -> Tensor:
         """From context W_O (`batch query out_dim`) to the output."""
 
-    def replacement(
-        self, module: nn.Module, given: Mapping[str, Any], result: Any, output: Tensor, probs: Tensor
-    ) -> Any:
-        """What the call would have returned with these tensors."""
+    def returns_probs(self, given: Mapping[str, Any]) -> bool:
+        """Whether a call returns probs beside its output."""
+
+    def answer(self, module: nn.Module, given: Mapping[str, Any], output: Tensor, probs: Tensor | None) -> Any:
+        """What a call returns, made of these or views of them; `probs` may be None where it returns none."""
 
 
 class JointKind:
@@ -102,6 +103,9 @@ class JointKind:
 
     `read` and `finish` of `Kind` are not asked of them.
     """
+
+    def returns_probs(self, given: Mapping[str, Any]) -> bool:
+        return False
 
     def heads(self, module: nn.Module, given: Mapping[str, Any]) -> Heads:
         """Queries, keys and values of a call, from its arguments by name."""
@@ -128,10 +132,11 @@ class TensorKind:
     def finish(self, module: nn.Module, attended: Tensor) -> Tensor:
         return attended
 
-    def replacement(
-        self, module: nn.Module, given: Mapping[str, Any], result: Any, output: Tensor, probs: Tensor
-    ) -> Any:
-        return copied(output)
+    def returns_probs(self, given: Mapping[str, Any]) -> bool:
+        return False
+
+    def answer(self, module: nn.Module, given: Mapping[str, Any], output: Tensor, probs: Tensor | None) -> Any:
+        return output
 
 
 def linear(module: nn.Module) -> tuple[Tensor | None, Tensor | None]:

@@ -11,23 +11,30 @@ Nothing here changes a module or sets a hook; `crossviz.capture` sees to the rea
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from crossviz.attention import masked_softmax
 from crossviz.errors import CaptureError
+from crossviz.instead import Instead
 from crossviz.site_kinds import KINDS, Kind, Projections
-from crossviz.site_parts import Heads, JointKind
+from crossviz.site_parts import Heads, JointKind, copied
+from crossviz.site_projections import project, project_all
 
 __all__ = [
     "TOLERANCES",
     "Projections",
     "Recomputed",
+    "arguments",
+    "covered",
+    "deviation_of",
     "head_norms",
+    "heads_of",
+    "kind_of",
+    "output_of",
     "projections",
     "recompute",
     "refusal",
@@ -45,6 +52,8 @@ TOLERANCES: Mapping[torch.dtype, float] = {
 
 A few units of rounding (torch.finfo(dtype).eps) for the half precisions, whose fused kernels round elsewhere.
 """
+
+NOT_FINITE = "its own output is not finite; look for NaN in the input, or for a token whose keys are all masked."
 
 
 class Recomputed(NamedTuple):
@@ -90,11 +99,12 @@ def uncovered(model: nn.Module) -> dict[str, str]:
 
 def refusal(module: nn.Module) -> str | None:
     """Why `module` can't be captured as it is now; None if it can."""
-    kind, declared = _kind(module)
+    kind, declared = kind_of(type(module))
     title = type(module).__qualname__
     if kind is None:
         return f"{title} ({type(module).__module__}) is none of the attention classes that are covered"
-    if "forward" in vars(module) or type(module).forward is not declared.forward:
+    replaced = "forward" in vars(module) and not isinstance(vars(module)["forward"], Instead)
+    if replaced or type(module).forward is not declared.forward:
         return f"{title} has a `forward` of its own, so what it computes is not known"
     try:
         reason = kind.refusal(module) or _other_arguments(kind, module)
@@ -109,7 +119,7 @@ def projections(module: nn.Module) -> Projections:
     Raises:
         CaptureError: if `module` is not a covered site.
     """
-    return _covered(module).projections(module)
+    return covered(module).projections(module)
 
 
 def head_norms(module: nn.Module) -> tuple[nn.Module | None, nn.Module | None]:
@@ -118,7 +128,7 @@ def head_norms(module: nn.Module) -> tuple[nn.Module | None, nn.Module | None]:
     Raises:
         CaptureError: if `module` is not a covered site.
     """
-    return _covered(module).norms(module)
+    return covered(module).norms(module)
 
 
 def recompute(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> Recomputed:
@@ -136,9 +146,9 @@ def recompute(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
         CaptureError: if the site is not covered, was called in a way that is not, or returned something else than
             what comes out here (beyond `TOLERANCES`).
     """
-    kind = _covered(module)
-    given = _arguments(kind, module, args, kwargs)
-    heads = kind.heads(module, given) if isinstance(kind, JointKind) else _projected(kind, module, given)
+    kind = covered(module)
+    given = arguments(kind, module, args, kwargs)
+    heads = heads_of(kind, module, given)
     q, k, v = heads.queries, heads.keys, heads.values
     wide = torch.promote_types(v.dtype, torch.float32)
     with torch.autocast(q.device.type, enabled=False):
@@ -149,19 +159,31 @@ def recompute(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
         single = probs[0] if len(probs) == 1 else None
         probs = probs if single is None else single[None]
         context = (probs @ v.to(wide)).to(v.dtype)  # batch head query head_dim
-    flat = context.transpose(1, 2).flatten(2)
-    if isinstance(kind, JointKind):
-        output = kind.attended(module, given, flat)
-    else:
-        weights = kind.projections(module)
-        output = kind.finish(module, _project(flat, weights.out_weight, weights.out_bias))
+    output = output_of(kind, module, given, context)
     own = kind.own(module, result)
-    deviation = _deviation(output, own)
-    replacement = partial(kind.replacement, module, given, result, output, probs)
+    deviation = deviation_of(output, own)
+
+    def replacement() -> Any:
+        return _as_given(kind.answer(module, given, copied(output), probs), result)
+
     return Recomputed(
         heads.query_tokens, heads.key_tokens, q, k, v, scores, probs, single, context, output, own, deviation,
         replacement,
     )  # fmt: skip
+
+
+def heads_of(kind: Kind, module: nn.Module, given: Mapping[str, Any]) -> Heads:
+    """A call up to where queries meet keys."""
+    return kind.heads(module, given) if isinstance(kind, JointKind) else _projected(kind, module, given)
+
+
+def output_of(kind: Kind, module: nn.Module, given: Mapping[str, Any], context: Tensor) -> Tensor:
+    """A call from the context on, `batch head query head_dim`, to its output, batch first."""
+    flat = context.transpose(1, 2).flatten(2)
+    if isinstance(kind, JointKind):
+        return kind.attended(module, given, flat)
+    weights = kind.projections(module)
+    return kind.finish(module, project(flat, weights.out_weight, weights.out_bias))
 
 
 def _projected(kind: Kind, module: nn.Module, given: Mapping[str, Any]) -> Heads:
@@ -169,17 +191,16 @@ def _projected(kind: Kind, module: nn.Module, given: Mapping[str, Any]) -> Heads
     weights = kind.projections(module)
     inputs = kind.read(module, given)
     query_norm, key_norm = kind.norms(module)
-    q = _heads(_project(inputs.query, weights.query_weight, weights.query_bias), weights.num_heads)
-    k = _heads(_project(inputs.key, weights.key_weight, weights.key_bias), weights.num_heads)
-    v = _heads(_project(inputs.value, weights.value_weight, weights.value_bias), weights.num_heads)
+    q, k, v = (_heads(x, weights.num_heads) for x in project_all(inputs, weights))
     q = q if query_norm is None else query_norm.forward(q)
     k = k if key_norm is None else key_norm.forward(k)
     return Heads(inputs.query, inputs.key, q, k, v, weights.scale, inputs.bias)
 
 
-def _kind(module: nn.Module) -> tuple[Kind | None, type]:
-    """The kind of a module, and the class (its own or a base) that makes it so."""
-    for cls in type(module).__mro__:
+@cache
+def kind_of(module_class: type) -> tuple[Kind | None, type]:
+    """The kind of a class of modules, and the class (itself or a base) that makes it so."""
+    for cls in module_class.__mro__:
         path = f"{cls.__module__}.{cls.__qualname__}"
         for kind in KINDS:
             if path in kind.classes:
@@ -187,26 +208,34 @@ def _kind(module: nn.Module) -> tuple[Kind | None, type]:
     return None, nn.Module
 
 
-def _covered(module: nn.Module) -> Kind:
-    kind, _ = _kind(module)
+def covered(module: nn.Module) -> Kind:
+    """The kind of a module; CaptureError if it can't be captured as it is now."""
+    kind, _ = kind_of(type(module))
     reason = refusal(module)
     if kind is None or reason is not None:
         raise CaptureError(f"{reason}.")
     return kind
 
 
-def _arguments(kind: Kind, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    bound = inspect.signature(type(module).forward).bind(module, *args, **kwargs)
+def arguments(kind: Kind, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call by name; CaptureError for one that is not covered."""
+    bound = _signature(type(module).forward).bind(module, *args, **kwargs)
     bound.apply_defaults()
-    given = dict(list(bound.arguments.items())[1:])  # without self
+    given = dict(bound.arguments)
+    del given[next(iter(given))]  # self
     for name, value in given.items():
         if name not in kind.arguments and value is not None and value is not False:
             raise CaptureError(f"it was called with `{name}`, which changes what it computes and is not covered.")
     return given
 
 
+@cache
+def _signature(forward: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(forward)
+
+
 def _other_arguments(kind: Kind, module: nn.Module) -> str | None:
-    _, *parameters = inspect.signature(type(module).forward).parameters.values()  # without self
+    _, *parameters = _signature(type(module).forward).parameters.values()  # without self
     for parameter in parameters:
         if parameter.default is parameter.empty and parameter.name not in kind.arguments:
             return f"its `forward` takes `{parameter.name}`"
@@ -214,7 +243,7 @@ def _other_arguments(kind: Kind, module: nn.Module) -> str | None:
 
 
 @torch.no_grad()
-def _deviation(output: Tensor, own: Tensor) -> float:
+def deviation_of(output: Tensor, own: Tensor) -> float:
     """How far `output` is from the module's own, relative to its largest value; CaptureError if too far."""
     tolerance = TOLERANCES.get(own.dtype)
     if tolerance is None:
@@ -227,9 +256,7 @@ def _deviation(output: Tensor, own: Tensor) -> float:
         return 0.0
     own, output = own.double(), output.double()
     if not own.isfinite().all():
-        raise CaptureError(
-            "its own output is not finite; look for NaN in the input, or for a token whose keys are all masked."
-        )
+        raise CaptureError(NOT_FINITE)
     largest = own.abs().max().item()
     deviation = (output - own).abs().max().item() / (largest or 1.0)
     # Written so that NaN is refused too.
@@ -242,13 +269,16 @@ def _deviation(output: Tensor, own: Tensor) -> float:
     return deviation
 
 
+def _as_given(answer: Any, result: Any) -> Any:
+    """`answer` in the precisions of `result`."""
+    if isinstance(answer, tuple):
+        return tuple(_as_given(*pair) for pair in zip(answer, result, strict=True))
+    return answer.to(result.dtype) if torch.is_tensor(answer) else answer
+
+
 def _looks_like_attention(module: nn.Module) -> bool:
     named_so = re.search(r"attention|attn", type(module).__name__, re.IGNORECASE) is not None
-    return named_so or _kind(module)[0] is not None
-
-
-def _project(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    return x if weight is None else F.linear(x, weight, bias)
+    return named_so or kind_of(type(module))[0] is not None
 
 
 def _heads(x: Tensor, num_heads: int) -> Tensor:

@@ -142,7 +142,7 @@ class BlipModel(Model):
         """Of every text layer, with the class token's key after the patches'."""
         layers = self.text_model.encoder.layer
         looked = {label: layer.crossattention.self for label, layer in zip(self._layers, layers, strict=True)}
-        with capture(looked) as captured:
+        with capture(looked, once=True) as captured:
             self.read(tokenized.ids.to(self.device), states)
         return CrossAttention(
             scores=torch.cat([captured[label].scores for label in looked]).roll(-1, -1),

@@ -43,7 +43,7 @@ def composed(module: nn.Module, parts: CocaParts, image: PooledImage, states: Te
         CaptureError: an attention, recomputed, does not give the decoder's own output.
     """
     names = labels(module)
-    with capture(cross_sites(module)) as captured:
+    with capture(cross_sites(module), once=True) as captured:
         module.text_decoder(image.tokens[None], states[None])
     scores = torch.cat([captured[name].scores for name in names])  # layer head token query
     probs = torch.cat([captured[name].probs for name in names])

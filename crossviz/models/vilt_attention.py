@@ -30,7 +30,7 @@ def layer_sites(model: ViltModule) -> dict[str, nn.Module]:
 @torch.no_grad()
 def reading(model: ViltModule, ids: Tensor, patches: Tensor) -> Reading:
     """Run one text `1 token` and one photo `1 1+kept dim`, and keep the attention."""
-    with capture(layer_sites(model)) as captured:
+    with capture(layer_sites(model), once=True) as captured:
         out = joint(model, ids, patches)
     layers = [captured[name] for name in captured]
     return Reading(

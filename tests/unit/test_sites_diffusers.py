@@ -90,6 +90,25 @@ def test_every_call_recomputes_and_can_be_replaced_with_a_gradient(case):
     assert slope.abs().max() > 0
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_every_call_can_be_computed_once(case):
+    kind, options = CASES[case]
+    module = made(kind, **options)
+    with torch.no_grad():
+        torch.manual_seed(5)
+        own = called(kind, module)
+        with capture({"x": module}) as checked:
+            called(kind, module)
+        with capture({"x": module}, once=True) as captured:
+            answers = [called(kind, module) for _ in range(2)]
+    for answer in answers:
+        for one, other in zip(*(x if isinstance(x, tuple) else (x,) for x in (own, answer)), strict=True):
+            torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-5)
+    for call in captured.calls("x"):
+        torch.testing.assert_close(call.probs, checked["x"].probs)
+        torch.testing.assert_close(call.scores, checked["x"].scores)
+
+
 @pytest.mark.parametrize("processor", [None, AttnProcessor()], ids=["fused", "oldest"])
 def test_a_mask_takes_keys_away(processor):
     module = made("cross", **({} if processor is None else {"processor": processor}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import copy
 import hashlib
 import io
 import os
@@ -116,6 +117,14 @@ class Photo:
         digest = hashlib.sha256(struct.pack("<2Q", *self.wh))
         digest.update(self.pixels.data)
         return digest.hexdigest()
+
+    def called(self, name: str) -> Photo:
+        """The same pixels, in the same memory, under another name."""
+        if name == self.name:
+            return self
+        renamed = copy.copy(self)
+        object.__setattr__(renamed, "name", str(name))
+        return renamed
 
     def image(self) -> Image.Image:
         """A new PIL image in mode RGB; changing it does not change the photo."""

@@ -4,6 +4,7 @@ A family (`crossviz.models`) fills a trace, a method (`crossviz.methods`) reads 
 What a method may ask for are the capabilities below; a family that lacks one says why.
 """
 
+import copy
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,6 +72,14 @@ class EncodedImage:
     model_name: str
     _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     _lock: Any = field(default_factory=threading.RLock, init=False, repr=False)
+
+    def called(self, name: str) -> "EncodedImage":
+        """This encoding of a photo that another file holds, too, by that file's name; what is kept is shared."""
+        if name == self.photo.name:
+            return self
+        renamed = copy.copy(self)
+        object.__setattr__(renamed, "photo", self.photo.called(name))
+        return renamed
 
     def keep(self, name: str, compute: Callable[[], T]) -> T:
         """`compute()`, done the first time only; for parts of the encoding that not every method needs."""

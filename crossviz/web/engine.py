@@ -134,7 +134,7 @@ class Engine:
         if image is None:
             yield "reading the photo"
             image = yield from self._read(explainer, loaded)
-        return explainer, image
+        return explainer, image.called(loaded.name)  # another visitor may have named the same photo otherwise
 
     def steps(
         self, photo: PhotoSource | None, caption: str, model: str, method: str | None

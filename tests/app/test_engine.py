@@ -62,7 +62,10 @@ def test_the_content_counts_and_not_the_name(engine, photos, tmp_path):
     steps(engine, photos[0], "a dog", "", None)
     other = tmp_path / "other.bmp"
     Image.open(photos[0]).save(other)
-    assert steps(engine, str(other), "a dog", "", None)[0] == ["asking every word"]
+    said, found = steps(engine, str(other), "a dog", "", None)
+    assert said == ["asking every word"]
+    assert found.photo.name == "other.bmp"  # not what the visitor before called it
+    assert found.photo.pixels is steps(engine, photos[0], "a dog", "", None)[1].photo.pixels
     Image.open(photos[1]).save(photos[0])
     assert "reading the photo" in steps(engine, photos[0], "a dog", "", None)[0]
 

@@ -1,0 +1,147 @@
+"""What is put on a sheet: the title, the names of layers, heads and words, the cells with their notes, and the scale."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from crossviz.render import colour
+from crossviz.render.cells import packed
+from crossviz.render.drawing import BAR_WIDTH, LEADING, NOTE_PT, bar_notes, colour_bar
+from crossviz.render.figure import Panel
+from crossviz.render.lettering import DPI, EDGE, figure_pixels, lettered
+from crossviz.render.scale import Scale
+from crossviz.render.sheet_layout import COLUMN, HEAD, LABEL, MARGIN, SheetLayout
+from crossviz.render.text import fit, whole_words, wrap
+
+__all__ = ["FOOT", "NOTE", "Page", "Title"]
+
+NOTE, FOOT = 16, 62
+"""Room for a line under a cell, and for the scale."""
+_WORD_PT, _CAPTION_PT, _FOOTER_PT, _SMALLEST_PT = 10.0, 13.0, 7.5, 6.0
+_PHOTO_WH = 184, 116
+_WIDEST = 1200  # lines that are longer are hard to read
+_APART = 16
+
+
+class Title:
+    """The photo, and beside it the caption and how the maps were made.
+
+    Args:
+        photo: RGB, of any size.
+        caption: set large, wrapped, never parsed.
+        lines: set small under it, wrapped.
+        width: of the sheet, in pixels.
+    """
+
+    def __init__(self, photo: Image.Image, caption: str, lines: Sequence[str], width: int) -> None:
+        small = photo.convert("RGB")
+        shrink = min(_PHOTO_WH[0] / small.width, _PHOTO_WH[1] / small.height)
+        size = tuple(max(1, round(side * shrink)) for side in small.size)
+        self.photo = packed(small.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+        room = (min(width, _WIDEST) - 2 * MARGIN - size[0] - _APART) / DPI
+        self.lines = [(line, _CAPTION_PT, colour.INK, True) for line in wrap(caption, room, _CAPTION_PT, bold=True)]
+        for text in lines:
+            self.lines += [(line, _FOOTER_PT, colour.MUTED, False) for line in wrap(text, room, _FOOTER_PT)]
+        self.height = max(size[1], round(sum(map(_leading, (points for _, points, *_ in self.lines))))) + _APART
+
+
+class Page:
+    """The sheet while it is drawn."""
+
+    def __init__(self, layout: SheetLayout) -> None:
+        self.layout = layout
+        self._pixels = np.full(layout.size_wh[::-1], 0xFFFFFFFF, dtype=np.uint32)
+
+    def picture(self) -> Image.Image:
+        """The sheet, RGB."""
+        return Image.frombuffer("RGBX", self.layout.size_wh, self._pixels, "raw", "RGBX", 0, 1).convert("RGB")
+
+    def _put(self, pixels: np.ndarray, left: int, top: int) -> None:
+        """Pixels on the sheet; what would lie beyond its edges is left out."""
+        room = self._pixels[max(0, top) :, left:]
+        pixels = pixels[max(0, -top) :][: room.shape[0], : room.shape[1]]
+        room[: pixels.shape[0], : pixels.shape[1]] = pixels
+
+    def _line(self, text: str, left: int, base: float, points: float, ink: str, bold: bool = False) -> None:
+        """A line of text that stands on the row `base`."""
+        if text:
+            pixels, stands = lettered(text, points, ink, bold=bold)
+            self._put(pixels, left - EDGE, round(base) - stands)
+
+    def put_title(self, title: Title) -> None:
+        """At the top."""
+        self._put(title.photo, MARGIN, MARGIN)
+        left, top = MARGIN + title.photo.shape[1] + _APART, float(MARGIN)
+        for text, points, ink, bold in title.lines:
+            self._line(text, left, top + 0.8 * _leading(points), points, ink, bold)
+            top += _leading(points)
+
+    def put_heads(self, layers: Sequence[str], heads: Sequence[str]) -> None:
+        """The names of layer and head above every column."""
+        columns = self.layout.columns
+        for first, last in self.layout.starts:
+            left, band = columns[first]
+            room = (columns[last][0] - left + max(self.layout.cell_wh[0], COLUMN)) / DPI
+            base = self.layout.bands[band] + 12
+            self._line(fit(layers[first], room, NOTE_PT, bold=True), left, base, NOTE_PT, colour.INK, True)
+        for (left, band), text in zip(columns, heads, strict=True):
+            self._line(text, left, self.layout.bands[band] + HEAD - 8, NOTE_PT, colour.MUTED)
+
+    def put_row(
+        self, row: int, panel: Panel, cells: np.ndarray, notes: Sequence[str] | None = None, more: str = ""
+    ) -> None:
+        """A word: its name at the left of every band, and its cells.
+
+        Args:
+            row: its place.
+            panel: its name, and what stands with it.
+            cells: uint32 `column H W`.
+            notes: what stands under each cell.
+            more: what stands with its name besides.
+        """
+        layout = self.layout
+        for band in range(len(layout.bands)):
+            self._label(layout.top(band, row), panel, more)
+        for column, ((left, band), pixels) in enumerate(zip(layout.columns, cells, strict=True)):
+            top = layout.top(band, row)
+            self._put(pixels, left, top)
+            if notes is not None:
+                self._line(notes[column], left, top + pixels.shape[0] + 12, _FOOTER_PT, colour.MUTED)
+
+    def _label(self, top: int, panel: Panel, more: str) -> None:
+        """The word and its notes, in the middle of the row's height."""
+        room = (LABEL - 14) / DPI
+        ink = colour.MUTED if panel.absent or panel.values is None else colour.INK
+        points = whole_words(panel.title, room, _WORD_PT, _SMALLEST_PT)
+        notes = [line for text in (panel.note, more) for line in wrap(text, room, _FOOTER_PT)]
+        high = max(1, int((self.layout.row_h - len(notes) * _leading(_FOOTER_PT)) / _leading(points)))
+        lines = [(line, points, ink, True) for line in wrap(panel.title, room, points, bold=True, most=min(3, high))]
+        lines += [(line, _FOOTER_PT, colour.MUTED, False) for line in notes]
+        at = top + (self.layout.cell_wh[1] - sum(_leading(points) for _, points, *_ in lines)) / 2
+        for text, points, ink, bold in lines:
+            self._line(text, MARGIN, at + 0.8 * _leading(points), points, ink, bold)
+            at += _leading(points)
+
+    def put_scale(self, scale: Scale, cmap: str, opacity: float, share: float | None, *, label: str, line: str) -> None:
+        """The colour bar at the bottom, and what its numbers are.
+
+        Args:
+            share: of a map's mass that the line around it encloses; None where there is none.
+            label: in the place of numbers, where each row has a scale of its own; "" where there is one.
+            line: what else is to be said of it.
+        """
+        width = self.layout.size_wh[0] - 2 * MARGIN
+        figure = Figure(figsize=(width / DPI, FOOT / DPI), dpi=DPI, facecolor=colour.PAPER)
+        colour_bar(figure, scale, cmap, opacity, 0.01, 0.24, BAR_WIDTH, numbers=not label)
+        bar_notes(figure, scale, 0.01, 0.24, share=share, label=label)
+        top = self.layout.size_wh[1] - MARGIN - FOOT
+        self._put(figure_pixels(figure), MARGIN, top)
+        base = top + 12 if share else top + FOOT - 9  # above the others, or in the place of what the line is
+        self._line(line, MARGIN + round((BAR_WIDTH + 0.21) * DPI), base, NOTE_PT, colour.MUTED)
+
+
+def _leading(points: float) -> float:
+    """Pixels from one line to the next."""
+    return points * LEADING * DPI / 72

@@ -124,7 +124,7 @@ class Cells:
 
 
 def packed(picture: Image.Image) -> np.ndarray:
-    """A picture with its pixels as single numbers, whose bytes are red, green, blue and 255: uint32 `H W`, read-only."""
+    """A picture's pixels as single numbers, whose bytes are red, green, blue and 255: uint32 `H W`, read-only."""
     return np.asarray(picture.convert("RGB").convert("RGBA")).view(np.uint32)[..., 0]
 
 

@@ -1,12 +1,11 @@
-"""Lines of text, and whole figures, as pixels on paper: for pictures that are too large to be matplotlib's."""
+"""Lines of text as pixels on paper, for pictures that no figure of matplotlib's draws."""
 
 import math
 from functools import lru_cache
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from PIL import Image
 
@@ -14,7 +13,7 @@ from crossviz.render import colour
 from crossviz.render.cells import packed
 from crossviz.render.text import clean, text_style
 
-__all__ = ["DPI", "EDGE", "figure_pixels", "lettered", "on_paper"]
+__all__ = ["DPI", "EDGE", "lettered"]
 
 DPI = 108
 """Pixels per inch of all that is lettered."""
@@ -43,19 +42,7 @@ def lettered(text: str, points: float, ink: str, *, bold: bool = False) -> tuple
     gc = renderer.new_gc()
     gc.set_foreground(to_rgb(ink))
     renderer.draw_text(gc, EDGE, base, text, font, 0, ismath=False)
-    return on_paper(renderer), base
-
-
-def figure_pixels(figure: Figure) -> np.ndarray:
-    """A figure at `DPI`, its own resolution, as `cells.packed` gives it: uint32 `H W`."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return on_paper(canvas.get_renderer())
-
-
-def on_paper(renderer: RendererAgg) -> np.ndarray:
-    """What was drawn, on paper."""
     drawn = Image.fromarray(np.asarray(renderer.buffer_rgba()))
     paper = Image.new("RGB", drawn.size, colour.PAPER)
     paper.paste(drawn, (0, 0), drawn)
-    return packed(paper)
+    return packed(paper), base

@@ -1,7 +1,7 @@
 """One picture of every word through every head: a row per word, a column per head, the map on the photo in each cell.
 
-The cells are drawn all together (`cells`), since matplotlib takes tens of milliseconds for a picture of its own; it only
-draws the text and the colour bar.
+The cells are drawn all together (`cells`), since matplotlib takes tens of milliseconds for each picture of its own; it
+only draws the text.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,10 @@ from crossviz.render.caption_line import footer
 from crossviz.render.cells import Cells
 from crossviz.render.contour import contour_share
 from crossviz.render.drawing import number
-from crossviz.render.overlay import mark_unseen
 from crossviz.render.panels import check_scale, word_panel
 from crossviz.render.scale import Scale, map_scale, word_scale
 from crossviz.render.sheet_layout import cell_side, lay_out
-from crossviz.render.sheet_page import FOOT, NOTE, Page, Title
+from crossviz.render.sheet_page import FOOT, NOTE, Page, Title, title_photo
 from crossviz.results import Heads, head_index, layer_index, pinned
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def explanation_sheet(
     photo = ex.photo.image()
     made = footer(ex, *heads[0], each=each, part=_part(heads, chart.per_head.shape[:2]))
     layers = [at for at, _ in heads]
-    title = partial(Title, mark_unseen(photo, ex.view), ex.caption.text, made)
+    title = partial(Title, title_photo(photo, ex.view), ex.caption.text, made)
     note = 0 if chart.null_mass is None else NOTE
     side = cell_side(cell, len(panels) * len(heads))
     top = lambda width: title(width).height  # noqa: E731
@@ -84,7 +83,7 @@ def explanation_sheet(
         cmap,
         opacity,
         contour_share(contour),
-        label="each word scaled to its own largest value" if each else "",
+        label=f"{shared.label}, each word scaled to its own largest value" if each else "",
         line="What is stronger has the last colour." if beyond else "",
     )
     return page.picture()
@@ -119,5 +118,5 @@ def _part(heads: Sequence[tuple[int, int]], there: tuple[int, int]) -> str:
 
 
 def _end(scale: Scale) -> str:
-    """Where the scale of one row ends: "ends at 23.4×"."""
-    return f"ends at {number(scale.vmax)}{'×' if scale.unit == 'probability' else ''}"
+    """Where the scale of one row ends: "scale ends at 23.4×"."""
+    return f"scale ends at {number(scale.vmax)}{'×' if scale.unit == 'probability' else ''}"

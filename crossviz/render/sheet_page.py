@@ -1,21 +1,22 @@
-"""What is put on a sheet: the title, the names of layers, heads and words, the cells with their notes, and the scale."""
+"""What is put on a sheet: title, names of layers, heads and words, the cells with their notes, and the scale."""
 
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
+from crossviz.geometry import ImageView
 from crossviz.render import colour
 from crossviz.render.cells import packed
-from crossviz.render.drawing import BAR_WIDTH, LEADING, NOTE_PT, bar_notes, colour_bar
+from crossviz.render.drawing import BAR_HEIGHT, BAR_WIDTH, LEADING, NOTE_PT, bar_lines, bar_strip, bar_ticks
 from crossviz.render.figure import Panel
-from crossviz.render.lettering import DPI, EDGE, figure_pixels, lettered
+from crossviz.render.lettering import DPI, EDGE, lettered
+from crossviz.render.overlay import mark_unseen
 from crossviz.render.scale import Scale
 from crossviz.render.sheet_layout import COLUMN, HEAD, LABEL, MARGIN, SheetLayout
 from crossviz.render.text import fit, whole_words, wrap
 
-__all__ = ["FOOT", "NOTE", "Page", "Title"]
+__all__ = ["FOOT", "NOTE", "Page", "Title", "title_photo"]
 
 NOTE, FOOT = 16, 62
 """Room for a line under a cell, and for the scale."""
@@ -29,22 +30,26 @@ class Title:
     """The photo, and beside it the caption and how the maps were made.
 
     Args:
-        photo: RGB, of any size.
+        photo: of `title_photo`.
         caption: set large, wrapped, never parsed.
         lines: set small under it, wrapped.
         width: of the sheet, in pixels.
     """
 
     def __init__(self, photo: Image.Image, caption: str, lines: Sequence[str], width: int) -> None:
-        small = photo.convert("RGB")
-        shrink = min(_PHOTO_WH[0] / small.width, _PHOTO_WH[1] / small.height)
-        size = tuple(max(1, round(side * shrink)) for side in small.size)
-        self.photo = packed(small.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
-        room = (min(width, _WIDEST) - 2 * MARGIN - size[0] - _APART) / DPI
+        self.photo = packed(photo)
+        room = (min(width, _WIDEST) - 2 * MARGIN - photo.width - _APART) / DPI
         self.lines = [(line, _CAPTION_PT, colour.INK, True) for line in wrap(caption, room, _CAPTION_PT, bold=True)]
         for text in lines:
             self.lines += [(line, _FOOTER_PT, colour.MUTED, False) for line in wrap(text, room, _FOOTER_PT)]
-        self.height = max(size[1], round(sum(map(_leading, (points for _, points, *_ in self.lines))))) + _APART
+        self.height = max(photo.height, round(sum(_leading(points) for _, points, *_ in self.lines))) + _APART
+
+
+def title_photo(photo: Image.Image, view: ImageView) -> Image.Image:
+    """The photo as it stands beside the title, with what the model did not see marked."""
+    shrink = min(_PHOTO_WH[0] / photo.width, _PHOTO_WH[1] / photo.height)
+    size = tuple(max(1, round(side * shrink)) for side in photo.size)
+    return mark_unseen(photo.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0), view)
 
 
 class Page:
@@ -132,14 +137,20 @@ class Page:
             label: in the place of numbers, where each row has a scale of its own; "" where there is one.
             line: what else is to be said of it.
         """
-        width = self.layout.size_wh[0] - 2 * MARGIN
-        figure = Figure(figsize=(width / DPI, FOOT / DPI), dpi=DPI, facecolor=colour.PAPER)
-        colour_bar(figure, scale, cmap, opacity, 0.01, 0.24, BAR_WIDTH, numbers=not label)
-        bar_notes(figure, scale, 0.01, 0.24, share=share, label=label)
-        top = self.layout.size_wh[1] - MARGIN - FOOT
-        self._put(figure_pixels(figure), MARGIN, top)
-        base = top + 12 if share else top + FOOT - 9  # above the others, or in the place of what the line is
-        self._line(line, MARGIN + round((BAR_WIDTH + 0.21) * DPI), base, NOTE_PT, colour.MUTED)
+        top, wide = self.layout.size_wh[1] - MARGIN - FOOT + 20, round(BAR_WIDTH * DPI)
+        strip = Image.fromarray(bar_strip(scale, cmap, opacity))
+        self._put(packed(strip.resize((wide, round(BAR_HEIGHT * DPI)), Image.Resampling.NEAREST)), MARGIN, top)
+        bottom = top + round(BAR_HEIGHT * DPI)
+        tick = packed(Image.new("RGB", (1, 4), colour.MUTED))
+        for at, text in () if label else bar_ticks(scale):
+            left, room = round(at * (wide - 1)), lettered(text, NOTE_PT, colour.INK)[0].shape[1] - 2 * EDGE
+            self._put(tick, MARGIN + left, bottom)
+            left -= 0 if at < 0.01 else room if at > 0.99 else room // 2
+            self._line(text, MARGIN + left, bottom + 17, NOTE_PT, colour.INK)
+        first, second = bar_lines(scale, share=share, label=label)
+        texts = [(first, colour.INK), *((text, colour.MUTED) for text in (second, line) if text)]
+        for row, (text, ink) in enumerate(texts):
+            self._line(text, MARGIN + wide + 22, top + 11 + row * _leading(NOTE_PT), NOTE_PT, ink)
 
 
 def _leading(points: float) -> float:

@@ -13,12 +13,15 @@ import torch
 __all__ = ["duration", "in_turns", "machine", "processor", "spread", "timed", "times"]
 
 
-def in_turns(calls: Mapping[str, Callable[[], object]], runs: int) -> dict[str, list[float]]:
-    """Seconds of every call: all of them once to warm up, then one after the other, so many rounds.
+def in_turns(calls: Mapping[str, Callable[[], object]], runs: int, *, warm: bool = True) -> dict[str, list[float]]:
+    """Seconds of every call: one after the other, so many rounds.
 
     What else the machine does meanwhile falls on all of them alike.
+
+    Args:
+        warm: run each once before.
     """
-    for call in calls.values():
+    for call in calls.values() if warm else ():
         call()
     found: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(runs):

@@ -40,13 +40,15 @@ def main() -> None:
     libraries = ("matplotlib", "pillow", "numpy")
     print(machine(f"maps of {args.cell} x {args.cell} pixels", libraries=libraries), end="\n\n", flush=True)
     print(f"| words x heads | up to | {OWN} | {' | '.join(PEERS)} |\n|---|---|---|{'---|' * len(PEERS)}", flush=True)
+    warm = True
     for words, layers in SIZES:
         explanation = attention_like(" ".join(CAPTION.split()[:words]), layers=layers)
         for encode in (True, False):
-            row(explanation, args.cell, args.runs, encode)
+            row(explanation, args.cell, args.runs, encode, warm)
+            warm = False
 
 
-def row(explanation: Explanation, cell: int, runs: int, encode: bool) -> None:
+def row(explanation: Explanation, cell: int, runs: int, encode: bool, warm: bool) -> None:
     """Measure one size, and print its line."""
     photo = np.asarray(explanation.photo.image().convert("RGB").resize((cell, cell), Image.Resampling.LANCZOS))
     maps = explanation.map.per_head.flatten(0, 1).transpose(0, 1).contiguous()  # word head gh gw
@@ -58,7 +60,7 @@ def row(explanation: Explanation, cell: int, runs: int, encode: bool) -> None:
             sheet.save(io.BytesIO(), "PNG", compress_level=SHEET_LEVEL)
 
     calls = {OWN: own} | {name: lambda peer=peer: peer(photo, maps, encode=encode) for name, peer in PEERS.items()}
-    seconds = in_turns(calls, runs)
+    seconds = in_turns(calls, runs, warm=warm)
     others = " | ".join(
         f"{duration(statistics.median(seconds[name]))} ({times(seconds[name], seconds[OWN]):.1f}x)" for name in PEERS
     )

@@ -9,7 +9,7 @@ from matplotlib import font_manager, ft2font
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties
 
-__all__ = ["LAST_RESORT", "clean", "families", "fit", "text_style", "text_width", "whole_words", "wrap"]
+__all__ = ["LAST_RESORT", "clean", "families", "fit", "is_plain", "text_style", "text_width", "whole_words", "wrap"]
 
 _FIRST = "DejaVu Sans"
 
@@ -49,9 +49,14 @@ def _characters(bold: bool) -> frozenset[int]:
     return frozenset(ft2font.FT2Font(str(Path(matplotlib.get_data_path(), "fonts", "ttf", file))).get_charmap())
 
 
+def is_plain(text: str, *, bold: bool = False) -> bool:
+    """Whether DejaVu Sans has every character of a text."""
+    return _characters(bold).issuperset(map(ord, text))
+
+
 def _fonts(text: str, bold: bool) -> tuple[list[str], str]:
     """Families and weight for a text. The other fonts are asked only where they are needed, and have no bold."""
-    if _characters(bold).issuperset(map(ord, text)):
+    if is_plain(text, bold=bold):
         return [_FIRST], "bold" if bold else "normal"
     return list(families()), "normal"
 

@@ -96,7 +96,7 @@ def lay_out(
         width, height = size(per_band)
         whole = all(count % per_band == 0 or per_band % count == 0 for count in alike)
         empty = -len(layers) % per_band / len(layers)
-        return abs(math.log(width / height / 1.5)) + (0.0 if whole else 0.35) + 0.5 * empty
+        return abs(math.log(width / height / 1.5)) + (0.0 if whole else 0.35) + empty
 
     # Narrower than a sheet is at least, columns would leave room at their right.
     fewest = max(1, min(len(layers), (_NARROWEST - 2 * MARGIN - LABEL) // (step + _LAYER_GAP)))

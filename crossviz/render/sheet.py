@@ -52,7 +52,7 @@ def explanation_sheet(
     chosen = range(len(ex.words)) if words is None else [words] if isinstance(words, str) else words
     if not len(chosen):
         raise RenderError("A sheet has a row for each word: give at least one.")
-    panels = [word_panel(ex, selector, None, heads) for selector in chosen]
+    panels = [word_panel(ex, selector, layer, head) for selector in chosen]
     shared = map_scale(chart, *heads[0])
     photo = ex.photo.image()
     made = footer(ex, *heads[0], each=each, part=_part(heads, chart.per_head.shape[:2]))
@@ -76,8 +76,8 @@ def explanation_sheet(
         maps, null = chart.select_each(ex.caption.select(selector).words, heads)  # head gh gw; head
         own = word_scale(maps.numpy(), shared) if each else shared
         beyond |= float(np.abs(own.displayed(maps.numpy())).max()) > own.vmax * (1 + 1e-6)
-        notes = None if null is None else [f"null {share:.0%}" for share in null.tolist()]
-        page.put_row(row, panel, cells.draw(maps.numpy(), own), notes, _end(own) if each else "")
+        under = None if null is None else null.tolist()
+        page.put_row(row, panel, cells.draw(maps.numpy(), own), under, _end(own) if each else "")
     page.put_scale(
         shared,
         cmap,

@@ -10,7 +10,7 @@ from crossviz.render import colour
 from crossviz.render.cells import packed
 from crossviz.render.drawing import BAR_HEIGHT, BAR_WIDTH, LEADING, NOTE_PT, bar_lines, bar_strip, bar_ticks
 from crossviz.render.figure import Panel
-from crossviz.render.lettering import DPI, EDGE, lettered
+from crossviz.render.lettering import DPI, EDGE, advance, lettered
 from crossviz.render.overlay import mark_unseen
 from crossviz.render.scale import Scale
 from crossviz.render.sheet_layout import COLUMN, HEAD, LABEL, MARGIN, SheetLayout
@@ -75,6 +75,16 @@ class Page:
             pixels, stands = lettered(text, points, ink, bold=bold)
             self._put(pixels, left - EDGE, round(base) - stands)
 
+    def _null(self, share: float, left: int, base: int) -> None:
+        """A null mass under a cell, "null 12%"; from single digits, since hundreds of texts take longer than the maps."""
+        for text in ("null ", *f"{share:.0%}"):
+            pixels, stands = lettered(text, _FOOTER_PT, colour.MUTED)
+            top, high, wide = base - stands, *pixels.shape
+            place = self._pixels[top : top + high, left - EDGE : left - EDGE + wide]
+            ink = np.minimum(place.view(np.uint8), pixels[:, : place.shape[1]].view(np.uint8))
+            place[:] = ink.view(np.uint32)
+            left += advance(text, _FOOTER_PT)
+
     def put_title(self, title: Title) -> None:
         """At the top."""
         self._put(title.photo, MARGIN, MARGIN)
@@ -95,7 +105,7 @@ class Page:
             self._line(text, left, self.layout.bands[band] + HEAD - 8, NOTE_PT, colour.MUTED)
 
     def put_row(
-        self, row: int, panel: Panel, cells: np.ndarray, notes: Sequence[str] | None = None, more: str = ""
+        self, row: int, panel: Panel, cells: np.ndarray, null: Sequence[float] | None = None, more: str = ""
     ) -> None:
         """A word: its name at the left of every band, and its cells.
 
@@ -103,7 +113,7 @@ class Page:
             row: its place.
             panel: its name, and what stands with it.
             cells: uint32 `column H W`.
-            notes: what stands under each cell.
+            null: the null mass of each cell, 0 to 1, that stands under it.
             more: what stands with its name besides.
         """
         layout = self.layout
@@ -112,8 +122,8 @@ class Page:
         for column, ((left, band), pixels) in enumerate(zip(layout.columns, cells, strict=True)):
             top = layout.top(band, row)
             self._put(pixels, left, top)
-            if notes is not None:
-                self._line(notes[column], left, top + pixels.shape[0] + 12, _FOOTER_PT, colour.MUTED)
+            if null is not None:
+                self._null(null[column], left, top + pixels.shape[0] + 12)
 
     def _label(self, top: int, panel: Panel, more: str) -> None:
         """The word and its notes, in the middle of the row's height."""

@@ -5,17 +5,19 @@
 `Explanation.sheet` (with its title, labels, null masses and colour bar) against a matplotlib figure per map, one
 matplotlib figure with an axes per map, and a numpy overlay per map as pytorch-grad-cam makes it
 (`benchmarks.sheet_peers`); the same maps, of 16 x 16 patches, each drawn in as many pixels. Once up to the PNG, in
-memory, as each writes it (crossviz as `crossviz explain -o`), and once without encoding. In turns, so that what else
-the machine does falls on all alike: each time is the median of the rounds, each ratio the median of the rounds' ratios.
-Text that crossviz lettered in the round before is forgotten.
+memory, as each writes it (crossviz as `crossviz explain -o`), and once without encoding. All work in one thread: times
+are processor time, so that what else the machine does stays out of it. In turns: each time is the median of the rounds,
+each ratio the median of the rounds' ratios. Text that crossviz lettered in the round before is forgotten.
 """
 
 import argparse
 import io
 import statistics
+import time
 
 import matplotlib as mpl
 import numpy as np
+import torch
 from PIL import Image
 
 from benchmarks.attention_like import CAPTION, attention_like
@@ -37,6 +39,7 @@ def main() -> None:
     parser.add_argument("--cell", type=int, default=112, help="side of a map in pixels (%(default)s)")
     args = parser.parse_args()
     mpl.use("agg")
+    torch.set_num_threads(1)
     libraries = ("matplotlib", "pillow", "numpy")
     print(machine(f"maps of {args.cell} x {args.cell} pixels", libraries=libraries), end="\n\n", flush=True)
     print(f"| words x heads | up to | {OWN} | {' | '.join(PEERS)} |\n|---|---|---|{'---|' * len(PEERS)}", flush=True)
@@ -60,7 +63,7 @@ def row(explanation: Explanation, cell: int, runs: int, encode: bool, warm: bool
             sheet.save(io.BytesIO(), "PNG", compress_level=SHEET_LEVEL)
 
     calls = {OWN: own} | {name: lambda peer=peer: peer(photo, maps, encode=encode) for name, peer in PEERS.items()}
-    seconds = in_turns(calls, runs, warm=warm)
+    seconds = in_turns(calls, runs, warm=warm, clock=time.process_time)
     others = " | ".join(
         f"{duration(statistics.median(seconds[name]))} ({times(seconds[name], seconds[OWN]):.1f}x)" for name in PEERS
     )

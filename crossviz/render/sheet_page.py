@@ -76,7 +76,7 @@ class Page:
             self._put(pixels, left - EDGE, round(base) - stands)
 
     def _null(self, share: float, left: int, base: int) -> None:
-        """A null mass under a cell, "null 12%"; from single digits, since hundreds of texts take longer than the maps."""
+        """A null mass under a cell, "null 12%"; of single digits, since hundreds of texts take longer than the maps."""
         for text in ("null ", *f"{share:.0%}"):
             pixels, stands = lettered(text, _FOOTER_PT, colour.MUTED)
             top, high, wide = base - stands, *pixels.shape

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.latency import machine, timed
+from benchmarks.measure import machine, timed
 from crossviz.capture import capture, sites
 from crossviz.compat import import_open_clip
 

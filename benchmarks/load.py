@@ -19,8 +19,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.latency import PATIENCE_S, ROOT, machine
+from benchmarks.latency import PATIENCE_S, ROOT
 from benchmarks.load_clients import SCENARIOS, Record, drive, jain
+from benchmarks.measure import machine
 from crossviz.paths import assets_dir
 
 PHOTO = "astronaut.jpg"

@@ -13,20 +13,27 @@ import torch
 __all__ = ["duration", "in_turns", "machine", "processor", "spread", "timed", "times"]
 
 
-def in_turns(calls: Mapping[str, Callable[[], object]], runs: int, *, warm: bool = True) -> dict[str, list[float]]:
+def in_turns(
+    calls: Mapping[str, Callable[[], object]],
+    runs: int,
+    *,
+    warm: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
     """Seconds of every call: one after the other, so many rounds.
 
     What else the machine does meanwhile falls on all of them alike.
 
     Args:
         warm: run each once before.
+        clock: as `timed`.
     """
     for call in calls.values() if warm else ():
         call()
     found: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(runs):
         for name, call in calls.items():
-            found[name].append(timed(call))
+            found[name].append(timed(call, clock))
     return found
 
 
@@ -47,13 +54,17 @@ def spread(values: list[float]) -> tuple[float, float, float]:
     return statistics.median(values), min(values), max(values)
 
 
-def timed(call: Callable[[], object]) -> float:
-    """Seconds that `call` takes, with the GPU's queue emptied before and after."""
+def timed(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds that `call` takes, with the GPU's queue emptied before and after.
+
+    Args:
+        clock: `time.process_time` counts this process's own work alone, whatever else the machine does meanwhile.
+    """
     synchronize()
-    started = time.perf_counter()
+    started = clock()
     call()
     synchronize()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def synchronize() -> None:

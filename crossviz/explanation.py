@@ -375,6 +375,52 @@ class Explanation:
             width=width,
         )
 
+    def sheet(
+        self,
+        words: Sequence[Selector] | None = None,
+        *,
+        layer: int | str | None = None,
+        head: Heads = None,
+        smooth: bool = True,
+        opacity: float | None = None,
+        cmap: str | None = None,
+        scale: Literal["shared", "word"] = "shared",
+        contour: bool | float = False,
+        cell: int | None = None,
+    ) -> Image.Image:
+        """Every word through every head in one picture, mode RGB: a row per word, a column per head, each cell what
+        `overlay` draws of them; with the photo, the null mass under each cell, the colour bar, and how it was made.
+
+        Args:
+            words: a row for each, by index, by text, or by span; every word of the caption if None.
+            layer: index or label; the heads of all layers if None.
+            head: index; every head if None; or pairs of a layer and a head, as [(0, 2), ("layer 4", 1)], a column each.
+            smooth, opacity, cmap, contour: as for `overlay`; no line if not asked for.
+            scale: "shared": one scale for the whole sheet, that of `overlay`. "word": each row's largest value is the
+                end of its scale, so that heads of one word compare, and words don't.
+            cell: side of a square photo's cell in pixels, 24 to 2048 (other shapes have the same area); if None 112,
+                160 where there are no more than 60 cells, and less where there are more than 1200.
+
+        Raises:
+            SelectionError: no such word, layer or head, or a method without single heads.
+            RenderError: no such colour map, opacity, scale, contour or cell, no word, or a sheet of more than 16384
+                pixels a side or 80 million in all.
+        """
+        from crossviz.render.sheet import explanation_sheet
+
+        return explanation_sheet(
+            self,
+            words,
+            layer=layer,
+            head=head,
+            smooth=smooth,
+            opacity=opacity,
+            cmap=cmap,
+            scale=scale,
+            contour=contour,
+            cell=cell,
+        )
+
     def save(
         self,
         path: str | os.PathLike,

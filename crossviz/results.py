@@ -230,6 +230,27 @@ class RelevanceMap(FrozenResult):
             raise MethodError(f"The method {self.method} has no null key, so that no null mass can be told.")
         return float(weights @ _reduced(self.null_mass, self.layers, layer, head, "mean"))
 
+    def select_each(self, words: Sequence[int], heads: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor | None]:
+        """The maps of some words together through single heads, one map per head.
+
+        Args:
+            words: indices of words.
+            heads: places of a layer and of a head, both counted from 0.
+
+        Returns:
+            `head gh gw` as `select` gives one of them, and `head` as `select_null` does; None without a null key.
+
+        Raises:
+            SelectionError: as for `select`.
+        """
+        weights = self._weights(words)  # word
+        if self.per_head is None:
+            raise SelectionError(f"The maps of {self.method} are not made of single layers and heads.")
+        read = weights.nonzero()[:, 0]
+        at = tuple(torch.tensor(heads).T)
+        maps = torch.einsum("w,nwhx->nhx", weights[read], self.per_head[:, :, read][at])
+        return maps, None if self.null_mass is None else self.null_mass[:, :, read][at] @ weights[read]
+
     def _weights(self, words: Sequence[int]) -> Tensor:
         """Each word's part in a mean over tokens: `word`, sums to 1."""
         count = len(self.token_counts)

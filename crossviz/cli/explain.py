@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         chosen = phrases(explanation, args.words)
     if args.trust:
         explanation = _checked(explainer, image, explanation, chosen)
-    with Progress(1 if args.output is None else 1 + len(FIGURES) + len(BUNDLES)) as step:
+    with Progress(1 if args.output is None else 2 + len(FIGURES) + len(BUNDLES)) as step:
         if args.output is not None:
             save_all(explanation, chosen, args.words, args.output, step)
         step("done")

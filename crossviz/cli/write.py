@@ -16,7 +16,7 @@ def run(args: argparse.Namespace) -> int:
     photo = load_photo(args.photo)
     if args.output is not None:
         make_folder(args.output)
-    with Progress(3 if args.output is None else 3 + len(FIGURES) + len(BUNDLES)) as step:
+    with Progress(3 if args.output is None else 4 + len(FIGURES) + len(BUNDLES)) as step:
         step(f"loading {args.model}")
         explainer = Explainer(args.model, device=args.device)
         step("reading the photo")

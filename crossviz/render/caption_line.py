@@ -25,6 +25,7 @@ def caption_line(
     vmax: float | None = None,
     hidden: bool = True,
     each: bool = False,
+    part: str | None = None,
 ) -> str:
     """Model, weights, method, layer, head, scale and crop, parted by semicolons, with a full stop.
 
@@ -33,6 +34,7 @@ def caption_line(
         layer, head: those that are shown; all of them if None.
         vmax: where the scale ends if it was made for these words alone, in displayed units; None: the shared scale.
         each: whether each of several words was scaled to itself.
+        part: what is shown of the layers and heads, in the place of what `layer` and `head` say.
         hidden: whether words that were hidden from the model are named.
 
     Raises:
@@ -43,7 +45,7 @@ def caption_line(
     parts = [
         f"{origin.model}{weights}",
         explanation.method_title,
-        part_line(explanation, layer, head),
+        part_line(explanation, layer, head) if part is None else part,
         "each word scaled to itself" if each else scale_line(explanation, vmax, layer, head),
         crop_line(explanation),
     ]
@@ -60,16 +62,17 @@ def footer(
     head: Heads = None,
     vmax: float | None = None,
     each: bool = False,
+    part: str | None = None,
 ) -> list[str]:
     """The lines under a figure: the caption line, and what else belongs to the picture.
 
     Args:
-        layer, head, vmax, each: as for `caption_line`.
+        layer, head, vmax, each, part: as for `caption_line`.
     """
     alike = explanation.similarity
     more = [explanation.map.direction, "" if alike is None else f"similarity {alike:.3f}"]
     more.append(f"crossviz {explanation.provenance.crossviz_version}")
-    line = caption_line(explanation, "", layer, head, vmax, hidden=False, each=each)
+    line = caption_line(explanation, "", layer, head, vmax, hidden=False, each=each, part=part)
     lines = [line, hidden_sentence(explanation), "  ·  ".join(filter(None, more))]
     return [line for line in lines if line]
 

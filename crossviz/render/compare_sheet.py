@@ -27,7 +27,7 @@ from crossviz.render.failed import Failed
 from crossviz.render.overlay import contour_is_shown, draw_overlay, mark_unseen
 from crossviz.render.scale import ABSENT_NULL_MASS, Scale
 from crossviz.render.sentences import HIDDEN, attention_sentence, hidden_sentence
-from crossviz.render.text import fit, text_width, wrap
+from crossviz.render.text import fit, whole_words, wrap
 from crossviz.words import UNKNOWN
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Sheet:
         self.body_bottom = self.body_top - heights[2]
         self._picture(photo.convert("RGB"), "photo", _MARGIN, self.top - self.thumb[1], self.thumb)
         for row, text in enumerate(rows):
-            points = _whole_words(text, _LABEL - 0.15)
+            points = whole_words(text, _LABEL - 0.15, _TITLE_PT, _SMALLEST_PT)
             label = wrap(text, _LABEL - 0.15, points, bold=True, most=2)
             put_lines(self.figure, label, _MARGIN, self._under(row) - _NOTE, points, colour.INK, bold=True)
 
@@ -184,12 +184,6 @@ class Sheet:
             colour_bar(self.figure, common, cmap, opacity, _MARGIN, bottom + 0.36)
             bar_notes(self.figure, common, _MARGIN, bottom + 0.36)
         self._put(self.last, _MARGIN, bottom, _FOOTER_PT, colour.MUTED)
-
-
-def _whole_words(text: str, room: float) -> float:
-    """The size of type, in points, at which the longest word is not broken; a very long one is, at the smallest."""
-    widest = max((text_width(word, _TITLE_PT, True) for word in text.split()), default=0.0)
-    return _TITLE_PT if widest <= room else max(_SMALLEST_PT, 0.98 * _TITLE_PT * room / widest)
 
 
 def _sentence(entry: "Explanation | Failed") -> str:

@@ -24,7 +24,10 @@ __all__ = [
     "BAR_WIDTH",
     "LEADING",
     "NOTE_PT",
+    "bar_lines",
     "bar_notes",
+    "bar_strip",
+    "bar_ticks",
     "colour_bar",
     "number",
     "outline",
@@ -85,15 +88,34 @@ def colour_bar(
     """
     width, height = figure.get_size_inches()
     axes = figure.add_axes((left / width, bottom / height, room / width, BAR_HEIGHT / height), frameon=False)
-    table = colour.rgba_table(cmap, opacity, scale.signed).astype(np.float64)[1 if scale.signed else 0 :]
-    alpha = table[:, 3:] / 255
-    grey = 127.5 * colour.PHOTO_BRIGHTNESS
-    strip = np.round(table[:, :3] * alpha + grey * (1 - alpha)).astype(np.uint8)[None]
-    axes.imshow(strip, extent=(0, 1, 0, 1), aspect="auto", interpolation="nearest")
-    ticks = scale.ticks()
+    axes.imshow(bar_strip(scale, cmap, opacity), extent=(0, 1, 0, 1), aspect="auto", interpolation="nearest")
     if not numbers:
         axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
         return
+    ticks = bar_ticks(scale, room)
+    at = [t for t, _ in ticks]
+    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=at, yticks=[])
+    axes.set_xticklabels([label for _, label in ticks], color=colour.INK, **text_style("×0", NOTE_PT))
+    for label, t in zip(axes.get_xticklabels(), at, strict=True):
+        label.set_horizontalalignment("left" if t < 0.01 else "right" if t > 0.99 else "center")
+    axes.tick_params(length=2.5, width=0.6, color=colour.MUTED, pad=2)
+
+
+def bar_strip(scale: Scale, cmap: str, opacity: float) -> np.ndarray:
+    """The scale's colours over the middle grey of a darkened photo, from its start to its end: uint8 `1 colour 3`."""
+    table = colour.rgba_table(cmap, opacity, scale.signed).astype(np.float64)[1 if scale.signed else 0 :]
+    alpha = table[:, 3:] / 255
+    grey = 127.5 * colour.PHOTO_BRIGHTNESS
+    return np.round(table[:, :3] * alpha + grey * (1 - alpha)).astype(np.uint8)[None]
+
+
+def bar_ticks(scale: Scale, room: float = BAR_WIDTH) -> list[tuple[float, str]]:
+    """Where numbers stand under a colour bar, from 0 (its start) to 1, and what they say; no more than have room.
+
+    Args:
+        room: the bar's width in inches.
+    """
+    ticks = scale.ticks()
     # No room for long numbers between the ends.
     if room < BAR_WIDTH or any(len(number(tick)) > 4 for tick in ticks[1:-1]):
         ticks = [ticks[0], *([0.0] if scale.signed else []), ticks[-1]]
@@ -103,13 +125,7 @@ def colour_bar(
     labels = [f"{number(tick)}{unit}".replace("-", "\u2212") for tick in ticks]
     wide = [0.6 * NOTE_PT * len(label) / (72 * room) for label in labels]  # roughly, as shares of the bar
     last = 1 - wide[-1] - 0.02  # the last label ends at the bar's end
-    kept = [i for i, t in enumerate(at) if i in (0, len(at) - 1) or t + wide[i] / 2 < last]
-    at, labels = [at[i] for i in kept], [labels[i] for i in kept]
-    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=at, yticks=[])
-    axes.set_xticklabels(labels, color=colour.INK, **text_style("×0", NOTE_PT))
-    for label, t in zip(axes.get_xticklabels(), at, strict=True):
-        label.set_horizontalalignment("left" if t < 0.01 else "right" if t > 0.99 else "center")
-    axes.tick_params(length=2.5, width=0.6, color=colour.MUTED, pad=2)
+    return [(t, labels[i]) for i, t in enumerate(at) if i in (0, len(at) - 1) or t + wide[i] / 2 < last]
 
 
 def bar_notes(
@@ -122,17 +138,23 @@ def bar_notes(
         label: what the numbers are; the scale's own label if empty.
     """
     width, height = figure.get_size_inches()
+    lines = bar_lines(scale, share=share, label=label)
+    for line, lift, ink in zip(lines, (0.03, -0.16), (colour.INK, colour.MUTED), strict=True):
+        if not line:
+            continue
+        at_x = (left + BAR_WIDTH + _BAR_GAP) / width
+        figure.text(at_x, (bottom + lift) / height, line, color=ink, **text_style(line, NOTE_PT))
+
+
+def bar_lines(scale: Scale, *, share: float | None = 0.5, label: str = "") -> tuple[str, str]:
+    """What `bar_notes` writes; the second is empty where there is no line. Args as there."""
     part = "half" if share == 0.5 else f"{share or 0:.0%}"
     lines = [label or scale.label, f"The line encloses {part} of a map's mass." if share else ""]
     if scale.unit == "probability" and scale.shared and not label:  # there is no room for both
         lines[0] += "   (nothing below 1×)" if scale.log else "   (below chance nothing is drawn)"
     if scale.signed and share:
         lines[1] = f"The line encloses {part} of what speaks for the word."
-    for line, lift, ink in zip(lines, (0.03, -0.16), (colour.INK, colour.MUTED), strict=True):
-        if not line:
-            continue
-        at_x = (left + BAR_WIDTH + _BAR_GAP) / width
-        figure.text(at_x, (bottom + lift) / height, line, color=ink, **text_style(line, NOTE_PT))
+    return lines[0], lines[1]
 
 
 def number(value: float) -> str:

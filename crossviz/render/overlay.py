@@ -52,7 +52,9 @@ __all__ = [
     "contour_is_shown",
     "dim_photo",
     "display_rgba",
+    "draw_contour",
     "draw_overlay",
+    "grid_axes",
     "hatch_unseen",
     "mark_unseen",
     "outlines_to_display",
@@ -61,6 +63,7 @@ __all__ = [
     "stamp_untrained",
     "table_index",
     "unseen_boxes",
+    "untrained_stripe",
 ]
 
 CONTOUR_START = 0.05
@@ -105,7 +108,7 @@ def display_rgba(
     values = np.asarray(values, dtype=np.float64)
     gh, gw = values.shape
     table = colour.rgba_table(colour.check_cmap(cmap, signed=scale.signed), opacity, scale.signed)
-    gx, gy, seen_x, seen_y = _axes(size_wh, (gh, gw), view)
+    gx, gy, seen_x, seen_y = grid_axes(size_wh, (gh, gw), view)
     out = np.zeros((height, width, 4), dtype=np.uint8)
     if seen_x.start >= seen_x.stop or seen_y.start >= seen_y.stop:
         return out
@@ -140,7 +143,7 @@ def sample(values: np.ndarray, size_wh: tuple[int, int], view: ImageView, *, smo
     """
     values = np.asarray(values, dtype=np.float64)
     gh, gw = values.shape
-    gx, gy, seen_x, seen_y = _axes(size_wh, (gh, gw), view)
+    gx, gy, seen_x, seen_y = grid_axes(size_wh, (gh, gw), view)
     out = np.full(size_wh[::-1], np.nan)
     if not smooth:
         row, column = (np.clip(np.floor(g), 0, n - 1).astype(np.intp) for g, n in ((gy[seen_y], gh), (gx[seen_x], gw)))
@@ -153,10 +156,15 @@ def sample(values: np.ndarray, size_wh: tuple[int, int], view: ImageView, *, smo
     return out
 
 
-def _axes(
+def grid_axes(
     size_wh: tuple[int, int], grid_hw: tuple[int, int], view: ImageView | None
 ) -> tuple[np.ndarray, np.ndarray, slice, slice]:
-    """Steps 1 to 3: grid coordinate of each display column and row, and which of them the model saw."""
+    """Steps 1 to 3: the grid coordinate of each display column and of each row, and which of them the model saw.
+
+    Args:
+        size_wh, view: as for `display_rgba`.
+        grid_hw: patches down and across.
+    """
     source_wh = size_wh if view is None else view.source_wh
     x0, y0, x1, y1 = (0.0, 0.0, *map(float, source_wh)) if view is None else view.crop_xyxy
     sx = (np.arange(size_wh[0]) + 0.5) * source_wh[0] / size_wh[0]
@@ -181,7 +189,7 @@ def dim_photo(photo: Image.Image) -> Image.Image:
 
 def unseen_boxes(view: ImageView, size_wh: tuple[int, int]) -> list[tuple[int, int, int, int]]:
     """The parts of a display that the model did not see, as up to four disjoint boxes (left, top, right, bottom)."""
-    _, _, columns, rows = _axes(size_wh, (1, 1), view)
+    _, _, columns, rows = grid_axes(size_wh, (1, 1), view)
     left, right, top, bottom = columns.start, columns.stop, rows.start, rows.stop
     width, height = size_wh
     boxes = [
@@ -221,7 +229,7 @@ def draw_overlay(
     Returns:
         RGB image of `size_wh`.
     """
-    share = contour_share(contour)
+    contour_share(contour)  # says what can't be, before anything is drawn
     size_wh = photo.size if size_wh is None else size_wh
     if photo.size != size_wh:
         photo = photo.resize(size_wh, Image.Resampling.LANCZOS, reducing_gap=3.0)
@@ -231,11 +239,30 @@ def draw_overlay(
     )
     picture.paste(heat, (0, 0), heat)
     hatch_unseen(picture, unseen_boxes(view, size_wh))
-    if share and contour_is_shown(values, scale, smooth=smooth, share=share):
-        _draw_outlines(picture, half_mass_outlines(values, smooth=smooth, share=share), values.shape, view)
+    draw_contour(picture, values, view, scale, smooth=smooth, contour=contour)
     if not trained:
         stamp_untrained(picture)
     return picture
+
+
+def draw_contour(
+    picture: Image.Image,
+    values: np.ndarray,
+    view: ImageView,
+    scale: Scale,
+    *,
+    smooth: bool = True,
+    contour: bool | float = True,
+) -> None:
+    """The line around half of a map's mass, or another share, where it is to be seen; in place.
+
+    Args:
+        picture: RGB, shows the whole photo at any size.
+        values, view, scale, smooth, contour: as for `draw_overlay`.
+    """
+    share = contour_share(contour)
+    if share and contour_is_shown(values, scale, smooth=smooth, share=share):
+        _draw_outlines(picture, half_mass_outlines(values, smooth=smooth, share=share), values.shape, view)
 
 
 def sized(source_wh: tuple[int, int], width: int | None) -> tuple[int, int]:
@@ -327,12 +354,23 @@ def _bold_font(size: int) -> ImageFont.FreeTypeFont:
 UNTRAINED = "untrained weights"
 
 
-def stamp_untrained(picture: Image.Image) -> None:
+def stamp_untrained(picture: Image.Image, stripe: Image.Image | None = None) -> None:
     """The permanent diagonal stripe across a picture whose map comes from weights that were not trained; in place.
+
+    Args:
+        stripe: of `untrained_stripe` for the picture's size, where there are many pictures; made anew if None.
+    """
+    width, height = picture.size
+    stripe = untrained_stripe(picture.size) if stripe is None else stripe
+    picture.paste(stripe, ((width - stripe.width) // 2, (height - stripe.height) // 2), stripe)
+
+
+def untrained_stripe(size_wh: tuple[int, int]) -> Image.Image:
+    """The stripe for a picture of this size, RGBA, transparent around it; it reaches beyond the picture.
 
     It runs from the lower left to the upper right corner, whatever the shape; the words repeat along it.
     """
-    width, height = picture.size
+    width, height = size_wh
     length = math.ceil(math.hypot(width, height))
     thick = max(3, round(min(math.sqrt(width * height) * 0.085, max(min(width, height) * 0.3, 10))))
     band = Image.new("RGBA", (length, thick), colour.STRIPE_RGBA)
@@ -347,5 +385,4 @@ def stamp_untrained(picture: Image.Image) -> None:
         for copy in range(copies):
             draw.text((start + copy * advance, thick / 2), text, colour.STRIPE_TEXT_RGBA, font, anchor="lm")
     angle = math.degrees(math.atan2(height, width))
-    turned = band.rotate(angle, Image.Resampling.BICUBIC, expand=True)
-    picture.paste(turned, ((width - turned.width) // 2, (height - turned.height) // 2), turned)
+    return band.rotate(angle, Image.Resampling.BICUBIC, expand=True)

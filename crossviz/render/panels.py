@@ -17,7 +17,7 @@ from crossviz.results import Heads
 if TYPE_CHECKING:
     from crossviz.explanation import Explanation, Selector
 
-__all__ = ["check_scale", "explanation_figure"]
+__all__ = ["check_scale", "explanation_figure", "word_panel"]
 
 
 def check_scale(scale: object) -> None:
@@ -47,7 +47,7 @@ def explanation_figure(
     check_scale(scale)
     ex = explanation
     chosen = range(len(ex.words)) if words is None else [words] if isinstance(words, str) else words
-    panels = [_panel(ex, selector, layer, head) for selector in chosen]
+    panels = [word_panel(ex, selector, layer, head) for selector in chosen]
     shared = map_scale(ex.map, layer, head)
     if scale == "word":
         panels = [
@@ -71,7 +71,16 @@ def explanation_figure(
     )
 
 
-def _panel(ex: "Explanation", selector: "Selector", layer: int | str | None, head: Heads) -> Panel:
+def word_panel(ex: "Explanation", selector: "Selector", layer: int | str | None, head: Heads) -> Panel:
+    """One word's panel: its map, and what stands with its name (cut off, hidden, not in the picture).
+
+    Args:
+        selector: an index, a text or a span.
+        layer, head: as for `Explanation.overlay`.
+
+    Raises:
+        SelectionError: no such word, layer or head.
+    """
     unread = {word.index: word for word in ex.words if not word.tokens}
     if type(selector) is int and selector in unread:
         return Panel(unread[selector].text, None, "cut off, not read")

@@ -9,7 +9,7 @@ from matplotlib import font_manager, ft2font
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties
 
-__all__ = ["LAST_RESORT", "clean", "families", "fit", "text_style", "text_width", "wrap"]
+__all__ = ["LAST_RESORT", "clean", "families", "fit", "is_plain", "text_style", "text_width", "whole_words", "wrap"]
 
 _FIRST = "DejaVu Sans"
 
@@ -49,9 +49,14 @@ def _characters(bold: bool) -> frozenset[int]:
     return frozenset(ft2font.FT2Font(str(Path(matplotlib.get_data_path(), "fonts", "ttf", file))).get_charmap())
 
 
+def is_plain(text: str, *, bold: bool = False) -> bool:
+    """Whether DejaVu Sans has every character of a text."""
+    return _characters(bold).issuperset(map(ord, text))
+
+
 def _fonts(text: str, bold: bool) -> tuple[list[str], str]:
     """Families and weight for a text. The other fonts are asked only where they are needed, and have no bold."""
-    if _characters(bold).issuperset(map(ord, text)):
+    if is_plain(text, bold=bold):
         return [_FIRST], "bold" if bold else "normal"
     return list(families()), "normal"
 
@@ -115,6 +120,17 @@ def wrap(text: str, width: float, size: float, *, bold: bool = False, most: int 
         lines.append(rest[:cut].rstrip())
         rest = rest[cut:].lstrip()
     return lines
+
+
+def whole_words(text: str, width: float, size: float, smallest: float) -> float:
+    """The size of bold type, in points, at which no word is wider than `width` inches; a very long one is, at the
+    smallest.
+
+    Args:
+        size: where there is room for it.
+    """
+    widest = max((text_width(word, size, True) for word in text.split()), default=0.0)
+    return size if widest <= width else max(smallest, 0.98 * size * width / widest)
 
 
 def _longest_start(text: str, width: float, size: float, bold: bool) -> int:

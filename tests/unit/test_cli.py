@@ -75,6 +75,12 @@ def test_explain_writes_a_picture_per_word_in_the_order_of_the_caption(explained
             assert np.array_equal(np.asarray(picture), np.asarray(explanation.overlay(word=word.index)))
 
 
+def test_explain_writes_every_head_on_one_sheet(explained, explanation):
+    _, out = explained
+    with Image.open(out / "sheet.png") as picture:
+        assert np.array_equal(np.asarray(picture), np.asarray(explanation.sheet()))
+
+
 def test_explain_prints_each_words_figures(explained, explanation):
     done, _ = explained
     lines = done.stdout.splitlines()

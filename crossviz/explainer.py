@@ -14,10 +14,11 @@ from crossviz.inside import Inside
 from crossviz.look_inside import look_inside
 from crossviz.methods import Layers, Method, MethodInfo, get_method, methods
 from crossviz.models import DEFAULT_MODEL, Model, ModelInfo, load_model
+from crossviz.models.base import Prepared
 from crossviz.models.cascade import Cascades
 from crossviz.photo import Photo, load_photo
 from crossviz.results import Provenance
-from crossviz.trace import EncodedImage
+from crossviz.trace import EncodedImage, Trace
 from crossviz.trust.fills import Fill
 from crossviz.trust.report import TrustReport
 from crossviz.trust.run import LABELS, check, choose
@@ -103,9 +104,36 @@ class Explainer:
         Raises:
             PhotoError: the photo can't be read.
         """
-        loaded = load_photo(photo)
+        return self.encode_many([photo])[0]
+
+    def prepare(self, photo: PhotoSource) -> Prepared:
+        """A photo read and brought to the size that the model takes: what `encode_many` would do first.
+
+        For many photos, call it in threads of your own, ahead of the pass.
+
+        Raises:
+            PhotoError: the photo can't be read.
+        """
+        return self._model.prepare(load_photo(photo))
+
+    def encode_many(self, photos: Sequence[PhotoSource | Prepared]) -> list[EncodedImage]:
+        """`encode` of several photos, in one pass where the model can: as many at once as fit into memory.
+
+        Beside rounding (1e-5 of the largest value), a photo's encoding does not depend on which others are with it.
+
+        Args:
+            photos: photos as for `encode`, or what `prepare` gave for them.
+
+        Raises:
+            PhotoError: one of the photos can't be read.
+            ModelError: one of them was prepared by another model.
+        """
+        prepared = [each if isinstance(each, Prepared) else self.prepare(each) for each in photos]
+        for each in prepared:
+            if each.model_key != self._model.key:
+                raise ModelError("A photo was prepared by another model: let this explainer prepare it.")
         with torch.no_grad():
-            return self._model.encode_image(loaded)
+            return self._model.encode_images(prepared) if prepared else []
 
     def explain(
         self,
@@ -143,8 +171,38 @@ class Explainer:
             trace = self._model.trace(encoded, caption)
             if hide is not None:
                 trace = self._model.trace(encoded, caption, _chosen(trace.caption, hide))
-            record, found, parts = chosen(trace, layers)
-        model = self._model
+            return self._explanation(trace, chosen, layers)
+
+    def explain_many(
+        self,
+        images: Sequence[EncodedImage],
+        captions: Sequence[str],
+        method: str | Method | None = None,
+        layers: Layers = None,
+    ) -> list[Explanation]:
+        """`explain` of several photos, each with its caption; the captions go through the text tower together.
+
+        Args:
+            images: what `encode_many` returned.
+            captions: as many sentences.
+            method, layers: as for `explain`.
+
+        Raises:
+            CrossvizError: as `explain`, for the first that will not do.
+        """
+        if len(images) != len(captions):
+            raise ModelError(f"There are {len(images)} photos and {len(captions)} captions: give each photo its own.")
+        chosen = self._method(method)
+        if chosen.needs_grad:  # each with a graph of its own
+            return [self.explain(*each, chosen, layers) for each in zip(images, captions, strict=True)]
+        with torch.no_grad():
+            traces = self._model.traces(images, captions) if captions else []
+            return [self._explanation(trace, chosen, layers) for trace in traces]
+
+    def _explanation(self, trace: Trace, chosen: Method, layers: Layers) -> Explanation:
+        """What a method finds in a trace, with where it comes from."""
+        record, found, parts = chosen(trace, layers)
+        model, encoded = self._model, trace.image
         # Where the record is not the text's attention, its own query and key are what is true.
         attention = model.info.attention_sentence
         if record is None:

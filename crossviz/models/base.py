@@ -27,8 +27,10 @@ __all__ = [
     "Family",
     "Model",
     "ModelInfo",
+    "Prepared",
     "folder_state",
     "library_versions",
+    "own_part",
     "resolve_device",
     "weights_sha256",
 ]
@@ -60,6 +62,17 @@ class EncodedText(NamedTuple):
 
     embedding: Tensor | None  # dim; unit vector; None where the model reads photo and text only together
     tokens: Tensor | None  # token width; the caption's tokens, None where the tower does not give them
+
+
+class Prepared(NamedTuple):
+    """A photo as a model's image tower takes it, on the model's device."""
+
+    photo: Photo
+    pixels: Tensor  # 1 3 height width
+    view: ImageView
+    grid: PatchGrid
+    model_key: str
+    """Of the model whose `prepare` gave it; no other takes it."""
 
 
 class Family(Protocol):
@@ -114,12 +127,24 @@ class Model(ABC):
         """A text as the text tower takes it, with its words and spans; CaptionError for a text without words."""
 
     @abstractmethod
-    def encode_image(self, photo: Photo) -> EncodedImage:
-        """The expensive step, once per photo."""
+    def encode_images(self, prepared: Sequence[Prepared]) -> list[EncodedImage]:
+        """The expensive step, once per photo: photos that `prepare` gave, in one pass where the family can."""
 
     @abstractmethod
+    def encode_texts(self, tokenized: Sequence[Tokenized]) -> list[EncodedText]:
+        """Captions through the text tower, in one pass where the family can."""
+
+    def prepare(self, photo: Photo) -> Prepared:
+        """What `encode_images` takes of a photo; it may be called in other threads, ahead of the pass."""
+        return Prepared(photo, *self.preprocess(photo), self.grid, self.key)
+
+    def encode_image(self, photo: Photo) -> EncodedImage:
+        """`encode_images` of one photo."""
+        return self.encode_images([self.prepare(photo)])[0]
+
     def encode_text(self, tokenized: Tokenized) -> EncodedText:
-        """The caption through the text tower."""
+        """`encode_texts` of one caption."""
+        return self.encode_texts([tokenized])[0]
 
     @abstractmethod
     def embed_texts(self, texts: list[str]) -> Tensor:
@@ -194,19 +219,35 @@ class Model(ABC):
             UnsupportedMethodError: words are to be hidden from a model that guesses none.
             ModelError: the photo was encoded by another model.
         """
-        if image.model_key != self.key:
-            raise ModelError(
-                f"This photo was encoded by {image.model_name}, and is asked for in {self.info.name}"
-                f"{' on another device or with other weights' if image.model_name == self.info.name else ''}: "
-                "encode it with the explainer that explains it."
-            )
+        self._check_own(image)
         tokenized = self.tokenize(caption)
         if hidden:
             tokenized = self.hide(tokenized, hidden)
             words = tokenized.caption.words
             masked = {token for word in hidden for token in words[word].tokens}
             hidden = [w.index for w in words if w.tokens and masked.issuperset(w.tokens)]  # two words may share a token
-        text = self.encode_text(tokenized)
+        return self._trace(image, tokenized, self.encode_text(tokenized), hidden)
+
+    def traces(self, images: Sequence[EncodedImage], captions: Sequence[str]) -> list[Trace]:
+        """`trace` of several photos, each with its caption; the captions go through the text tower together.
+
+        Raises:
+            CaptionError, ModelError: as `trace`, for the first that will not do.
+        """
+        for image in images:
+            self._check_own(image)
+        tokenized = [self.tokenize(caption) for caption in captions]
+        return [self._trace(*each) for each in zip(images, tokenized, self.encode_texts(tokenized), strict=True)]
+
+    def _check_own(self, image: EncodedImage) -> None:
+        if image.model_key != self.key:
+            raise ModelError(
+                f"This photo was encoded by {image.model_name}, and is asked for in {self.info.name}"
+                f"{' on another device or with other weights' if image.model_name == self.info.name else ''}: "
+                "encode it with the explainer that explains it."
+            )
+
+    def _trace(self, image: EncodedImage, tokenized: Tokenized, text: EncodedText, hidden: Sequence[int] = ()) -> Trace:
         apart = image.embedding is None or text.embedding is None
         cosine = None if apart else F.cosine_similarity(image.embedding, text.embedding.detach(), dim=0)
         return Trace(
@@ -265,6 +306,11 @@ class Model(ABC):
     def library_versions(self) -> dict[str, str]:
         """Installed versions of `libraries`."""
         return library_versions(self.libraries)
+
+
+def own_part(batch: Tensor, index: int) -> Tensor:
+    """One of a batch, in memory of its own: a view would keep the whole batch."""
+    return batch[index] if len(batch) == 1 else batch[index].clone()
 
 
 def weights_sha256(weights: Mapping[str, Tensor]) -> str:

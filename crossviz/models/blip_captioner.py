@@ -49,8 +49,8 @@ class BlipCaptioner(BlipModel):
     def lacks(self) -> Mapping[str, str]:
         return LACKS
 
-    def encode_text(self, tokenized: Tokenized) -> EncodedText:
-        return EncodedText(None, None)
+    def encode_texts(self, tokenized: Sequence[Tokenized]) -> list[EncodedText]:
+        return [EncodedText(None, None)] * len(tokenized)
 
     def embed_texts(self, texts: list[str]) -> Tensor:
         raise UnsupportedMethodError(

@@ -50,8 +50,8 @@ class BlipMatcher(BlipModel):
     def embedding(self, states: Tensor) -> Tensor:
         return F.normalize(self.module.vision_proj(states[0, 0]), dim=-1)
 
-    def encode_text(self, tokenized: Tokenized) -> EncodedText:
-        return EncodedText(self._embedded(tokenized.ids.to(self.device))[0], None)
+    def encode_texts(self, tokenized: Sequence[Tokenized]) -> list[EncodedText]:
+        return [EncodedText(self._embedded(each.ids.to(self.device))[0], None) for each in tokenized]
 
     @torch.no_grad()
     def embed_texts(self, texts: list[str]) -> Tensor:

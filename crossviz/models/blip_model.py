@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from crossviz.capture import capture, sites
 from crossviz.cell_source import CellSources
 from crossviz.geometry import ImageView, PatchGrid
-from crossviz.models.base import EncodedText, Model
+from crossviz.models.base import EncodedText, Model, Prepared, own_part
 from crossviz.models.blip_cells import cells
 from crossviz.models.blip_load import Loaded
 from crossviz.models.blip_stages import stages
@@ -76,13 +76,16 @@ class BlipModel(Model):
         """The image tower's last states, `batch key dim`: of the class token, then of the patches row by row."""
         return self.module.vision_model(pixel_values=pixels).last_hidden_state
 
-    def encode_image(self, photo: Photo) -> EncodedImage:
-        pixels, view = self.preprocess(photo)
-        states = self.image_states(pixels)
-        features = {"pixels": pixels, "states": states}
+    def encode_images(self, prepared: Sequence[Prepared]) -> list[EncodedImage]:
+        found = self.image_states(torch.cat([each.pixels for each in prepared]))
+        return [self._encoded(each, own_part(found, i)[None]) for i, each in enumerate(prepared)]
+
+    def _encoded(self, prepared: Prepared, states: Tensor) -> EncodedImage:
+        view, features = prepared.view, {"pixels": prepared.pixels, "states": states}
         if self._loaded.read_hw != view.input_hw:  # patches need not fill the input
             view = view.trimmed(self._loaded.read_hw)
-        return EncodedImage(photo, view, self.grid, self.embedding(states), features, self.key, self.info.name)
+        embedding = self.embedding(states)
+        return EncodedImage(prepared.photo, view, prepared.grid, embedding, features, self.key, self.info.name)
 
     def embedding(self, states: Tensor) -> Tensor | None:
         """One photo in the space of the texts, where there is one."""

@@ -4,7 +4,7 @@ Its decoder looks at the photo in every layer, through the queries of an attenti
 that decoder; the contrastive half, which its towers make up without it, is what the family `open_clip` explains.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from crossviz.capture import sites
 from crossviz.errors import ModelError, ModelUnavailableError, UnsupportedMethodError
 from crossviz.geometry import ImageView
-from crossviz.models.base import EncodedText, Model, ModelInfo
+from crossviz.models.base import EncodedText, Model, ModelInfo, Prepared
 from crossviz.models.clip_tokens import Tokenized, tokenize
 from crossviz.models.coca_attention import attention_graph, composed, written
 from crossviz.models.coca_cells import cells
 from crossviz.models.coca_load import MINI, coca_identity, coca_infos, coca_source, is_mini, load_coca
-from crossviz.models.coca_parts import PooledImage, coca_parts, pooled_image
+from crossviz.models.coca_parts import PooledImage, coca_parts, pooled_images
 from crossviz.models.coca_stages import stages
 from crossviz.models.coca_words import SENTENCE, caption_match
 from crossviz.models.coca_write import can_write, write
@@ -100,17 +100,19 @@ class CocaModel(Model):
             )
         return found
 
-    def encode_image(self, photo: Photo) -> EncodedImage:
-        pixels, view = self.preprocess(photo)
-        found = pooled_image(self.module, self._parts, pixels)
-        read_hw = self._parts.read_hw
+    def encode_images(self, prepared: Sequence[Prepared]) -> list[EncodedImage]:
+        found = pooled_images(self.module, self._parts, torch.cat([each.pixels for each in prepared]))
+        return [self._encoded(*each) for each in zip(prepared, found, strict=True)]
+
+    def _encoded(self, prepared: Prepared, found: PooledImage) -> EncodedImage:
+        view, read_hw = prepared.view, self._parts.read_hw
         return EncodedImage(
-            photo=photo,
+            photo=prepared.photo,
             view=view if read_hw == view.input_hw else view.trimmed(read_hw),
-            grid=self.grid,
+            grid=prepared.grid,
             embedding=found.embedding,
             features={
-                "pixels": pixels,
+                "pixels": prepared.pixels,
                 "tokens": found.tokens,
                 "pooler_scores": found.scores,
                 "pooler_probs": found.probs,
@@ -119,9 +121,10 @@ class CocaModel(Model):
             model_name=self.info.name,
         )
 
-    def encode_text(self, tokenized: Tokenized) -> EncodedText:
-        embedding, states = self.module._encode_text(tokenized.ids.to(self.device), normalize=True)
-        return EncodedText(embedding[0], states[0, : len(tokenized.positions)])
+    def encode_texts(self, tokenized: Sequence[Tokenized]) -> list[EncodedText]:
+        ids = torch.cat([each.ids for each in tokenized]).to(self.device)
+        embeddings, states = self.module._encode_text(ids, normalize=True)
+        return [EncodedText(embeddings[i], states[i, : len(each.positions)]) for i, each in enumerate(tokenized)]
 
     @torch.no_grad()
     def embed_texts(self, texts: list[str]) -> Tensor:

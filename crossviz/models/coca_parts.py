@@ -15,7 +15,7 @@ from crossviz.capture import SiteCapture, capture
 from crossviz.errors import CaptureError, UnsupportedMethodError
 from crossviz.geometry import PatchGrid
 
-__all__ = ["CocaParts", "PooledImage", "coca_parts", "patches_first", "pooled_image", "pooler_site"]
+__all__ = ["CocaParts", "PooledImage", "coca_parts", "patches_first", "pooled_images", "pooler_site"]
 
 _CONTRASTIVE = "attn_pool_contrastive"
 """The pooler that open_clip's two-pooler variants have for the embedding alone."""
@@ -92,24 +92,27 @@ def coca_parts(module: nn.Module, pixels: Tensor) -> CocaParts:
 
 
 @torch.no_grad()
-def pooled_image(module: nn.Module, parts: CocaParts, pixels: Tensor) -> PooledImage:
-    """One photo through the image tower, with its pooler's attention captured.
+def pooled_images(module: nn.Module, parts: CocaParts, pixels: Tensor) -> list[PooledImage]:
+    """Photos through the image tower, with its pooler's attention captured.
 
     Args:
         module: open_clip's CoCa.
         parts: its parts.
-        pixels: `1 3 height width`.
+        pixels: `batch 3 height width`.
 
     Raises:
         CaptureError: the pooler's attention, recomputed, does not give the pooler's own output.
     """
     latent, tokens, site = _run(module, parts.pooler, pixels)
-    return PooledImage(
-        embedding=latent.flatten(),
-        tokens=tokens[0],
-        scores=patches_first(site.scores[0, :, parts.num_skipped :], parts),
-        probs=patches_first(site.probs[0, :, parts.num_skipped :], parts),
-    )
+    return [
+        PooledImage(
+            embedding=latent[i].flatten(),
+            tokens=tokens[i].clone(),  # a view would keep the whole batch
+            scores=patches_first(site.scores[i, :, parts.num_skipped :], parts),
+            probs=patches_first(site.probs[i, :, parts.num_skipped :], parts),
+        )
+        for i in range(len(pixels))
+    ]
 
 
 def pooler_site(module: nn.Module, parts: CocaParts, pixels: Tensor) -> SiteCapture:

@@ -4,7 +4,7 @@ A model is a folder: open_clip's own (`open_clip_config.json`, `open_clip_model.
 `CrossModalAttention` (`cross_attention.safetensors`), and `crossviz.json` with its sizes and every file's sha256.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from crossviz.capture import sites
 from crossviz.errors import ModelUnavailableError, UnknownModelError
 from crossviz.geometry import ImageView, PatchGrid
 from crossviz.models.about import check_files, one_line, read_about
-from crossviz.models.base import EncodedText, Model, ModelInfo, folder_state
+from crossviz.models.base import EncodedText, Model, ModelInfo, Prepared, folder_state, own_part
 from crossviz.models.clip_tokens import Tokenized, tokenize
 from crossviz.models.mini_cells import cells
 from crossviz.models.pixels import Preprocess
@@ -118,15 +118,28 @@ class _Mini(Model):
         ids, positions, caption = tokenize(self._tokenizer, text, self._tokenizer.context_length - 1)
         return Tokenized(F.pad(ids, (0, 1)), positions, caption)
 
-    def encode_image(self, photo: Photo) -> EncodedImage:
-        pixels, view = self.preprocess(photo)
-        state = self._parts.states(self.module["clip"].visual, pixels)
-        features = {"patches": state["patches"][0], "pixels": pixels}
-        return EncodedImage(photo, view, self.grid, state["embedding"][0], features, self.key, self.info.name)
+    def encode_images(self, prepared: Sequence[Prepared]) -> list[EncodedImage]:
+        state = self._parts.states(self.module["clip"].visual, torch.cat([each.pixels for each in prepared]))
+        return [
+            EncodedImage(
+                photo=each.photo,
+                view=each.view,
+                grid=each.grid,
+                embedding=own_part(state["embedding"], i),
+                features={"patches": own_part(state["patches"], i), "pixels": each.pixels},
+                model_key=self.key,
+                model_name=self.info.name,
+            )
+            for i, each in enumerate(prepared)
+        ]
 
-    def encode_text(self, tokenized: Tokenized) -> EncodedText:
-        states = self._text_states(self.module["clip"].text, tokenized.ids.to(self.device))
-        return EncodedText(F.normalize(states.pooled[0], dim=-1), states.tokens[0, : len(tokenized.positions)])
+    def encode_texts(self, tokenized: Sequence[Tokenized]) -> list[EncodedText]:
+        ids = torch.cat([each.ids for each in tokenized]).to(self.device)
+        states = self._text_states(self.module["clip"].text, ids)
+        return [
+            EncodedText(F.normalize(states.pooled[i], dim=-1), states.tokens[i, : len(each.positions)])
+            for i, each in enumerate(tokenized)
+        ]
 
     def embed_texts(self, texts: list[str]) -> Tensor:
         length = self._tokenizer.context_length

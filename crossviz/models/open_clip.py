@@ -6,7 +6,7 @@ token states times its projection (W_Q) and k = dense features of the image towe
 (W_K). That is `CrossModalAttention`'s formula with unit vectors, and the trained temperature for 1 / sqrt(d_k).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from crossviz.capture import sites
 from crossviz.errors import ModelUnavailableError
 from crossviz.geometry import ImageView
-from crossviz.models.base import EncodedText, Model, ModelInfo
+from crossviz.models.base import EncodedText, Model, ModelInfo, Prepared, own_part
 from crossviz.models.clip_cells import clip_cells, text_projection
 from crossviz.models.clip_match import clip_match
 from crossviz.models.clip_tokens import Tokenized, tokenize
@@ -116,37 +116,39 @@ class OpenClipModel(Model):
     def tokenize(self, text: str) -> Tokenized:
         return tokenize(self._tokenizer, text)
 
-    def encode_image(self, photo: Photo) -> EncodedImage:
-        pixels, view = self.preprocess(photo)
-        features = {"pixels": pixels}
-        if self._tower.vit is None:
-            embedding = self.module.encode_image(pixels, normalize=True)[0]
-        else:
-            run = self._tower.vit.run(pixels)
-            embedding, features["last_input"] = F.normalize(run.embedding, dim=-1), run.last_input
-        read_hw = self._tower.read_hw
-        return EncodedImage(
-            photo=photo,
-            # Patches need not fill the input: 27 patches of 14 pixels in 384 leave 6 unread.
-            view=view if read_hw == view.input_hw else view.trimmed(read_hw),
-            grid=self.grid,
-            embedding=embedding,
-            features=features,
-            model_key=self.key,
-            model_name=self.info.name,
-        )
+    def encode_images(self, prepared: Sequence[Prepared]) -> list[EncodedImage]:
+        pixels, read_hw, vit = torch.cat([each.pixels for each in prepared]), self._tower.read_hw, self._tower.vit
+        run = None if vit is None else vit.run(pixels)
+        embeddings = self.module.encode_image(pixels) if run is None else run.embedding
+        embeddings = F.normalize(embeddings, dim=-1)
+        return [
+            EncodedImage(
+                photo=each.photo,
+                # Patches need not fill the input: 27 patches of 14 pixels in 384 leave 6 unread.
+                view=each.view if read_hw == each.view.input_hw else each.view.trimmed(read_hw),
+                grid=each.grid,
+                embedding=own_part(embeddings, i),
+                features={"pixels": each.pixels} | ({} if run is None else {"last_input": own_part(run.last_input, i)}),
+                model_key=self.key,
+                model_name=self.info.name,
+            )
+            for i, each in enumerate(prepared)
+        ]
 
-    def encode_text(self, tokenized: Tokenized) -> EncodedText:
-        ids = tokenized.ids.to(self.device)
+    def encode_texts(self, tokenized: Sequence[Tokenized]) -> list[EncodedText]:
+        ids = torch.cat([each.ids for each in tokenized]).to(self.device)
         if "cross_attention" in self.lacks():
-            return EncodedText(self.module.encode_text(ids, normalize=True)[0], None)
+            return [EncodedText(each, None) for each in self.module.encode_text(ids, normalize=True)]
         tower = getattr(self.module, "text", self.module)
         if tower is self.module:
             found = tower.forward_intermediates(text=ids, text_indices=1, normalize_intermediates=True)
         else:
             found = tower.forward_intermediates(ids, indices=1, normalize_intermediates=True, output_fmt="NLC")
-        states = found["text_intermediates"][-1][0]  # position width
-        return EncodedText(F.normalize(found["text_features"][0], dim=-1), states[list(tokenized.positions)])
+        states, embeddings = found["text_intermediates"][-1], F.normalize(found["text_features"], dim=-1)
+        return [
+            EncodedText(embeddings[i], states[i, list(each.positions)])  # token width
+            for i, each in enumerate(tokenized)
+        ]
 
     @torch.no_grad()
     def embed_texts(self, texts: list[str]) -> Tensor:

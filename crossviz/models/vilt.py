@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from crossviz.capture import sites
 from crossviz.errors import UnsupportedMethodError
 from crossviz.geometry import ImageView, PatchGrid
-from crossviz.models.base import EncodedText, Model, ModelInfo
+from crossviz.models.base import EncodedText, Model, ModelInfo, Prepared
 from crossviz.models.clip_tokens import Tokenized
 from crossviz.models.vilt_attention import (
     Reading,
@@ -96,15 +96,20 @@ class ViltModel(Model):
             return super().hide(tokenized, words)
         return self._pieces.hide(tokenized, words)
 
-    def encode_image(self, photo: Photo) -> EncodedImage:
+    def prepare(self, photo: Photo) -> Prepared:
         pixels, view, grid = self._pixels(photo)
-        pixels = pixels.to(self.device)
-        patches = self.module.photo(pixels)
-        features = {"pixels": pixels, "patches": patches.states, "kept": patches.kept}
-        return EncodedImage(photo, view, grid, None, features, self.key, self.info.name)
+        return Prepared(photo, pixels.to(self.device), view, grid, self.key)
 
-    def encode_text(self, tokenized: Tokenized) -> EncodedText:
-        return EncodedText(None, None)
+    def encode_images(self, prepared: Sequence[Prepared]) -> list[EncodedImage]:
+        return [self._encoded(each) for each in prepared]  # photos differ in size, and are little work here
+
+    def _encoded(self, prepared: Prepared) -> EncodedImage:
+        patches = self.module.photo(prepared.pixels)
+        features = {"pixels": prepared.pixels, "patches": patches.states, "kept": patches.kept}
+        return EncodedImage(prepared.photo, prepared.view, prepared.grid, None, features, self.key, self.info.name)
+
+    def encode_texts(self, tokenized: Sequence[Tokenized]) -> list[EncodedText]:
+        return [EncodedText(None, None)] * len(tokenized)
 
     def embed_texts(self, texts: list[str]) -> Tensor:
         raise UnsupportedMethodError(

@@ -25,10 +25,10 @@ TOLERANCE = 1e-4
 
 
 class VitRun(NamedTuple):
-    """One photo through a tower; every tensor without the batch axis."""
+    """Photos through a tower."""
 
-    embedding: Tensor  # embed; not normalised
-    last_input: Tensor  # token dim; what enters the last block
+    embedding: Tensor  # batch embed; not normalised
+    last_input: Tensor  # batch token dim; what enters the last block
 
 
 class _Full(NamedTuple):
@@ -57,13 +57,13 @@ class VitTower:
     """Pixels of the input per patch."""
 
     def run(self, pixels: Tensor) -> VitRun:
-        """Pixels `1 3 height width` to the embedding and what the dense features need."""
+        """Pixels `batch 3 height width` to the embeddings and what the dense features need."""
         x = self.embed(pixels)
         for block in self.blocks[:-1]:
             x = self._block(block, x)[0]
         last_input = x
         x = self._block(self.blocks[-1], x)[0]
-        return VitRun(self.pooled(x)[0], last_input[0])
+        return VitRun(self.pooled(x), last_input)
 
     def check(self, pixels: Tensor) -> None:
         """Compare `run` with the tower itself.
@@ -72,7 +72,7 @@ class VitTower:
             CaptureError: the tower computes something else than its parts do.
         """
         own = _first(self.visual(pixels))[0]
-        difference = float((self.run(pixels).embedding - own).abs().max() / own.abs().max().clamp(min=1e-12))
+        difference = float((self.run(pixels).embedding[0] - own).abs().max() / own.abs().max().clamp(min=1e-12))
         if not difference <= TOLERANCE:
             raise CaptureError(
                 f"The parts of this image tower ({type(self.visual).__qualname__}) give an embedding that differs "
@@ -103,7 +103,7 @@ class VitTower:
         LayerNorm and projection. The prefix tokens take part in the attention, as in the published code.
 
         Args:
-            last_input: `token dim`, from `run`.
+            last_input: `token dim`, of one photo, from `run`.
         """
         block = self.blocks[-1]
         again = _attend(block.attention, block.norm_1(last_input[None]))

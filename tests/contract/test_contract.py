@@ -454,6 +454,32 @@ def parameters_of(parts) -> list[torch.nn.Parameter]:
     return [one for part in parts for one in ([part] if isinstance(part, torch.nn.Parameter) else part.parameters())]
 
 
+def test_many_at_once_are_as_each_by_itself(explainer, photo):
+    wide = np.tile(photo, (1, 2, 1))[:40]
+    photos, captions = [photo, wide, photo], [CAPTION, "dog", "a frisbee in the air, and two dogs after it"]
+    together = explainer.encode_many([photos[0], explainer.prepare(photos[1]), photos[2]])
+    found = explainer.explain_many(together, captions)
+    for image, ex, source, caption in zip(together, found, photos, captions, strict=True):
+        alone = explainer.encode(source)
+        assert (image.view, image.grid, image.photo) == (alone.view, alone.grid, alone.photo)
+        expected = explainer.explain(alone, caption)
+        assert ex.caption == expected.caption and ex.provenance == expected.provenance
+        for name in ("values", "per_head", "null_mass"):
+            one, other = getattr(ex.map, name), getattr(expected.map, name)
+            assert (one is None) == (other is None)
+            assert one is None or torch.allclose(one, other, rtol=1e-3, atol=2e-5 * float(other.abs().max())), name
+        assert ex.similarity == pytest.approx(expected.similarity, abs=1e-5)
+        for tensor in image.features.values():  # it keeps no other photo's memory
+            assert tensor.untyped_storage().nbytes() <= 2 * max(tensor.nbytes, 64)
+    assert explainer.encode_many([]) == explainer.explain_many([], []) == []
+    with pytest.raises(ModelError, match="3 photos and 1 captions"):
+        explainer.explain_many(together, captions[:1])
+    with pytest.raises(ModelError, match="prepared by another model"):
+        explainer.encode_many([explainer.prepare(photo)._replace(model_key="another")])
+    with pytest.raises(CaptionError):
+        explainer.explain_many(together, [CAPTION, " ", CAPTION])
+
+
 def test_stages_hold_every_parameter_once(model):
     stages = model.stages()
     held = [id(parameter) for _, parts in stages for parameter in parameters_of(parts)]

@@ -65,7 +65,7 @@ def test_clearclip_is_the_cosine_of_the_towers_dense_features(variant, tmp_path,
     found = explainer.explain(photo, CAPTION, ClearClip())
     tower = vit_tower(model.module.visual)
     with torch.no_grad():
-        dense = tower.dense(tower.run(model.preprocess(load_photo(photo))[0]).last_input)
+        dense = tower.dense(tower.run(model.preprocess(load_photo(photo))[0]).last_input[0])
     assert torch.allclose(found.map.values.flatten(1), cosines(dense, model), atol=1e-5)
     assert (found.grid.height, found.grid.width) == tower.grid_hw
     assert float(found.map.values.std((1, 2)).min()) > 0.01, "a map that tells nothing would pass as well"

@@ -87,10 +87,11 @@ class Explainer:
             UnsupportedMethodError: this model lacks what the method needs.
         """
         chosen = self._method(method).info
-        lacking = {name: reason for name, reason in self._model.lacks().items() if name in chosen.requires}
-        if not chosen.served_by(lacking):
+        lacks = self._model.lacks()
+        if not chosen.served_by(lacks):
+            reasons = dict.fromkeys(lacks[need] for need in chosen.requires if need in lacks)
             raise UnsupportedMethodError(
-                f"{self.info.name} can't be explained by {chosen.name}: {'; '.join(dict.fromkeys(lacking.values()))}. "
+                f"{self.info.name} can't be explained by {chosen.name}: {'; '.join(reasons)}. "
                 f"Choose from {', '.join(info.name for info in self.methods)}."
             )
         return chosen.name

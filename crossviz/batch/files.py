@@ -44,9 +44,17 @@ def write_whole(file: Path, data: bytes, temporary: Path) -> None:
 
 def place(made: Path, where: Path, aside: Path) -> None:
     """Move a finished file or folder to where it belongs; what is there, of an earlier attempt, goes to `aside`."""
-    if where.is_dir():
-        os.rename(where, aside)
-    os.replace(made, where)
+    number = 0
+    while True:
+        try:
+            os.replace(made, where)
+            break
+        except OSError:
+            if not where.is_dir() or number > 9:
+                raise
+        number += 1
+        with contextlib.suppress(FileNotFoundError):  # one that does the same was faster
+            os.rename(where, aside.with_name(f"{aside.name}-{number}"))
     sync_folder(where.parent)
 
 

@@ -73,6 +73,9 @@ class ShardSource(Source):
                 members[found[2].lower()] = (member.offset_data, member.size)
                 opened.members = []  # tarfile keeps them all
             self._note(shard, name, members)
+            end = _bytes(shard, opened.offset, tarfile.BLOCKSIZE, PhotoError)
+        if end != tarfile.NUL * tarfile.BLOCKSIZE:  # what comes after damage would be left out without a word
+            raise tarfile.ReadError("it is cut off, or damaged inside")
 
     def _note(self, shard: Path, name: str | None, members: dict[str, tuple[int, int]]) -> None:
         if name is None:

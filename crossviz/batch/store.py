@@ -68,12 +68,13 @@ def open_out(out: Path, about: Mapping[str, Any], lasting: tuple[str, ...]) -> N
         _check_same(out, json.loads(file.read_text(encoding="utf-8")), about, lasting)
     elif any(not each.name.startswith(".") for each in out.iterdir()):
         raise DatasetError(f"{out} holds other files: choose a new folder, or one that crossviz batch began.")
-    for name in ("rows", "bad", _TEMPORARY):
-        (out / name).mkdir(exist_ok=True)
-    sweep(out)
+    (out / _TEMPORARY).mkdir(exist_ok=True)
     if not file.is_file():
         text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_whole(file, text.encode(), out / _TEMPORARY / "batch.json")
+    for name in ("rows", "bad"):
+        (out / name).mkdir(exist_ok=True)
+    sweep(out)
 
 
 def _check_same(out: Path, before: Any, about: Mapping[str, Any], lasting: tuple[str, ...]) -> None:

@@ -75,15 +75,15 @@ class TableSource(Source):
             shown = ""
         return Row(key, shown, partial(self._photo, row), partial(self._caption, row))
 
-    def _photo(self, row: dict[str, Any]) -> Path:
-        if _DAMAGED in row:
-            raise PhotoError(row[_DAMAGED])
+    def _photo(self, row: dict[str, Any]) -> str | Path:
         value = photo_of(row, self._columns.photo)
         if not isinstance(value, str):
             raise PhotoError(f"A photo is named by its path, not by a {type(value).__name__}.")
         return value if value.lower().startswith(("http:", "https:", "data:")) else self._file.parent / value
 
     def _caption(self, row: dict[str, Any]) -> str:
+        if _DAMAGED in row:
+            raise CaptionError(row[_DAMAGED])
         if self._columns.id is not None and row.get(self._columns.id) in (None, ""):
             raise CaptionError(f"The row has no {self._columns.id!r}, the column that was named for the rows' names.")
         return caption_of(row, self._columns)

@@ -5,11 +5,13 @@ Zarr's own reader would do, but unpacks whatever a chunk says that it holds; her
 
 import json
 import math
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
+import google_crc32c
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -65,17 +67,24 @@ class HalfArray:
         size = self.chunk_words
         try:
             with self.file.open("rb") as opened:
-                chunks = [self._chunk(opened, number) for number in range(first // size, (stop - 1) // size + 1)]
+                index = self._index(opened)
+                chunks = [self._chunk(opened, index, i) for i in range(first // size, (stop - 1) // size + 1)]
         except (OSError, ValueError, struct.error, pa.ArrowException) as error:
             raise BundleError(f"The maps in {_name(self.file.parents[-2])} are damaged: run the block again.") from error
         return np.concatenate(chunks)[first - first // size * size :][: stop - first]
 
-    def _chunk(self, opened: Any, number: int) -> NDArray[np.float16]:
+    def _index(self, opened: BinaryIO) -> bytes:
+        """Where each chunk begins and how long it is, which stands at the file's end with its checksum."""
+        length = 16 * -(-self.shape[0] // self.chunk_words)
+        opened.seek(-(length + 4), os.SEEK_END)
+        index, checksum = opened.read(length), opened.read(4)
+        if google_crc32c.value(index).to_bytes(4, "little") != checksum:
+            raise ValueError("the checksum differs")
+        return index
+
+    def _chunk(self, opened: BinaryIO, index: bytes, number: int) -> NDArray[np.float16]:
+        start, size = struct.unpack_from("<2Q", index, 16 * number)
         shape = (self.chunk_words, *self.shape[1:])
-        count = -(-self.shape[0] // self.chunk_words)
-        # The places of all chunks stand at the file's end, and their checksum after them.
-        opened.seek(-(16 * count + 4) + 16 * number, 2)
-        start, size = struct.unpack("<2Q", opened.read(16))
         if (start, size) == (_ABSENT, _ABSENT):  # nothing but zeros
             return np.zeros(shape, np.float16)
         wanted = math.prod(shape) * 2
@@ -106,7 +115,7 @@ def _shape(meta: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         and inner["index_codecs"] == [*_CODECS, {"name": "crc32c"}]
         and codecs[:-1] == _CODECS
         and codecs[-1]["name"] == "zstd"
-        and codecs[-1]["configuration"]["checksum"] is False
+        and codecs[-1]["configuration"]["checksum"] is True
         and meta["fill_value"] == 0
         and not meta["storage_transformers"]
     )

@@ -181,7 +181,7 @@ def _write_array(folder: Path, values: NDArray[np.float16], axes: tuple[str, ...
         dtype="float16",
         chunks=chunk,
         shards=(words, *values.shape[1:]),  # one file a block, its chunks read one by one
-        compressors=ZstdCodec(level=1),
+        compressors=ZstdCodec(level=1, checksum=True),
         dimension_names=axes,
         zarr_format=3,
     )

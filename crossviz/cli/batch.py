@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     if not found.good:
         raise DatasetError(f"None of the {found.bad:,} rows could be explained; {args.output / 'report.md'} says why.")
     aside = f", {found.bad:,} set aside (report.md)" if found.bad else ""
-    print(f"{found.good:,} rows explained{aside}, {found.done_now:,} of them now: they are in {args.output}.")
+    print(f"{found.good:,} rows explained{aside}; {found.done_now:,} rows done now. They are in {args.output}.")
     return 0
 
 

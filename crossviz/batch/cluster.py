@@ -29,5 +29,3 @@ class Cluster:
         require("--ray", ["ray"], "ray")
         if self.workers is not None and self.workers < 1:
             raise DatasetError(f"--ray-workers is a number from 1 on, not {self.workers}.")
-
-

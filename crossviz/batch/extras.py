@@ -11,7 +11,9 @@ STORAGE = ("pyarrow", "zarr")
 """What the results are written and read with."""
 
 
-def require(what: str, packages: Sequence[str], extra: str = "batch", error: type[CrossvizError] = DatasetError) -> None:
+def require(
+    what: str, packages: Sequence[str], extra: str = "batch", error: type[CrossvizError] = DatasetError
+) -> None:
     """Say what is missing before anything takes time; nothing is imported to look.
 
     Args:

@@ -44,7 +44,11 @@ class HuggingFaceSource(Source):
         features = dataset.features
         photo = column(features, columns.photo, PHOTO_COLUMNS)
         text = columns.caption is not None or column(features, columns.text, CAPTION_COLUMNS)
-        for what, found in (("photos", photo), ("captions", text), ("ids", columns.id is None or columns.id in features)):
+        for what, found in (
+            ("photos", photo),
+            ("captions", text),
+            ("ids", columns.id is None or columns.id in features),
+        ):
             if not found:
                 raise DatasetError(
                     f"{name} has no column of {what} by that name; its columns are {', '.join(features)}: name one "

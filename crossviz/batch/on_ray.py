@@ -4,6 +4,7 @@ The folder and the photos must be there under the same path on every machine (a 
 lost is started again and its block is done again; what it had finished stays.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crossviz import errors
 from crossviz.batch.cluster import LOCAL, Cluster
 from crossviz.batch.plan import Block
 from crossviz.batch.rows import Source
@@ -22,30 +24,58 @@ if TYPE_CHECKING:
     from crossviz.batch.run import Progress
     from crossviz.explainer import Explainer
 
-__all__ = ["run_on_ray"]
+__all__ = ["Worker", "run_on_ray"]
 
 CPUS_A_WORKER = 4
 """Where there is no GPU and no number of workers is given."""
-RESTARTS = 16
-"""How often a worker is started again before the run is given up."""
+MOST_TRIES = 8
+"""How often a block is begun before the run is given up: what ends a worker each time would do so for ever."""
 
 
-class _Worker:
-    """One model in a process of its own."""
+class Worker:
+    """One model in a process of its own, loaded when its first block comes."""
 
     def __init__(self, source: Source, out: Path, model: str, device: str | None, settings: Settings) -> None:
+        self._source, self._out, self._settings = source, out, settings
+        self._model, self._device = model, device
+        self._explainer: Explainer | None = None
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list]:
+        """Do some blocks, given by `number`, `start` and `stop`; an error comes back as its class and its sentence."""
+        done: dict[str, list] = {"rows": [], "error": [], "said": []}
+        for numbers in zip(batch["number"], batch["start"], batch["stop"], strict=True):
+            block, error = Block(*map(int, numbers)), None
+            try:
+                self._do(block)
+            except CrossvizError as problem:
+                error = problem
+            done["rows"].append(len(block))
+            done["error"].append("" if error is None else type(error).__name__)
+            done["said"].append("" if error is None else str(error))
+        return done
+
+    def _do(self, block: Block) -> None:
+        from crossviz.batch.run import run_blocks
         from crossviz.explainer import Explainer
 
-        self._source, self._out, self._settings = source, out, settings
-        self._explainer = Explainer(model, device)
+        self._count_try(block)
+        if self._explainer is None:
+            self._explainer = Explainer(self._model, self._device)
+        run_blocks(self._source, self._out, self._explainer, self._settings, [block], lambda rows: None)
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        from crossviz.batch.run import run_blocks
+    def _count_try(self, block: Block) -> None:
+        """One more try of a block; those before it ended their workers.
 
-        for number, start, stop in zip(batch["number"], batch["start"], batch["stop"], strict=True):
-            block = Block(int(number), int(start), int(stop))
-            run_blocks(self._source, self._out, self._explainer, self._settings, [block], lambda rows: None)
-        return {"rows": batch["stop"] - batch["start"]}
+        Raises:
+            DatasetError: there were too many.
+        """
+        with (self._out / ".tmp" / f"tries-{block.number:06d}").open("ab") as tries:
+            if tries.tell() >= MOST_TRIES:
+                raise DatasetError(
+                    f"Rows {block.start} to {block.stop - 1} ended their worker {MOST_TRIES} times, for want of memory "
+                    "perhaps: give a smaller --batch-size, or look for a photo that is not one."
+                )
+            tries.write(b".")
 
 
 def run_on_ray(
@@ -77,6 +107,7 @@ def run_on_ray(
         if not ray.is_initialized():
             _start(ray, cluster.address)
             ending.callback(ray.shutdown)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what fails is raised as well
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         resources, gpus = ray.cluster_resources(), 0
@@ -86,34 +117,36 @@ def run_on_ray(
         workers = min(cluster.workers or gpus or max(1, cpus // CPUS_A_WORKER), len(blocks))
         items = [{"number": block.number, "start": block.start, "stop": block.stop} for block in blocks]
         rows = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            _Worker,
+            Worker,
             fn_constructor_args=(source, out.absolute(), explainer.info.name, _device(explainer), settings),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=max(1, (cpus - 1 if cpus > workers else cpus) // workers),
             num_gpus=1 if gpus else 0,
-            max_restarts=RESTARTS,
         )
         try:
             for done in rows.iter_batches(batch_size=1):
-                progress(int(done["rows"].sum()))
+                for count, error, said in zip(done["rows"], done["error"], done["said"], strict=True):
+                    if error:
+                        raise getattr(errors, error, DatasetError)(said)
+                    progress(int(count))
         except CrossvizError:
             raise
         except Exception as error:
-            raise _told(error) from error
+            raise DatasetError(f"Ray gave up ({_line(error)}): the same command goes on where it stopped.") from error
 
 
 def _start(ray: Any, address: str) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address == LOCAL:
+            os.environ.setdefault("RAY_worker_niceness", "0")  # by itself Ray lets everything else go first
             ray.init(address=LOCAL, include_dashboard=False, object_store_memory=128 << 20, **quiet)
         else:
             ray.init(address=address, **quiet)
     except Exception as error:
         raise DatasetError(
-            f"Ray at {address} can't be had ({' '.join(str(error).split())[:200]}): start it with `ray start --head`, "
-            "or run without --ray."
+            f"Ray at {address} can't be had ({_line(error)}): start it with `ray start --head`, or run without --ray."
         ) from error
 
 
@@ -122,13 +155,5 @@ def _device(explainer: "Explainer") -> str:
     return "cuda" if explainer.device.startswith("cuda") else explainer.device
 
 
-def _told(error: BaseException) -> CrossvizError:
-    """What a worker said, out of what Ray wraps it into."""
-    seen: BaseException | None = error
-    while seen is not None:
-        inner = getattr(seen, "cause", None)
-        if isinstance(seen, CrossvizError):
-            return DatasetError(str(seen)) if hasattr(seen, "cause") else seen
-        seen = inner if isinstance(inner, BaseException) else seen.__cause__
-    reason = " ".join(str(error).split())[:200]
-    return DatasetError(f"Ray gave up ({reason}): the same command goes on where it stopped.")
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -168,7 +168,9 @@ def test_blocks_with_bad_rows_can_be_done_again(whole, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(whole, out)
     assert store.forget_bad(out) == 3 and store.done_blocks(out) == set()
-    good = BlockResult(Block(1, 4, 8), [dict(result(0).rows[0], maps="2x3/000001")], [], {"2x3": np.ones((1, 2, 3), "f2")})
+    good = BlockResult(
+        Block(1, 4, 8), [dict(result(0).rows[0], maps="2x3/000001")], [], {"2x3": np.ones((1, 2, 3), "f2")}
+    )
     store.add_block(out, good)
     assert not (out / "bad" / "part-000001.parquet").exists()
     work(out)

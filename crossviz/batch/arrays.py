@@ -46,9 +46,7 @@ class HalfArray:
                 meta = json.loads(opened.read(MOST_JSON_BYTES))
             shape, chunk = _shape(meta)
         except FileNotFoundError:
-            raise BundleError(
-                f"The maps {_name(folder)} are missing: copy the whole folder, or run it again."
-            ) from None
+            raise BundleError(f"The maps {_name(folder)} are missing: copy the whole folder again.") from None
         except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
             raise BundleError(f"The maps {_name(folder)} can't be read: they are damaged, or not ours.") from error
         fits = len(shape) == len(inner) + 1 and all(b in (a, None) for a, b in zip(shape[1:], inner, strict=True))
@@ -72,9 +70,7 @@ class HalfArray:
                 index = self._index(opened)
                 chunks = [self._chunk(opened, index, i) for i in range(first // size, (stop - 1) // size + 1)]
         except (OSError, ValueError, struct.error, pa.ArrowException) as error:
-            raise BundleError(
-                f"The maps in {_name(self.file.parents[-2])} are damaged: run the block again."
-            ) from error
+            raise BundleError(f"The maps in {_name(self.file.parents[-2])} are damaged: copy them again.") from error
         return np.concatenate(chunks)[first - first // size * size :][: stop - first]
 
     def _index(self, opened: BinaryIO) -> bytes:

@@ -194,7 +194,8 @@ def load_batch(folder: Path) -> BatchResults:
         raise BundleError(f"{str(folder)!r} holds something else than results of crossviz batch.")
     if version > SCHEMA_VERSION:
         raise BundleError(
-            f"{str(folder)!r} is of schema version {version}; this crossviz reads up to {SCHEMA_VERSION}: update crossviz."
+            f"{str(folder)!r} is of schema version {version}; this crossviz reads up to {SCHEMA_VERSION}: "
+            "update crossviz."
         )
     return BatchResults(folder, MappingProxyType(info))
 

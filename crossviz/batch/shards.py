@@ -49,8 +49,8 @@ class ShardSource(Source):
                 self._list(shard)
             except (OSError, tarfile.TarError) as error:
                 raise DatasetError(
-                    f"The shard {shard.name} can't be read as a tar file ({_reason(error)}): shards are .tar files that "
-                    "are not compressed; make or download it again."
+                    f"The shard {shard.name} can't be read as a tar file ({_reason(error)}): shards are .tar files "
+                    "that are not compressed; make or download it again."
                 ) from None
             ends.append(len(self._keys))
             digest.update(f"{shard.name} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))

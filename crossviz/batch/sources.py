@@ -60,10 +60,7 @@ def _open_folder(folder: Path, columns: Columns) -> Source:
 def _shards(pattern: str) -> list[Path]:
     if Path(pattern).is_file():
         return [Path(pattern)]
-    if any(sign in pattern for sign in "*?["):
-        names = sorted(glob.glob(pattern))
-    else:
-        names = expand(pattern)
+    names = sorted(glob.glob(pattern)) if any(sign in pattern for sign in "*?[") else expand(pattern)
     missing = next((name for name in names if not Path(name).is_file()), None)
     if missing is not None or not names:
         raise DatasetError(f"There is no file {missing or pattern}: check the path.")

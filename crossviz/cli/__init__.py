@@ -131,8 +131,8 @@ def _parser() -> argparse.ArgumentParser:
     batch.add_argument(
         "source",
         metavar="SOURCE",
-        help="a folder of photos, a .jsonl, .csv or .tsv file, .tar shards (x-{000..009}.tar), a saved Hugging Face data "
-        "set, or hf:ORG/NAME:SPLIT (docs/batch.md)",
+        help="a folder of photos, a .jsonl, .csv or .tsv file, .tar shards (x-{000..009}.tar), a saved Hugging Face "
+        "data set, or hf:ORG/NAME:SPLIT (docs/batch.md)",
     )
     batch.add_argument("-o", "--output", required=True, metavar="OUT", type=Path, help="folder to write into")
     batch.add_argument("-m", "--model", default=DEFAULT_MODEL, help="a name from `crossviz models` (%(default)s)")

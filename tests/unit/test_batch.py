@@ -1,4 +1,4 @@
-"""The command `crossviz batch` on a small model: what it finds is what the explainer finds, whatever happens on the way."""
+"""The command `crossviz batch` on a small model: it finds what the explainer finds, whatever happens on the way."""
 
 import multiprocessing
 import os
@@ -110,7 +110,7 @@ def test_bad_rows_are_set_aside_and_named(whole):
     assert [(row["key"], row["position"]) for row in results.bad] == [("photo005.png", 5), ("photo011.png", 11)]
     report = (whole / "report.md").read_text()
     assert "20 rows explained, 2 set aside." in report and "photo005.png" in report and "no word" in report
-    with pytest.raises(crossviz.SelectionError, match="set aside.*no word"):
+    with pytest.raises(crossviz.SelectionError, match=r"set aside.*no word"):
         results["photo011.png"]
     for wrong in (20, -21, "none", 1.5):
         with pytest.raises(crossviz.SelectionError):

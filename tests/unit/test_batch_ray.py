@@ -31,7 +31,7 @@ def workers() -> set[int]:
             grandparent = int(re.search(r"\) \S (\d+)", Path(f"/proc/{parent}/stat").read_text())[1])
         except (OSError, TypeError):
             continue
-        if "Worker" in title and os.getpid() in (parent, grandparent):
+        if "MapBatches(Worker)" in title and os.getpid() in (parent, grandparent):
             found.add(int(folder.name))
     return found
 

@@ -18,6 +18,7 @@ from crossviz.batch.shards import expand
 from crossviz.batch.sources import open_source
 from crossviz.errors import CaptionError, CrossvizError, DatasetError, PhotoError
 from crossviz.photo import load_photo
+from crossviz.words import split_words
 
 
 def told(rows):
@@ -77,7 +78,7 @@ def test_rows_of_a_table_begin_where_the_csv_module_finds_them(tmp_path, rows, e
         try:
             assert found.told() == row["caption"].strip()
         except CaptionError:
-            assert not any(char.isalnum() for char in row["caption"]) or "\ud800" <= row["caption"]
+            assert not split_words(row["caption"])
 
 
 BAD_LINES = {
@@ -103,7 +104,7 @@ def test_a_bad_line_is_one_row_with_a_sentence(line, tmp_path):
     good = b'{"photo": "a.png", "caption": "a dog"}'
     (tmp_path / "rows.jsonl").write_bytes(b"\n".join([good, line, good]))
     first, bad, last = open_source(str(tmp_path / "rows.jsonl")).rows(0, 3)
-    assert len({key for key in (first.key, bad.key, last.key)}) == 3
+    assert len({first.key, bad.key, last.key}) == 3
     assert told([first]) == told([last])
     with pytest.raises(CrossvizError, match=BAD_LINES[line]) as caught:
         bad.told()
@@ -276,7 +277,7 @@ def test_a_data_set_of_the_hub_without_network_is_one_sentence(monkeypatch):
 def test_ranges_are_expanded_as_a_shell_does():
     assert expand("a-{08..11}.tar") == ["a-08.tar", "a-09.tar", "a-10.tar", "a-11.tar"]
     assert expand("{0..1}/{1..2}.tar") == ["0/1.tar", "0/2.tar", "1/1.tar", "1/2.tar"]
-    with pytest.raises(DatasetError, match="far|at most"):
+    with pytest.raises(DatasetError, match="at most"):
         expand("{0..99999999}.tar")
 
 

@@ -198,10 +198,10 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
 
 
 def test_one_run_writes_at_a_time(tmp_path):
-    with files.locked(tmp_path / ".lock"):
-        with pytest.raises(DatasetError, match="Another run"), files.locked(tmp_path / ".lock"):
-            pass
-    with files.locked(tmp_path / ".lock"):
+    lock = tmp_path / ".lock"
+    with files.locked(lock), pytest.raises(DatasetError, match="Another run"), files.locked(lock):
+        pass
+    with files.locked(lock):
         pass
 
 

@@ -121,8 +121,8 @@ def run_on_ray(
             fn_constructor_args=(source, out.absolute(), explainer.info.name, _device(explainer), settings),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=max(1, (cpus - 1 if cpus > workers else cpus) // workers),
-            num_gpus=1 if gpus else 0,
+            num_cpus=max(1, (cpus - 1) // workers),
+            num_gpus=min(1.0, gpus / workers),  # more workers than GPUs share them
         )
         try:
             for done in rows.iter_batches(batch_size=1):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crossviz.batch.rows import Row
-from crossviz.errors import CrossvizError
+from crossviz.errors import CrossvizError, PhotoError
 from crossviz.photo import load_photo
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ def _made_ready(explainer: "Explainer", position: int, row: Row) -> Ready | Bad:
         return Ready(position, row, caption, prepared)
     except CrossvizError as error:
         return bad(position, row, error)
+    except Exception as error:  # of whatever a decoder may raise: a million rows must not wait for one
+        return bad(position, row, PhotoError(f"It can't be read ({type(error).__name__}: {error})."))
 
 
 def bad(position: int, row: Row, error: CrossvizError) -> Bad:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from crossviz.batch.ahead import MOST_BYTES, Bad, Ready, bad
@@ -15,6 +16,7 @@ from crossviz.errors import (
     CaptionError,
     CaptureError,
     CrossvizError,
+    DeviceError,
     GeometryError,
     MethodError,
     PhotoError,
@@ -132,9 +134,14 @@ def _explained(
 
 
 def _ask(explainer: "Explainer", batch: Sequence[Ready], settings: Settings) -> "list[Explanation]":
-    images = explainer.encode_many([each.prepared for each in batch])
     layers = list(settings.layers) if isinstance(settings.layers, tuple) else settings.layers
-    return explainer.explain_many(images, [each.caption for each in batch], settings.method, layers)
+    try:
+        images = explainer.encode_many([each.prepared for each in batch])
+        return explainer.explain_many(images, [each.caption for each in batch], settings.method, layers)
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"{len(batch)} photos at once don't fit into the memory of {explainer.device}: give a smaller --batch-size."
+        ) from error
 
 
 def _per_head(chart: "RelevanceMap") -> NDArray[np.float32]:

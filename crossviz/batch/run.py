@@ -118,7 +118,14 @@ def run_blocks(
     try:
         ready = ready_ahead(pool, explainer, rows, 2 * settings.batch_size + settings.workers)
         for block in blocks:
-            add_block(out, run_block(explainer, block, islice(ready, len(block)), settings, progress))
+            result = run_block(explainer, block, islice(ready, len(block)), settings, progress)
+            try:
+                add_block(out, result)
+            except OSError as error:
+                raise DatasetError(
+                    f"Can't write into {out} ({error.strerror or error}): see to it, and the same command goes on "
+                    "where it stopped."
+                ) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

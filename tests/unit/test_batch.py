@@ -1,5 +1,6 @@
 """The command `crossviz batch` on a small model: it finds what the explainer finds, whatever happens on the way."""
 
+import errno
 import multiprocessing
 import os
 import random
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import small_models
+import torch
 import zarr
 
 import crossviz
@@ -198,6 +200,40 @@ def test_one_row_that_a_model_refuses_spoils_no_batch(photos, model, tmp_path, m
         f"photo{n:03d}.png": "It is too long." for n in (3, 8)
     }
     assert [row.position for row in results] == [0, 1, 2, 4, 6, 7, 9]
+
+
+def test_what_no_decoder_should_raise_is_a_bad_row_too(photos, model, tmp_path, monkeypatch):
+    real = crossviz.batch.ahead.load_photo
+
+    def odd(source):
+        if source.name == "photo002.png":
+            raise TypeError("an odd\nphoto")
+        return real(source)
+
+    monkeypatch.setattr("crossviz.batch.ahead.load_photo", odd)
+    assert main(command(photos, tmp_path / "out", model, "--limit", 4)) == 0
+    (bad,) = crossviz.load(tmp_path / "out").bad
+    assert (bad["key"], bad["reason"]) == ("photo002.png", "It can't be read (TypeError: an odd photo).")
+
+
+def test_what_the_machine_lacks_is_one_sentence_and_the_run_goes_on_later(photos, model, tmp_path, monkeypatch, capsys):
+    arguments = command(photos, tmp_path / "out", model, "--limit", 8)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("crossviz.batch.store.place", full)
+        assert re.search(r"No space left.*the same command goes on", refused(capsys, arguments))
+    assert not list((tmp_path / "out" / "rows").iterdir())
+
+    def too_many(self, photos):
+        raise torch.OutOfMemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(crossviz.Explainer, "encode_many", too_many)
+        assert re.search(r"3 photos at once.*--batch-size", refused(capsys, arguments))
+    assert main(arguments) == 0 and len(crossviz.load(tmp_path / "out")) == 7
 
 
 def test_large_photos_wait_for_their_turn(photos, model, whole, tmp_path, monkeypatch):

@@ -41,9 +41,9 @@ def cost_model(table: Path, gpu_photos_per_second: float, photos: int = 64) -> s
         f"| {costs.read * 1000:.1f} ms | {costs.ask * 1000:.1f} ms | {costs.write * 1000:.2f} ms "
         f"| {costs.bytes_out / 1000:.1f} kB |",
         f"\nOn paper, {PHOTOS:,} photos on {GPUS} GPUs. Assumed, not measured: a GPU passes "
-        f"{gpu_photos_per_second:,.0f} photos/s through the image tower; a worker's GPU waits while it asks and "
-        "writes, and asking takes there what it takes on a core here; photos are read by other cores meanwhile; disk and "
-        "network keep up; cores are as fast as these.\n",
+        f"{gpu_photos_per_second:,.0f} photos/s through the image tower; its GPU waits while a worker asks or writes; "
+        "asking takes there what it takes on a core here; photos are read by other cores meanwhile; disk and network "
+        "keep up; cores are as fast as these.\n",
         "| workers a GPU | photos/s in all | hours | busy cores | read, MB/s | written, MB/s | written in all, GB |",
         "|---|---|---|---|---|---|---|",
     ]

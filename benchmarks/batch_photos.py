@@ -34,7 +34,8 @@ def make_photos(folder: Path, count: int, seed: int = 0) -> Path:
             int(rng.integers(0, side - own + 1)) for side, own in zip(photo.size, (width, height), strict=True)
         )
         photo.resize(WH, box=(left, top, left + width, top + height)).save(folder / f"{number:05d}.jpg", quality=90)
-        lines.append(json.dumps({"photo": f"{number:05d}.jpg", "caption": CAPTIONS[number % len(CAPTIONS)]}))
+        caption = f"{CAPTIONS[number % len(CAPTIONS)]}, number {number}"  # no two are the same
+        lines.append(json.dumps({"photo": f"{number:05d}.jpg", "caption": caption}))
     table = folder / "photos.jsonl"
     table.write_text("\n".join(lines))
     return table

@@ -236,6 +236,16 @@ def test_what_the_machine_lacks_is_one_sentence_and_the_run_goes_on_later(photos
     assert main(arguments) == 0 and len(crossviz.load(tmp_path / "out")) == 7
 
 
+def test_one_caption_for_all_is_read_once_a_batch(photos, model, explainer, tmp_path, monkeypatch):
+    read, own = [], type(explainer._model)
+    real = own.encode_texts
+    monkeypatch.setattr(own, "encode_texts", lambda self, texts: read.append(len(texts)) or real(self, texts))
+    assert main(command(photos, tmp_path / "out", model, "--limit", 5, "--caption", "a red ball")) == 0
+    assert read == [1, 1, 1]
+    row, found = crossviz.load(tmp_path / "out")[3], explainer.explain(photos / "photo003.png", "a red ball")
+    assert row.caption == found.caption and close(row.values, found.map.values.numpy())
+
+
 def test_large_photos_wait_for_their_turn(photos, model, whole, tmp_path, monkeypatch):
     """With room for two photos only: the same rows, in the same order."""
     monkeypatch.setattr("crossviz.batch.ahead.MOST_BYTES", 2 * 24 * 40 * 3)

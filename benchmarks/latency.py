@@ -9,20 +9,16 @@ the model loaded and called once before. Photo and captions are those of assets/
 import argparse
 import json
 import os
-import platform
 import socket
-import statistics
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 import crossviz
+from benchmarks.measure import duration, machine, spread, timed
 from crossviz.paths import assets_dir
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,7 +46,7 @@ def main() -> None:
     examples = json.loads((folder / "examples.json").read_text(encoding="utf-8"))
     photo, captions = folder / examples[0]["photo"], [example["caption"] for example in examples]
 
-    print(machine(args.model, args.device), end="\n\n", flush=True)
+    print(machine(f"model {args.model}", device=args.device), end="\n\n", flush=True)
     print("| what | median | fastest | slowest | runs |\n|---|---|---|---|---|", flush=True)
     row("start of `python app.py` to the page being served", [page_served() for _ in range(args.starts)])
     first = [sys.executable, "-c", FIRST, str(photo), captions[0], args.model, args.device or ""]
@@ -96,28 +92,8 @@ def main() -> None:
 
 def row(what: str, seconds: list[float]) -> None:
     """Print one line of the table."""
-    cells = " | ".join(f"{s:.2f} s" if s >= 1 else f"{s * 1000:.0f} ms" for s in spread(seconds))
+    cells = " | ".join(map(duration, spread(seconds)))
     print(f"| {what} | {cells} | {len(seconds)} |", flush=True)
-
-
-def spread(values: list[float]) -> tuple[float, float, float]:
-    """Median, smallest, largest."""
-    return statistics.median(values), min(values), max(values)
-
-
-def timed(call: Callable[[], None]) -> float:
-    """Seconds that `call` takes, with the GPU's queue emptied before and after."""
-    synchronize()
-    started = time.perf_counter()
-    call()
-    synchronize()
-    return time.perf_counter() - started
-
-
-def synchronize() -> None:
-    """Wait for the GPU, where there is one."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def output(command: list[str]) -> float:
@@ -145,25 +121,6 @@ def page_served() -> float:
         finally:
             app.terminate()
     raise RuntimeError(f"The app served no page within {PATIENCE_S} s: start `python app.py` by hand to see why.")
-
-
-def machine(model: str, device: str | None) -> str:
-    """What the figures were measured on."""
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() and device != "cpu" else ""
-    return (
-        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads{gpu}; {platform.system()}, "
-        f"Python {platform.python_version()}, torch {torch.__version__}; model {model}"
-    )
-
-
-def processor() -> str:
-    """The processor's name."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,6 +130,10 @@ class Photo:
         return hash((self.name, self.sha256))
 
 
+_in_use: WeakValueDictionary[tuple[bytes, str], Photo] = WeakValueDictionary()
+"""Photos by the sha256 of their file's bytes, and their name."""
+
+
 def load_photo(source: str | Path | bytes | Image.Image | NDArray[np.uint8]) -> Photo:
     """Read a photo: turned upright by its EXIF orientation, in RGB with transparency over white.
 
@@ -162,7 +167,17 @@ def load_photo(source: str | Path | bytes | Image.Image | NDArray[np.uint8]) -> 
         raise PhotoError(
             f"A photo is a path, the bytes of a file, a PIL image or an array, not a {type(source).__name__}."
         )
-    return Photo(_decode(data, shown), name)
+    return _decoded(data, name, shown)
+
+
+def _decoded(data: bytes, name: str, shown: str) -> Photo:
+    """The photo in the bytes of a file, decoded unless that very one is still in use."""
+    key = (hashlib.sha256(data).digest(), name)
+    photo = _in_use.get(key)
+    if photo is None:
+        photo = Photo(_decode(data, shown), name)
+        _in_use[key] = photo
+    return photo
 
 
 def _read_file(path: str | os.PathLike) -> tuple[bytes, str, str]:

@@ -16,8 +16,9 @@ def run(args: argparse.Namespace) -> int:
     from crossviz.bundle import write_atomic
     from crossviz.explainer import Explainer
     from crossviz.photo import load_photo
-    from crossviz.render.compare import MOST_MODELS, Failed, compare
+    from crossviz.render.compare import MOST_MODELS, compare
     from crossviz.render.compare_page import comparison_page
+    from crossviz.render.failed import Failed
     from crossviz.render.figure import figure_bytes
     from crossviz.words import check_caption, whole_caption
 

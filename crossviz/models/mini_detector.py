@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, max_pool2d
+from torch.nn.functional import avg_pool2d, conv2d, interpolate, leaky_relu, max_pool2d
 
 __all__ = ["MiniDetector"]
 
@@ -58,7 +58,9 @@ class MiniDetector(nn.Module):
     def levels(self, photos: Tensor) -> tuple[Tensor, list[Tensor]]:
         """RGB photos in 0 to 1 `batch 3 h w` to the last stage (stride 32) and the towers at strides 8, 16 and 32."""
         x = (photos - self.mean[:, None, None]) * self.scale[:, None, None]
-        x = max_pool2d(leaky_relu(self.stem(x.flip(1)), _SLOPE), 3, 2, 1)  # its channels are blue, green, red
+        # Its channels are blue, green, red: the few weights are turned round, not the photos.
+        x = conv2d(x, self.stem.weight.flip(1), self.stem.bias, self.stem.stride, self.stem.padding)
+        x = max_pool2d(leaky_relu(x, _SLOPE), 3, 2, 1)
         stages = []
         for stage in self.stages:
             x = stage(x)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import timm
 import torch
-from timm.layers import BatchNormAct2d
+from timm.layers import BatchNormAct2d, Conv2dSame
 from timm.models import register_model
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ class MiniBody(nn.Module):
         super().__init__()
         net = timm.create_model("tf_efficientnet_lite2", num_classes=0)
         fold_batch_norms(net.eval())
+        pad_within(net)
         self.conv_stem, self.bn1, self.blocks = net.conv_stem, net.bn1, net.blocks
         self.conv_head, self.bn2 = net.conv_head, net.bn2
         self.detector = MiniDetector()
@@ -196,6 +197,38 @@ def fold_batch_norms(net: nn.Module) -> None:
                 )
                 conv.weight, conv.bias = weight, bias
                 setattr(module, name, child.act)
+
+
+class SameConv2d(nn.Conv2d):
+    """TensorFlow's "same" padding, which may be one wider at the end, as a symmetric one.
+
+    The kernel gets zeros in front where the sides differ. timm's Conv2dSame copies the photo into a larger one instead,
+    which takes a tenth of the tower's time; the sums are the same.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`batch channel h w` to `batch channel ceil(h/stride) ceil(w/stride)`."""
+        sides = [_same_padding(*side) for side in zip(x.shape[2:], self.kernel_size, self.stride, strict=True)]
+        (top, bottom), (left, right) = sides
+        weight = nn.functional.pad(self.weight, (right - left, 0, bottom - top, 0))
+        return nn.functional.conv2d(x, weight, self.bias, self.stride, (bottom, right), groups=self.groups)
+
+
+def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """How much TensorFlow pads before and after."""
+    whole = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return whole // 2, whole - whole // 2
+
+
+def pad_within(net: nn.Module) -> None:
+    """Put a `SameConv2d` with the same weights in the place of every Conv2dSame of `net`."""
+    for module in list(net.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, Conv2dSame):
+                sizes = (child.in_channels, child.out_channels, child.kernel_size, child.stride)
+                made = SameConv2d(*sizes, groups=child.groups, bias=child.bias is not None)
+                made.weight, made.bias = child.weight, child.bias
+                setattr(module, name, made)
 
 
 @register_model

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from crossviz.errors import RenderError
 from crossviz.render import colour
-from crossviz.render.compare_sheet import Failed, Sheet, Span, on_common
+from crossviz.render.compare_sheet import Sheet, Span, on_common
+from crossviz.render.failed import Failed
 from crossviz.render.scale import Scale
 from crossviz.words import whole_caption
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from crossviz.explanation import Explanation
     from crossviz.words import Caption
 
-__all__ = ["MOST_MODELS", "MOST_WORDS", "Failed", "compare", "main_words"]
+__all__ = ["MOST_MODELS", "MOST_WORDS", "compare", "main_words"]
 
 MOST_MODELS = 6
 MOST_WORDS = 8

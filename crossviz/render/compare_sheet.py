@@ -1,7 +1,6 @@
 """Where things lie on the figure that compares models, and how they are put there; see `crossviz.render.compare`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +23,7 @@ from crossviz.render.drawing import (
     put_lines,
     show,
 )
+from crossviz.render.failed import Failed
 from crossviz.render.overlay import contour_is_shown, draw_overlay, mark_unseen
 from crossviz.render.scale import ABSENT_NULL_MASS, Scale
 from crossviz.render.sentences import HIDDEN, attention_sentence, hidden_sentence
@@ -33,7 +33,7 @@ from crossviz.words import UNKNOWN
 if TYPE_CHECKING:
     from crossviz.explanation import Explanation
 
-__all__ = ["Failed", "Sheet", "Span", "on_common"]
+__all__ = ["Sheet", "Span", "on_common"]
 
 Span = tuple[int, int]
 
@@ -45,14 +45,6 @@ _TALLEST = 2.3
 _TITLE_PT, _CAPTION_PT, _FOOTER_PT, _SMALLEST_PT = 10.5, 13.0, 7.5, 6.0
 _HEAD, _NOTE = 0.66, 0.2  # above a column, and above each of its maps
 _BAR_ROOM = BAR_HEIGHT + 0.42
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A model that gave no explanation, in the place of one."""
-
-    model: str
-    reason: str
 
 
 def on_common(scale: Scale) -> bool:

@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from PIL import Image
 
@@ -23,6 +24,7 @@ from crossviz.render.scale import shared_scale
 
 if TYPE_CHECKING:
     from crossviz.explanation import Explanation
+    from crossviz.photo import Photo
 
 __all__ = ["PAYLOAD_SCHEMA", "photo_data_url", "viewer_payload"]
 
@@ -34,6 +36,8 @@ MAX_PHOTO_SIDE = 1280
 MAX_PHOTO_BYTES = 1_000_000
 """The JPEG's bytes; photos that take more at quality 90 get a lower one."""
 _QUALITIES = (90, 80, 65, 50, 35)
+
+_urls: "WeakKeyDictionary[Photo, str]" = WeakKeyDictionary()
 
 
 def viewer_payload(explanation: "Explanation") -> dict[str, Any]:
@@ -57,7 +61,7 @@ def viewer_payload(explanation: "Explanation") -> dict[str, Any]:
     sentence, attention, *notes = (*ex.provenance.notes, "", "")
     payload = {
         "schema": PAYLOAD_SCHEMA,
-        "photo": {"src": photo_data_url(ex.photo.image()), "width": ex.photo.wh[0], "height": ex.photo.wh[1]},
+        "photo": {"src": _photo_url(ex.photo), "width": ex.photo.wh[0], "height": ex.photo.wh[1]},
         "view": {"crop_xyxy": list(ex.view.crop_xyxy)},
         "grid": {"height": grid.height, "width": grid.width},
         "chance": 1 / grid.num_patches,
@@ -113,6 +117,14 @@ def viewer_payload(explanation: "Explanation") -> dict[str, Any]:
     return {"id": hashlib.sha256(content.encode()).hexdigest()[:32], **payload}
 
 
+def _photo_url(photo: "Photo") -> str:
+    """`photo_data_url`, kept as long as the photo is: of a phone's photo it takes ten times as long as the maps."""
+    url = _urls.get(photo)
+    if url is None:
+        url = _urls[photo] = photo_data_url(photo.image())
+    return url
+
+
 def photo_data_url(photo: Image.Image) -> str:
     """The photo as a JPEG data URL: at most 1280 pixels a side, quality 90, or less where that is over 1 MB."""
     small = photo.convert("RGB")
@@ -120,7 +132,7 @@ def photo_data_url(photo: Image.Image) -> str:
     if max(small.size) > MAX_PHOTO_SIDE:
         factor = MAX_PHOTO_SIDE / max(small.size)
         size = tuple(max(1, round(side * factor)) for side in small.size)
-        small = small.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+        small = small.resize(size, Image.Resampling.LANCZOS, reducing_gap=1.5)
     for quality in _QUALITIES:
         buffer = io.BytesIO()
         small.save(buffer, "JPEG", quality=quality)

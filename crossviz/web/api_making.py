@@ -5,8 +5,7 @@ from contextlib import closing
 from crossviz.errors import CaptionError, CrossvizError
 from crossviz.explanation import SUFFIXES
 from crossviz.photo import load_photo
-from crossviz.render.compare import Failed, compare
-from crossviz.render.figure import figure_bytes
+from crossviz.render.failed import Failed
 from crossviz.web.api_json import explanation_json
 from crossviz.web.api_values import File, a_list, explained, finished, handed_out, photo_of, phrase_of, text_of
 from crossviz.web.checks import in_one_thread
@@ -106,6 +105,9 @@ class Making:
         Returns:
             What `explain` gives for each model, or why it gives nothing, as JSON; and the figure as a PNG file
         """
+        from crossviz.render.compare import compare  # matplotlib's figures take a while to load
+        from crossviz.render.figure import figure_bytes
+
         names = a_list("models", models, str) or []
         if not FEWEST <= len(names) <= MOST:
             raise CrossvizError(f"Choose {FEWEST} to {MOST} models to compare; {len(names)} are given.")

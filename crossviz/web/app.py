@@ -1,5 +1,6 @@
 """Serving the page. Kept free of heavy imports, so that a port that is taken is said at once."""
 
+import importlib
 import importlib.util
 import os
 import socket
@@ -65,6 +66,7 @@ def serve(
     blocks = page.build(engine, _opening(engine))
     address = page.launch(blocks, host, port, mcp=mcp)
     engine.warm()
+    importlib.import_module("crossviz.render.compare")  # what the page can be served without, and visitors soon want
     seconds = time.perf_counter() - started
     place = engine.explainer(model).device
     print(f"crossviz is ready at {address} ({model} on {place}, warm in {seconds:.1f} s)", flush=True)
@@ -90,6 +92,9 @@ def check_mcp() -> None:
 def _modules(model: str, device: str | None, folders: bool) -> "tuple[ModuleType, Engine]":
     """The page's module and an engine; importing them takes seconds, so this file does it when asked to serve."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    from crossviz.web.gradio_import import import_gradio
+
+    import_gradio()
     from crossviz.web import page
     from crossviz.web.engine import Engine
 

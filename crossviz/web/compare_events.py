@@ -11,8 +11,7 @@ from gradio.events import Dependency
 from crossviz.errors import CrossvizError
 from crossviz.explanation import Explanation
 from crossviz.photo import Photo
-from crossviz.render.compare import Failed, compare
-from crossviz.render.figure import figure_bytes
+from crossviz.render.failed import Failed
 from crossviz.web.answers import UNEXPECTED, log
 from crossviz.web.checks import Kept
 from crossviz.web.choice import QUIET
@@ -145,6 +144,9 @@ def _drawn(entries: list[Explanation | Failed]) -> str:
     made = [entry for entry in entries if not isinstance(entry, Failed)]
     if not made:
         raise CrossvizError(" ".join(f"{entry.model}: {entry.reason}" for entry in entries))
+    from crossviz.render.compare import compare  # matplotlib's figures take a while to load
+    from crossviz.render.figure import figure_bytes
+
     figure = compare(entries)
     wide, high = (int(float(side) * figure.dpi) for side in figure.get_size_inches())
     names = ", ".join(entry.model if isinstance(entry, Failed) else entry.provenance.model for entry in entries)

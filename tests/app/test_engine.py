@@ -19,7 +19,7 @@ from crossviz.errors import (
 )
 from crossviz.explainer import Explainer
 from crossviz.models import _families, register
-from crossviz.render.compare import Failed
+from crossviz.render.failed import Failed
 from crossviz.web import engine as module
 from crossviz.web.choice import about_model
 from crossviz.web.compare_events import compared

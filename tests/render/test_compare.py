@@ -12,7 +12,8 @@ from PIL import Image
 import crossviz
 from crossviz.errors import RenderError, SelectionError
 from crossviz.geometry import ImageView, PatchGrid
-from crossviz.render.compare import Failed, compare, main_words
+from crossviz.render.compare import compare, main_words
+from crossviz.render.failed import Failed
 from crossviz.render.figure import figure_bytes
 from crossviz.render.overlay import draw_overlay
 

@@ -10,11 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from small_models import mini_folder, own_copy
+from timm.layers import Conv2dSame
 
 from crossviz import Explainer, models
 from crossviz.capture import capture, sites
 from crossviz.errors import CaptureError, SelectionError, UnsupportedMethodError
 from crossviz.models.crossviz_mini import CrossvizMini
+from crossviz.models.mini_tower import SameConv2d, pad_within
 from crossviz.photo import load_photo
 from crossviz.tower import run_tower
 
@@ -349,3 +351,16 @@ def test_a_model_without_a_null_key_says_that_it_cant_tell_what_is_missing(folde
     for ask in (trace.match, lambda: trace.cross_pass({})):
         with pytest.raises(UnsupportedMethodError, match="no null key"):
             ask()
+
+
+@pytest.mark.parametrize("size", [(24, 24), (25, 24), (7, 12), (3, 5)])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (5, 2), (3, 1), (4, 2), (5, 3)])
+def test_padding_within_the_kernel_is_tensorflows(size, kernel, stride):
+    torch.manual_seed(0)
+    padded = Conv2dSame(6, 12, kernel, stride, groups=3)
+    net = torch.nn.Sequential(padded, torch.nn.Conv2d(12, 4, 1))
+    x = torch.randn(2, 6, *size)
+    expected, state = net(x), net.state_dict()
+    pad_within(net)
+    assert type(net[0]) is SameConv2d and type(net[1]) is torch.nn.Conv2d and net.state_dict().keys() == state.keys()
+    assert torch.allclose(net(x), expected, rtol=0, atol=1e-6) and net(x).shape == expected.shape

@@ -1,10 +1,12 @@
 """Every kind of picture becomes the right upright RGB pixels, and every bad input its own sentence."""
 
+import gc
 import io
 import os
 import pickle
 import struct
 import tracemalloc
+import weakref
 import zlib
 from pathlib import Path
 
@@ -481,3 +483,20 @@ def test_path_types(tmp_path):
     assert load_photo(Pathlike()).name == "a.png"
     assert load_photo(Path(tmp_path, "a.png")) == load_photo(str(tmp_path / "a.png"))
     assert load_photo(memoryview((tmp_path / "a.png").read_bytes())).wh == (9, 6)
+
+
+def test_a_file_in_use_is_not_decoded_again(tmp_path):
+    path, other = tmp_path / "dog.png", tmp_path / "cat.png"
+    Image.new("RGB", (30, 20), "olive").save(path)
+    other.write_bytes(path.read_bytes())
+    photo = load_photo(path)
+    assert load_photo(str(path)) is photo
+    assert load_photo(other) is not photo and load_photo(other).name == "cat.png"  # it is called something else
+    assert load_photo(path.read_bytes()) is not photo
+    Image.new("RGB", (30, 20), "navy").save(path)
+    changed = load_photo(path)
+    assert changed is not photo and not np.array_equal(changed.pixels, photo.pixels)
+    forgotten = weakref.ref(changed)
+    del changed
+    gc.collect()
+    assert forgotten() is None and load_photo(path).wh == (30, 20)  # nothing is kept that nobody uses

@@ -152,19 +152,22 @@ def test_a_run_that_is_killed_again_and_again_loses_and_doubles_nothing(whole, p
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["batch_child"])
     rng, out, killed, parts = random.Random(0), tmp_path / "out", 0, set()
-    for attempt in range(40):
+
+    def there():
+        return {file.name for file in (out / "rows").glob("*.parquet")}
+
+    for attempt in range(COUNT):
         child = context.Process(target=batch_child.run, args=(command(photos, out, model, "--heads", "--workers", 2),))
         child.start()
-        while not (out / ".lock").exists() and child.is_alive():
-            time.sleep(0.005)  # the model is being loaded
-        child.join(rng.uniform(0.05, 0.4) if attempt < 6 else 60)
+        while attempt < 4 and child.is_alive() and there() == parts:
+            time.sleep(0.002)  # it gets somewhere before it is killed
+        child.join(rng.uniform(0, 0.1) if attempt < 4 else None)
         if child.is_alive():
             os.kill(child.pid, signal.SIGKILL)
             killed += 1
         child.join()
-        now = {file.name for file in (out / "rows").glob("*.parquet")}
-        assert parts <= now
-        parts = now
+        assert parts <= there()
+        parts = there()
         if child.exitcode == 0:
             break
     assert child.exitcode == 0 and killed >= 2

@@ -198,6 +198,7 @@ class Explainer:
             return [self.explain(*each, chosen, layers) for each in zip(images, captions, strict=True)]
         with torch.no_grad():
             traces = self._model.traces(images, captions) if captions else []
+            self._model.together(images, chosen.info.requires)
             return [self._explanation(trace, chosen, layers) for trace in traces]
 
     def _explanation(self, trace: Trace, chosen: Method, layers: Layers) -> Explanation:

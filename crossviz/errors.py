@@ -17,8 +17,8 @@ CrossvizError
 ├── AttentionInputError     tensors or sizes that don't fit an attention module
 ├── CaptureError            a captured attention does not recompute the module's own output
 ├── RenderError             a picture can't be drawn as asked: no such colour map, opacity, scale
-├── DatasetError            a folder of photos with answers that can't be read as one
-├── BundleError             a saved explanation can't be written or read
+├── DatasetError            photos with answers or captions that can't be read as a set, or a batch that can't go on
+├── BundleError             a saved explanation can't be written or read, or a folder of a batch not read
 ├── DeviceError             the device asked for is not there
 └── RegistryError           a name is registered twice
 
@@ -119,11 +119,11 @@ class RenderError(CrossvizError, ValueError):
 
 
 class DatasetError(CrossvizError, ValueError):
-    """A folder of photos with answers can't be read as one, or its parts don't fit together."""
+    """Photos with answers or captions can't be read as a set, its parts don't fit together, or a batch can't go on."""
 
 
 class BundleError(CrossvizError):
-    """A saved explanation can't be written or read."""
+    """A saved explanation can't be written or read, or a folder of a batch not read."""
 
 
 class DeviceError(CrossvizError):

@@ -68,11 +68,33 @@ class Explainer:
         return str(self._model.device)
 
     @property
+    def weights_sha256(self) -> str:
+        """Hex digest of the model's weights, as in a result's provenance."""
+        return self._model.weights_sha256
+
+    @property
     def methods(self) -> list[MethodInfo]:
         """The methods that this model supports, those that read the text first; the first is the default."""
         lacks = self._model.lacks()
         supported = [info for info in methods() if info.served_by(lacks)]
         return sorted(supported, key=lambda info: not info.text_dependent)
+
+    def method_name(self, method: str | None = None) -> str:
+        """The registered name of a method; of the model's first if None.
+
+        Raises:
+            UnknownMethodError: there is no such method.
+            UnsupportedMethodError: this model lacks what the method needs.
+        """
+        chosen = self._method(method).info
+        lacks = self._model.lacks()
+        if not chosen.served_by(lacks):
+            reasons = dict.fromkeys(lacks[need] for need in chosen.requires if need in lacks)
+            raise UnsupportedMethodError(
+                f"{self.info.name} can't be explained by {chosen.name}: {'; '.join(reasons)}. "
+                f"Choose from {', '.join(info.name for info in self.methods)}."
+            )
+        return chosen.name
 
     def encode(self, photo: PhotoSource) -> EncodedImage:
         """The expensive step, once per photo.
@@ -176,6 +198,7 @@ class Explainer:
             return [self.explain(*each, chosen, layers) for each in zip(images, captions, strict=True)]
         with torch.no_grad():
             traces = self._model.traces(images, captions) if captions else []
+            self._model.together(images, chosen.info.requires)
             return [self._explanation(trace, chosen, layers) for trace in traces]
 
     def _explanation(self, trace: Trace, chosen: Method, layers: Layers) -> Explanation:

@@ -1,5 +1,5 @@
 """The command `crossviz`: explain a photo, let a model caption it, draw a picture, compare models, serve the app,
-measure a model, list the models, check the installation. A module each for what a command does.
+measure a model, explain many photos, list the models, check the installation. A module each for what a command does.
 
 Results go to standard output, progress and errors to standard error. Exit status: 0, 1 where `doctor` found
 something broken, 2 for bad input (one sentence, no traceback), 130 if interrupted.
@@ -127,6 +127,33 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("-o", "--out", type=Path, metavar="DIR", help="write the tables as Markdown, CSV and JSON")
     measure.add_argument("--device", help="as for explain")
 
+    batch = command("batch", _batch, "Explain many photos into a folder of Parquet and Zarr; goes on where it stopped.")
+    batch.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a folder of photos, a .jsonl, .csv or .tsv file, .tar shards (x-{000..009}.tar), a saved Hugging Face "
+        "data set, or hf:ORG/NAME:SPLIT (docs/batch.md)",
+    )
+    batch.add_argument("-o", "--output", required=True, metavar="OUT", type=Path, help="folder to write into")
+    batch.add_argument("-m", "--model", default=DEFAULT_MODEL, help="a name from `crossviz models` (%(default)s)")
+    batch.add_argument("--method", help="as for explain")
+    batch.add_argument("--caption", metavar="TEXT", help="one caption for all photos")
+    batch.add_argument("--photo-column", metavar="NAME", help="where the photos are (default: photo, image, file_name)")
+    batch.add_argument("--caption-column", metavar="NAME", help="where the captions are (default: caption, text)")
+    batch.add_argument("--id-column", metavar="NAME", help="what a row is called by (default: id, or the row's number)")
+    batch.add_argument("--layers", type=int, metavar="N", help="only the last N layers that the method reads")
+    batch.add_argument("--heads", action="store_true", help="keep the maps of single layers and heads, too")
+    batch.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    batch.add_argument("--batch-size", type=int, default=32, metavar="N", help="photos in one pass (%(default)s)")
+    batch.add_argument("--block", type=int, default=256, metavar="N", help="rows written together (%(default)s)")
+    batch.add_argument("--workers", type=int, metavar="N", help="threads that read photos ahead (default: a core each)")
+    batch.add_argument("--retry-bad", action="store_true", help="try rows again that were set aside, with their blocks")
+    batch.add_argument(
+        "--ray", nargs="?", const="local", metavar="ADDRESS", help="run on Ray: one started here, or the one at ADDRESS"
+    )
+    batch.add_argument("--ray-workers", type=int, metavar="N", help="models side by side (default: one on each GPU)")
+    batch.add_argument("--device", help="as for explain")
+
     command("models", _models, "List the model families, the models and the methods, with what is missing.")
     command("doctor", _doctor, "Check what is installed, and that the embedded model works.")
     return parser
@@ -164,6 +191,12 @@ def _models(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from crossviz.evaluate.command import run
+
+    return run(args)
+
+
+def _batch(args: argparse.Namespace) -> int:
+    from crossviz.cli.batch import run
 
     return run(args)
 

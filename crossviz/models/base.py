@@ -236,8 +236,18 @@ class Model(ABC):
         """
         for image in images:
             self._check_own(image)
-        tokenized = [self.tokenize(caption) for caption in captions]
-        return [self._trace(*each) for each in zip(images, tokenized, self.encode_texts(tokenized), strict=True)]
+        distinct = list(dict.fromkeys(captions))  # one caption for many photos is read once
+        tokenized = [self.tokenize(caption) for caption in distinct]
+        texts = dict(zip(distinct, zip(tokenized, self.encode_texts(tokenized), strict=True), strict=True))
+        return [self._trace(image, *texts[caption]) for image, caption in zip(images, captions, strict=True)]
+
+    def together(self, images: Sequence[EncodedImage], needs: Sequence[str]) -> None:  # noqa: B027  most need nothing
+        """What some capabilities will compute of each photo by itself, for several photos at once; kept with each.
+
+        Args:
+            images: encoded by this model.
+            needs: the capabilities.
+        """
 
     def _check_own(self, image: EncodedImage) -> None:
         if image.model_key != self.key:

@@ -205,9 +205,18 @@ class OpenClipModel(Model):
         }
         return {name: compute for name, compute in offered.items() if name not in self.lacks()}
 
+    def together(self, images: Sequence[EncodedImage], needs: Sequence[str]) -> None:
+        if "cross_attention" in needs and "cross_attention" not in self.lacks() and len(images) > 1:
+            dense = self._dense(torch.stack([image.features["last_input"] for image in images]))
+            for i, image in enumerate(images):
+                _keep(image, "dense", lambda i=i: own_part(dense, i))
+
+    def _dense(self, last_input: Tensor) -> Tensor:
+        """The keys of one photo or of several: `... patch embed`."""
+        return F.normalize(self._tower.vit.dense(last_input), dim=-1)
+
     def _cross_attention(self, image: EncodedImage, text: EncodedText) -> CrossAttention:
-        tower = self._tower.vit
-        dense = _keep(image, "dense", lambda: F.normalize(tower.dense(image.features["last_input"]), dim=-1))
+        dense = _keep(image, "dense", lambda: self._dense(image.features["last_input"]))
         queries = F.normalize(text_projection(self.module)(text.tokens), dim=-1)  # token embed
         temperature = self.module.logit_scale.exp()
         scores = temperature * (queries @ dense.T)  # token patch

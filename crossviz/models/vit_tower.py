@@ -92,26 +92,26 @@ class VitTower:
         return x if self.projection_bias is None else x + self.projection_bias
 
     def dense(self, last_input: Tensor) -> Tensor:
-        """Features of every patch in the shared space: `patch embed`, not normalised. See `dense_states`."""
+        """Features of every patch in the shared space: `... patch embed`, not normalised. See `dense_states`."""
         return self.project(self.dense_states(last_input))
 
     def dense_states(self, last_input: Tensor) -> Tensor:
-        """The same before the tower's projection: `patch dim`.
+        """The same before the tower's projection: `... patch dim`.
 
         ClearCLIP (Lan et al., 2024), eq. 5: the last block's attention with softmax(Q Q^T / sqrt(d_k)) in the place
         of softmax(Q K^T / sqrt(d_k)), without the residual connection and without the MLP; then the tower's own
         LayerNorm and projection. The prefix tokens take part in the attention, as in the published code.
 
         Args:
-            last_input: `token dim`, of one photo, from `run`.
+            last_input: `... token dim`, of one photo or of several, from `run`.
         """
         block = self.blocks[-1]
-        again = _attend(block.attention, block.norm_1(last_input[None]))
+        again = _attend(block.attention, block.norm_1(last_input.reshape(-1, *last_input.shape[-2:])))
         weights = projections(block.attention)
         probs = torch.softmax(again.queries @ again.queries.transpose(-2, -1) * weights.scale, dim=-1)
         context = (probs @ again.values).transpose(1, 2).flatten(2)  # batch token dim
         x = block.scale(F.linear(context, weights.out_weight, weights.out_bias))
-        return self.norm(x)[0, self.num_prefix_tokens :]
+        return self.norm(x).reshape(last_input.shape)[..., self.num_prefix_tokens :, :]
 
     def residual_stream(self, pixels: Tensor) -> ResidualStream:
         """The summands of the embedding of one photo `1 3 height width`; on the CPU.

@@ -94,7 +94,9 @@ ARROWS: dict[str, set[str]] = {
     "generation_export": {"bundle", "stored_generation", "render"},
     "generation": {"frozen", "geometry", "results", "words", "render", "generation_export"},
     "generation_loading": {"bundle", "generation", "geometry", "results", "stored_generation", "words"},
-    "loading": {"bundle", "explanation", "generation", "generation_loading", "stored_generation", "view_settings"},
+    "loading": {"bundle", "explanation", "generation", "generation_loading", "stored_generation", "view_settings"}
+    | {"batch"},
+    "batch": {"explainer", "explanation", "geometry", "models", "photo", "results", "words"},
     "pairs": set(),
     "scenes": {"words"},
     "map_difference": {"explanation", "geometry", "pairs", "render", "words"},
@@ -150,7 +152,7 @@ ARROWS: dict[str, set[str]] = {
         "words",
         "evaluate",
     }
-    | {"training"},
+    | {"training", "batch"},
     "training": {"models", "attention", "compat", "evaluate", "explainer", "geometry", "measures", "photo", "render"}
     | {"words", "paths", "noun_phrases", "scenes", "generation"},
     "generator": {"generation", "models"},
@@ -263,11 +265,12 @@ def test_importing_crossviz_is_light():
     code = """
 import sys
 import crossviz
-heavy = {"torch", "open_clip", "timm", "torchvision", "gradio", "matplotlib", "transformers"} & set(sys.modules)
+heavy = {"torch", "open_clip", "timm", "torchvision", "gradio", "matplotlib", "transformers", "pyarrow", "zarr"}
+heavy &= set(sys.modules)
 print(sorted(heavy))
 crossviz.methods()
 import crossviz.explainer
-print(sorted({"open_clip", "timm", "torchvision", "gradio", "matplotlib"} & set(sys.modules)))
+print(sorted({"open_clip", "timm", "torchvision", "gradio", "matplotlib", "pyarrow", "zarr"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.splitlines() == ["[]", "[]"]

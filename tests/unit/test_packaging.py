@@ -35,13 +35,14 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 def pins(file: str) -> dict[str, str]:
     """The package to version of a requirements file in which every line is an exact pin."""
     lines = [line for line in (ROOT / file).read_text().splitlines() if line and not line.startswith("#")]
-    assert all(re.fullmatch(rf"{NAME}==[0-9][0-9A-Za-z.]*", line) for line in lines), lines
-    return dict(line.split("==") for line in lines)
+    assert all(re.fullmatch(rf"{NAME}(\[[a-z]+\])?==[0-9][0-9A-Za-z.]*", line) for line in lines), lines
+    return {line.partition("==")[0].partition("[")[0]: line.partition("==")[2] for line in lines}
 
 
-@pytest.mark.parametrize(
-    "file", [f"requirements{part}.txt" for part in ("", "-test", "-transformers", "-diffusers", "-mcp")]
-)
+PINNED = ("", "-test", "-transformers", "-diffusers", "-mcp", "-batch", "-ray")
+
+
+@pytest.mark.parametrize("file", [f"requirements{part}.txt" for part in PINNED])
 def test_pinned_versions_are_the_ones_tested_with(file):
     for name, version in pins(file).items():
         assert metadata.version(name).partition("+")[0] == version, name
@@ -56,7 +57,7 @@ def test_the_pinned_triton_is_the_one_tested_with():
 def test_packages_to_compare_with_are_pinned_and_change_nothing_else():
     """They are installed with --no-deps into .venv, and only `make test-reference` needs them."""
     reference = set(pins("requirements-reference.txt"))
-    others = [pins(f"requirements{part}.txt") for part in ("", "-test", "-transformers", "-diffusers")]
+    others = [pins(f"requirements{part}.txt") for part in PINNED if part != "-mcp"]
     assert reference.isdisjoint(name for names in others for name in names)
     setup = (ROOT / "scripts/setup").read_text()
     assert re.search(r"pip_install --no-deps -r requirements-reference\.txt", setup)
@@ -80,7 +81,9 @@ def test_every_import_is_required():
     allowed = names("")
     # Families of transformers and diffusers import them when a model of theirs is loaded.
     extra = allowed | names("-transformers") | names("-diffusers")
-    within = {"kernels": allowed | names("-triton"), "models": extra, "training": extra | names("-train")}
+    # `crossviz batch` and what reads its results import theirs when they are called.
+    within = {"batch": allowed | names("-batch") | names("-ray"), "models": extra, "training": extra | names("-train")}
+    within["kernels"] = allowed | names("-triton")
     files = [ROOT / "app.py", *(ROOT / "crossviz").rglob("*.py")]
     for file in files:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

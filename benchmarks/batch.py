@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 import crossviz
 from benchmarks.batch_cost import cost_model
 from benchmarks.batch_photos import make_photos
-from benchmarks.latency import machine
+from benchmarks.measure import machine
 from crossviz.batch.cluster import Cluster
 from crossviz.batch.rows import Columns
 from crossviz.batch.run import run_batch

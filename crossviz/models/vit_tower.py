@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from crossviz.capture import capture
 from crossviz.errors import CaptureError, UnsupportedMethodError
 from crossviz.models.vit_parts import Block, VitParts, vit_parts
 from crossviz.sites import Recomputed, projections, recompute
@@ -106,10 +107,12 @@ class VitTower:
             last_input: `... token dim`, of one photo or of several, from `run`.
         """
         block = self.blocks[-1]
-        again = _attend(block.attention, block.norm_1(last_input.reshape(-1, *last_input.shape[-2:])))
+        with capture({"last block": block.attention}, keep=("queries", "values"), once=True) as captured:
+            _call(block.attention, block.norm_1(last_input.reshape(-1, *last_input.shape[-2:])))
+        queries, values = captured["last block"].queries, captured["last block"].values
         weights = projections(block.attention)
-        probs = torch.softmax(again.queries @ again.queries.transpose(-2, -1) * weights.scale, dim=-1)
-        context = (probs @ again.values).transpose(1, 2).flatten(2)  # batch token dim
+        context = F.scaled_dot_product_attention(queries, queries, values, scale=weights.scale)
+        context = context.transpose(1, 2).flatten(2)  # batch token dim
         x = block.scale(F.linear(context, weights.out_weight, weights.out_bias))
         return self.norm(x).reshape(last_input.shape)[..., self.num_prefix_tokens :, :]
 

@@ -331,8 +331,9 @@ def test_captions_are_never_markup_nor_code(app, visit, caption):
 
 def test_the_photo_is_encoded_once_for_many_captions(app, visit, monkeypatch):
     encoded = []
-    encode = crossviz.Explainer.encode
-    monkeypatch.setattr(crossviz.Explainer, "encode", lambda self, photo: encoded.append(photo) or encode(self, photo))
+    encode = crossviz.Explainer.encode_many
+    spy = lambda self, photos: encoded.extend(photos) or encode(self, photos)  # noqa: E731
+    monkeypatch.setattr(crossviz.Explainer, "encode_many", spy)
     page = visit(app).page
     upload(page, "new.png", picture("PNG", (64 + random.randrange(64), 50)))
     for caption in ("a dog", "a cat", "a cat and a dog"):

@@ -127,7 +127,7 @@ def explanation_tables(runs: int) -> None:
 
     tokenized = model.tokenize(example["caption"])
     photo_parts: dict[str, Callable[[], object]] = {
-        "reading the photo's file": lambda: load_photo(photo),
+        "reading the photo's file, which is in use": lambda: load_photo(photo),
         "resizing it for the model": lambda: model.preprocess(loaded),
         "image tower: the detector's convolutions": lambda: trunk.body.detector(pixels),
         "image tower: EfficientNet's, and joining both": lambda: trunk.body(pixels),  # less the detector's, below

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from benchmarks.attention_like import attention_like
-from crossviz.render import quantised
+from crossviz.render import payload, quantised
 from crossviz.render.payload import MAX_PHOTO_BYTES, photo_data_url, viewer_payload
 from crossviz.render.quantised import LEVELS, dequantise, quantise
 from crossviz.results import AttentionRecord, Guess
@@ -220,6 +220,16 @@ def test_the_photo_is_bounded_and_looks_like_itself(size_wh):
     smooth = factories.photo(300, 200).image()
     back = Image.open(io.BytesIO(base64.b64decode(photo_data_url(smooth).partition(",")[2])))
     assert np.abs(np.asarray(back).astype(int) - np.asarray(smooth)).mean() < 12
+
+
+def test_the_photo_is_encoded_once_as_long_as_it_is_in_use(monkeypatch):
+    made = []
+    monkeypatch.setattr(payload, "photo_data_url", lambda image: made.append(image.size) or photo_data_url(image))
+    first = factories.explanation("a dog")
+    other = dataclasses.replace(first, photo=factories.photo(*first.photo.wh, seed=5))
+    told = [viewer_payload(ex)["photo"]["src"] for ex in (first, first, other, first, other)]
+    assert len(made) == 2 and len(set(told)) == 2 and told[0] == told[1] == told[3]
+    assert told[0] == photo_data_url(first.photo.image()) and told[2] == photo_data_url(other.photo.image())
 
 
 def test_a_usual_payload_is_small():

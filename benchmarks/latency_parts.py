@@ -176,7 +176,7 @@ def size_table(runs: int) -> None:
             sized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
             paths = [Path(folder) / f"{width}-{i}.jpg" for i in range(runs)]
             for i, path in enumerate(paths):
-                sized.putpixel((8 * i, 0), (255, 0, 255))  # another photo each time
+                sized.putpixel((8 * i % width, 8 * i // width * 8), (255, 0, 255))  # another photo each time
                 sized.save(path, quality=92)
             engine = Engine("crossviz-mini", "cpu")
             engine.warm()

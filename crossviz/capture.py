@@ -189,7 +189,8 @@ class _Site:
                     return True
             if part._forward_pre_hooks and part is not module:
                 return True
-        return bool(torch.nn.modules.module._global_forward_hooks)
+        everywhere = torch.nn.modules.module
+        return bool(everywhere._global_forward_hooks or everywhere._global_forward_pre_hooks)
 
 
 @contextmanager

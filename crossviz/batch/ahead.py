@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from crossviz.batch.rows import Row
+from crossviz.batch.rows import Row, writable
 from crossviz.errors import CrossvizError, PhotoError
 from crossviz.photo import load_photo
 
@@ -59,19 +59,23 @@ def ready_ahead(
         window: how many may wait.
     """
     waiting: deque[Future[Ready | Bad]] = deque()
-    rows, left = iter(rows), True
+    rows, left, usual = iter(rows), True, MOST_BYTES // 8  # until one is read: as the largest that is taken
     while left or waiting:
-        while left and len(waiting) < window and (not waiting or _held(waiting) < MOST_BYTES):
+        while left and len(waiting) < window and (not waiting or _held(waiting, usual) < MOST_BYTES):
             following = next(rows, None)
             left = following is not None
             if following is not None:
                 waiting.append(pool.submit(_made_ready, explainer, *following))
         if waiting:
-            yield waiting.popleft().result()
+            found = waiting.popleft().result()
+            usual = found.nbytes or usual
+            yield found
 
 
-def _held(waiting: Iterable[Future[Ready | Bad]]) -> int:
-    return sum(each.result().nbytes for each in waiting if each.done() and each.exception() is None)
+def _held(waiting: Iterable[Future[Ready | Bad]], usual: int) -> int:
+    """Memory of what waits; what is not read yet is taken to be as large as the largest that is."""
+    known = [each.result().nbytes if each.exception() is None else 0 for each in waiting if each.done()]
+    return sum(known) + (len(waiting) - len(known)) * max((usual, *known))
 
 
 def _made_ready(explainer: "Explainer", position: int, row: Row) -> Ready | Bad:
@@ -88,4 +92,4 @@ def _made_ready(explainer: "Explainer", position: int, row: Row) -> Ready | Bad:
 
 def bad(position: int, row: Row, error: CrossvizError) -> Bad:
     """A row set aside, with the error's sentence."""
-    return Bad(position, row.key, row.photo, " ".join(str(error).split()))
+    return Bad(position, row.key, row.photo, writable(" ".join(str(error).split())))

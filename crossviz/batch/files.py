@@ -8,7 +8,7 @@ from pathlib import Path
 
 from crossviz.errors import DatasetError
 
-__all__ = ["locked", "place", "sync", "sync_folder", "write_whole"]
+__all__ = ["locked", "place", "remove", "sync", "sync_folder", "write_whole"]
 
 
 @contextlib.contextmanager
@@ -26,10 +26,12 @@ def locked(file: Path) -> Iterator[None]:
     with file.open("w") as opened:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise DatasetError(
                 f"Another run is writing into {file.parent}: wait for it, stop it, or choose another folder."
             ) from None
+        except OSError:  # a file system without locks, as some that are shared
+            pass
         yield
 
 
@@ -59,20 +61,22 @@ def place(made: Path, where: Path, aside: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or all files of a folder, to the disk."""
-    for file in [path] if path.is_file() else (each for each in path.rglob("*") if each.is_file()):
-        number = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
+    """Bring a file, or a folder with all in it, to the disk."""
+    for each in (path, *(path.rglob("*") if path.is_dir() else ())):
+        if each.is_dir():
+            sync_folder(each)
+        else:
+            _sync(each)
 
 
 def sync_folder(folder: Path) -> None:
     """Bring a folder's list of names to the disk, where the system lets one."""
-    if os.name != "posix":
-        return
-    number = os.open(folder, os.O_RDONLY)
+    if os.name == "posix":
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
     finally:

@@ -115,14 +115,17 @@ def run_on_ray(
             gpus = int(resources.get("GPU", 0))
         cpus = int(resources.get("CPU", 1))
         workers = min(cluster.workers or gpus or max(1, cpus // CPUS_A_WORKER), len(blocks))
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        places = [int(node.get("CPU", 0)) for node in nodes if node.get("GPU" if gpus else "CPU", 0) >= 1] or [1]
+        fewest = min(places)  # a worker must fit on one machine
         items = [{"number": block.number, "start": block.start, "stop": block.stop} for block in blocks]
         rows = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             Worker,
             fn_constructor_args=(source, out.absolute(), explainer.info.name, _device(explainer), settings),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=max(1, (cpus - 1) // workers),
-            num_gpus=min(1.0, gpus / workers),  # more workers than GPUs share them
+            num_cpus=max(1, min((cpus - 1) // workers, fewest // -(-workers // len(places)))),
+            num_gpus=1 / -(-workers // gpus) if gpus else 0,  # more workers than GPUs share them
         )
         try:
             for done in rows.iter_batches(batch_size=1):

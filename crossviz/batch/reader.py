@@ -124,7 +124,8 @@ class BatchResults:
 
     @cached_property
     def _files(self) -> tuple[Path, ...]:
-        return tuple(sorted((self.folder / "rows").glob("part-*.parquet"), key=lambda file: int(file.stem[5:])))
+        files = (file for file in (self.folder / "rows").glob("part-*.parquet") if file.stem[5:].isdecimal())
+        return tuple(sorted(files, key=lambda file: int(file.stem[5:])))
 
     @cached_property
     def _ends(self) -> tuple[int, ...]:

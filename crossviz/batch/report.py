@@ -37,12 +37,12 @@ def write_report(out: Path, found: Summary, title: str) -> None:
     rows = [
         row
         for file in sorted((out / "bad").glob("part-*.parquet"))
-        for row in pq.read_table(file, columns=["key", "reason"]).to_pylist()
+        for row in pq.read_table(file, columns=["key", "photo", "reason"]).to_pylist()
     ]
     lines = [f"# {_plain(title)}", "", f"{found.good:,} rows explained, {found.bad:,} set aside."]
     if rows:
         lines += ["", "| rows | reason |", "|---|---|"]
-        reasons = Counter(_kind(row["reason"], row["key"]) for row in rows)
+        reasons = Counter(_kind(row["reason"], row["photo"]) for row in rows)
         lines += [f"| {count:,} | {_plain(reason)} |" for reason, count in reasons.most_common(20)]
         lines += ["", "| row | reason |", "|---|---|"]
         lines += [f"| {_plain(row['key'])} | {_plain(row['reason'])} |" for row in rows[:MOST_NAMED]]
@@ -51,9 +51,9 @@ def write_report(out: Path, found: Summary, title: str) -> None:
     write_whole(out / "report.md", ("\n".join(lines) + "\n").encode(), out / ".tmp" / "report.md")
 
 
-def _kind(reason: str, key: str) -> str:
+def _kind(reason: str, photo: str) -> str:
     """A reason without the photo's own name, so that equal ones are counted together."""
-    return reason.replace(repr(key.rsplit("/", 1)[-1]), "The photo")
+    return reason.replace(repr(photo.rsplit("/", 1)[-1]), "The photo")
 
 
 def _plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A JSONL, CSV or TSV file with a photo and a caption in every row; only where each row begins is kept in memory."""
+"""A JSONL, CSV or TSV file, a photo and a caption a row; only where rows begin, and ids, are kept in memory."""
 
 import csv
 import hashlib

@@ -1,6 +1,7 @@
 """What the commands print, and the files that they write."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -127,8 +128,8 @@ def save_all(
             step(f"writing {name}")
             explanation.save(folder / name, words=words)
         step(f"writing {SHEET}")
-        if explanation.map.per_head is not None:
-            _sheet(explanation, words).save(folder / SHEET, compress_level=SHEET_LEVEL)
+        if explanation.map.per_head is not None and (sheet := _sheet(explanation, words)) is not None:
+            sheet.save(folder / SHEET, compress_level=SHEET_LEVEL)
         for number, phrase in enumerate(chosen, 1):
             overlay = explanation.overlay(span=(phrase.start, phrase.end))
             overlay.save(folder / f"{number:02d}-{_slug(phrase.text + _hidden(explanation, phrase))}.png")
@@ -136,12 +137,12 @@ def save_all(
         raise UsageError(f"Can't write into {folder}: {error.strerror or error}. Choose another folder.") from error
 
 
-def _sheet(explanation: "Explanation", words: Sequence[str] | None) -> "Image.Image":
-    """Every head, or where that is more than a picture holds, those of the last layer."""
-    try:
-        return explanation.sheet(words)
-    except RenderError:
-        return explanation.sheet(words, layer=-1)
+def _sheet(explanation: "Explanation", words: Sequence[str] | None) -> "Image.Image | None":
+    """Every head, or where that is more than a picture holds, those of the last layer; None where that is, too."""
+    for layer in (None, -1):
+        with suppress(RenderError):
+            return explanation.sheet(words, layer=layer)
+    return None
 
 
 def _slug(text: str) -> str:

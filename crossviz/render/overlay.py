@@ -49,6 +49,7 @@ from crossviz.render.scale import Scale
 
 __all__ = [
     "CONTOUR_START",
+    "MAX_SIDE",
     "contour_is_shown",
     "dim_photo",
     "display_rgba",

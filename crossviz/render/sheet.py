@@ -60,8 +60,9 @@ def explanation_sheet(
     title = partial(Title, title_photo(photo, ex.view), ex.caption.text, made)
     note = 0 if chart.null_mass is None else NOTE
     side = cell_side(cell, len(panels) * len(heads))
-    top = lambda width: title(width).height  # noqa: E731
-    page = Page(lay_out(layers, len(panels), photo.size, side, note=note, top=top, foot=FOOT))
+    page = Page(
+        lay_out(layers, len(panels), photo.size, side, note=note, top=lambda width: title(width).height, foot=FOOT)
+    )
     cells = Cells(
         photo, ex.view, page.layout.cell_wh, signed=chart.signed, smooth=smooth, opacity=opacity, cmap=cmap,
         contour=contour, trained=ex.provenance.trained,

@@ -165,7 +165,9 @@ class Engine:
         explainer, image = yield from self.read_steps(explanation.photo, model)
         self._same(explainer, explanation)
         yield "asking every word" if hide is None else "letting the model guess"
-        return explainer.explain(image, explanation.caption.text, explanation.method, hide=hide)
+        again = explainer.explain(image, explanation.caption.text, explanation.method, hide=hide)
+        self._grown(explainer, image)
+        return again
 
     def trust_steps(
         self,
@@ -223,7 +225,9 @@ class Engine:
         chart = explanation.map
         of_map = chart.method == "cross_attention" and chart.per_head is not None
         label = chart.layers[layer_index(chart.layers, layer)] if of_map and layer is not None else None
-        return explainer.inside(image, explanation, span=span, layer=label, head=head if of_map else None, **where)
+        found = explainer.inside(image, explanation, span=span, layer=label, head=head if of_map else None, **where)
+        self._grown(explainer, image)
+        return found
 
     def explain(
         self, photo: PhotoSource | None, caption: str, model: str = "", method: str | None = None

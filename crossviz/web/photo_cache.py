@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from crossviz.captured import SiteCapture
 from crossviz.trace import EncodedImage
 
 __all__ = ["PhotoCache", "held"]
@@ -40,6 +41,10 @@ class PhotoCache:
         """Keep a photo, or count one again that has grown since."""
         size = held(image)
         with self._lock:
+            if size > self.most:  # there is no room for it, even alone
+                self._images.pop(key, None)
+                self._total -= self._sizes.pop(key, 0)
+                return
             self._total += size - self._sizes.get(key, 0)
             self._images[key], self._sizes[key] = image, size
             self._images.move_to_end(key)
@@ -76,7 +81,11 @@ def held(whole: Any) -> int:
             storage = part.untyped_storage()
             blocks[storage.data_ptr()] = storage.nbytes()
         elif isinstance(part, np.ndarray):
+            while isinstance(part.base, np.ndarray):
+                part = part.base
             blocks[part.ctypes.data] = part.nbytes
+        elif isinstance(part, SiteCapture):
+            parts.append(part._tensors)
         elif isinstance(part, Mapping):
             parts += list(part.values())
         elif isinstance(part, list | tuple):

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from crossviz.captured import SiteCapture
 from crossviz.web.photo_cache import PhotoCache, held
 
 
@@ -11,6 +12,8 @@ def test_memory_is_counted_once_wherever_it_is():
     loop = {"a": [one, (other, {"b": one, "view": one[:1]})], "view": other[:1]}
     loop["self"] = loop
     assert held(loop) == one.nbytes + other.nbytes
+    assert held([other[:1], other]) == held([other, other[:1]]) == other.nbytes
+    assert held({"site": SiteCapture("pooler", 1, 0.0, {"probs": one})}) == one.nbytes
 
 
 def test_a_part_of_a_tensor_holds_all_of_it():
@@ -37,5 +40,8 @@ def test_what_grows_is_counted_again_and_what_is_too_large_is_not_kept():
     photo.append(torch.zeros(8))
     cache.put("a", photo)
     assert (cache.total, cache.get("b")) == (96, None)
-    cache.put("c", [torch.zeros(26)])
+    cache.put("c", [torch.zeros(26)])  # others do not leave for what can't be kept
+    assert (cache.total, cache.get("c"), len(cache)) == (96, None, 1)
+    photo.append(torch.zeros(8))
+    cache.put("a", photo)
     assert (cache.total, len(cache)) == (0, 0)

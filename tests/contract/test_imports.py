@@ -114,6 +114,7 @@ ARROWS: dict[str, set[str]] = {
         "geometry",
     },
     "web": {
+        "captured",
         "generator",
         "generation",
         "generation_export",

@@ -8,6 +8,8 @@ import re
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import batch_child
 import batch_sets as sets
@@ -19,8 +21,11 @@ import torch
 import zarr
 
 import crossviz
+from crossviz.batch import ahead
 from crossviz.batch.half import FLOOR, TOLERANCE
+from crossviz.batch.rows import Row
 from crossviz.cli import main
+from crossviz.errors import PhotoError
 
 COUNT = 22
 
@@ -257,6 +262,31 @@ def test_large_photos_wait_for_their_turn(photos, model, whole, tmp_path, monkey
     found, expected = crossviz.load(tmp_path / "out"), crossviz.load(whole)
     assert found.keys() == expected.keys()
     assert all(close(a.values, b.values) for a, b in zip(found, expected, strict=True))
+
+
+def test_no_more_is_read_ahead_than_there_is_room_for(monkeypatch):
+    read = []
+
+    def made(_, position, row):
+        read.append(position)
+        return SimpleNamespace(nbytes=100)
+
+    monkeypatch.setattr(ahead, "_made_ready", made)
+    monkeypatch.setattr(ahead, "MOST_BYTES", 300)
+    with ThreadPoolExecutor(4) as pool:
+        ready = ahead.ready_ahead(pool, None, enumerate([None] * 50), 40)
+        for taken in range(50):
+            next(ready)
+            assert len(read) - (taken + 1) <= (8 if taken < 10 else 3)
+        assert next(ready, None) is None and sorted(read) == list(range(50))
+
+
+def test_a_reason_can_be_written_whatever_the_name():
+    from crossviz.batch.tables import bad_table
+
+    row = Row("k", "p", lambda: "", lambda: "")
+    table = bad_table([ahead.bad(0, row, PhotoError("There is no caption in \udcff.txt."))])
+    assert "udcff" in table.to_pylist()[0]["reason"]
 
 
 def refused(capsys, arguments):

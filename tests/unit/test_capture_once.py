@@ -222,19 +222,24 @@ def once_output(module: nn.Module, x: Tensor) -> Tensor:
         return module(x)
 
 
-@pytest.mark.parametrize("where", ["on the site", "on a part", "on a part, before"])
+@pytest.mark.parametrize("where", ["on the site", "on a part", "on a part, before", "everywhere, before"])
 def test_hooks_of_others_see_the_module_s_own_call(where):
     module, x = lively(import_timm().layers.Attention(WIDTH, 4)), torch.randn(2, 5, WIDTH)
     with torch.no_grad():
-        expected, fired = module(x), []
-        if where == "on the site":
+        expected, fired = once_output(module, x), []
+        if where == "everywhere, before":
+            note = lambda one, _: fired.append(1) if one is module.proj else None  # noqa: E731
+            handle = torch.nn.modules.module.register_module_forward_pre_hook(note)
+        elif where == "on the site":
             handle = module.register_forward_hook(lambda *_: fired.append(1))
         elif where == "on a part":
             handle = module.proj.register_forward_hook(lambda *_: fired.append(1))
         else:
             handle = module.qkv.register_forward_pre_hook(lambda *_: fired.append(1))
-        assert torch.equal(once_output(module, x), expected) and fired == [1]
-        handle.remove()
+        try:
+            assert torch.allclose(once_output(module, x), expected, atol=1e-6) and fired == [1]
+        finally:
+            handle.remove()
         module.register_forward_hook(lambda _, __, result: result * 1.001)
         with pytest.raises(CaptureError, match="deviates from its own output"):
             once_output(module, x)

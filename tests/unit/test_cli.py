@@ -11,6 +11,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import factories
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,9 @@ from speaker import Absent, Speaker
 import crossviz
 from crossviz.attention import CrossModalAttention
 from crossviz.cli import main
+from crossviz.cli.output import _sheet
 from crossviz.doctor import Broken, files_intact, recompute_deviation
+from crossviz.errors import RenderError
 from crossviz.models import _families, register
 from crossviz.paths import assets_dir
 
@@ -386,3 +389,20 @@ def test_the_servers_port_being_taken_is_one_sentence():
     assert done.returncode == 2
     assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1, done.stderr
     assert "port" in done.stderr
+
+
+def test_a_caption_too_long_for_a_sheet_is_written_without(monkeypatch):
+    ex = factories.explanation("a dog", layers=3, heads=2)
+    asked, sheet = [], type(ex).sheet
+
+    def small(self, words=None, *, layer=None):
+        asked.append(layer)
+        if len(asked) in refusing:
+            raise RenderError("The sheet would be too large.")
+        return sheet(self, words, layer=layer)
+
+    monkeypatch.setattr(type(ex), "sheet", small)
+    for refusing, widths in (((), [None]), ((1,), [None, -1]), ((1, 2), [None, -1])):
+        asked.clear()
+        found = _sheet(ex, None)
+        assert asked == widths and (found is None) == (refusing == (1, 2))

@@ -14,12 +14,11 @@ import socket
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.latency import PATIENCE_S, ROOT
+from benchmarks.latency import ROOT
 from benchmarks.load_clients import SCENARIOS, Record, drive, jain
 from benchmarks.measure import machine
 from crossviz.paths import assets_dir
@@ -40,7 +39,7 @@ def main() -> None:
     counts = [int(count) for count in args.clients.split(",")]
     others = dict(setting.split("=", 1) for setting in args.against)
 
-    print(f"{machine('crossviz-mini', 'cpu')}; gradio {version()}; clients on the same cores", end="\n\n", flush=True)
+    print(machine("crossviz-mini; clients on the same cores", "cpu", libraries=("gradio",)), end="\n\n", flush=True)
     titles = {"": {}, **({" ".join(args.against): others} if others else {})}
     print("| requests |" + (" server |" if others else "") + " clients | requests/s | p50 | p95 | longest |", end="")
     print(" refused | failed | fairness | slowest/fastest | server's CPU per request | memory |")
@@ -134,18 +133,10 @@ def serving(env: Mapping[str, str], root: Path = ROOT) -> Iterator[Server]:
         try:
             line = app.stdout.readline()
             if "is ready" not in line:
-                raise RuntimeError(f"The app did not start within {PATIENCE_S} s: start `python app.py` to see why.")
-            time.sleep(1)
+                raise RuntimeError("The app did not start: run `python app.py` to see why.")
             yield Server(port, app.pid)
         finally:
             app.terminate()
-
-
-def version() -> str:
-    """Gradio's version, without importing it."""
-    from importlib import metadata
-
-    return metadata.version("gradio")
 
 
 if __name__ == "__main__":

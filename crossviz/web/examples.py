@@ -1,21 +1,22 @@
 """The example photos: their index, small pictures of them, and copies that Gradio is allowed to hand out."""
 
-import atexit
 import base64
 import io
 import json
 import shutil
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from crossviz.paths import assets_dir
 from crossviz.photo import Photo, load_photo
+from crossviz.web.own_folder import FILES, own_folder
 
-__all__ = ["Example", "example_named", "example_of", "examples", "keep_photo", "thumbnail"]
+__all__ = ["EXAMPLES", "Example", "example_named", "example_of", "examples", "keep_photo", "thumbnail"]
 
 THUMBNAIL = (144, 108)
+EXAMPLES = "examples"
+"""Their folder among the files that Gradio hands out: the only one there that is no visitor's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class Example:
 def examples() -> tuple[Example, ...]:
     """The examples, in the order of the index.
 
-    The photos are copies in a temporary folder of this process: Gradio serves files from there, wherever crossviz
-    itself is installed.
+    The photos are copies in the folder of this process: Gradio serves files from there, wherever crossviz itself is
+    installed.
     """
     home = assets_dir() / "examples"
     index = json.loads((home / "examples.json").read_text("utf-8"))
@@ -71,8 +72,8 @@ def keep_photo(photo: Photo) -> Path:
 
 @cache
 def _folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="crossviz-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = own_folder() / FILES / EXAMPLES
+    folder.mkdir(exist_ok=True)
     return folder
 
 

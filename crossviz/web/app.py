@@ -111,8 +111,10 @@ def _modules(model: str, device: str | None, folders: bool) -> "tuple[ModuleType
     import_gradio()
     from crossviz.web import page
     from crossviz.web.engine import Engine
+    from crossviz.web.visits import current_visit, still_waits
 
-    return page, Engine(model, device, folders=folders, settings=settings)
+    here = {"visit": current_visit, "waits": still_waits}
+    return page, Engine(model, device, folders=folders, settings=settings, **here)
 
 
 def _opening(engine: "Engine") -> "Explanation":

@@ -12,7 +12,16 @@ from crossviz.paths import assets_dir
 from crossviz.photo import Photo, load_photo
 from crossviz.web.own_folder import FILES, own_folder
 
-__all__ = ["EXAMPLES", "Example", "example_named", "example_of", "examples", "keep_photo", "thumbnail"]
+__all__ = [
+    "EXAMPLES",
+    "Example",
+    "example_hashes",
+    "example_named",
+    "example_of",
+    "examples",
+    "keep_photo",
+    "thumbnail",
+]
 
 THUMBNAIL = (144, 108)
 EXAMPLES = "examples"
@@ -56,6 +65,11 @@ def example_of(photo: Photo) -> Example | None:
     """The example whose photo this is, pixel by pixel; None where it is none of them."""
     found = next((example for example in examples() if example.photo.name == photo.name), None)
     return found if found is not None and _sha256(found) == photo.sha256 else None
+
+
+def example_hashes() -> set[str]:
+    """The sha256 of the examples' pixels."""
+    return {_sha256(example) for example in examples()}
 
 
 @cache

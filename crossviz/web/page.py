@@ -43,7 +43,7 @@ from crossviz.web.photo_input import PhotoInput
 from crossviz.web.studio import Studio
 from crossviz.web.theme import theme
 from crossviz.web.trust_events import connect as connect_trust
-from crossviz.web.visit_guard import VisitGuard
+from crossviz.web.visit_guard import VisitGuard, build_of
 from crossviz.web.visits import the_visits
 from crossviz.web.write_events import connect as connect_writing
 
@@ -51,6 +51,10 @@ __all__ = ["build", "launch"]
 
 log = logging.getLogger(__name__)
 
+PRIVACY = (
+    "Photos stay on this server only while this page is open: in its memory, and in a folder that is deleted when you "
+    "leave."
+)
 _FIELDS = """(photo, caption, model, method) => {
   const detail = { photo, caption, model, method };
   document.querySelector("#cv-viewer .cv-host").dispatchEvent(new CustomEvent("cv-asked", { detail }));
@@ -103,6 +107,7 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
                     elem_id="cv-photo",
                 )
                 photo_error = message("cv-photo-error", control="#cv-photo input")
+                message("cv-privacy", PRIVACY, kind="about")
                 caption = gr.Textbox(
                     value=opening.caption.text,
                     label="Caption",
@@ -244,6 +249,11 @@ def _asset(name: str) -> str:
     return (files("crossviz.web") / name).read_text("utf-8")
 
 
+def reach_js(page: gr.Blocks) -> str:
+    """What the page does when the server is busy, gone, or another one than before."""
+    return _asset("reach.js").replace("/* which parts there are */", json.dumps(build_of(page)))
+
+
 def launch(page: gr.Blocks, host: str, port: int, *, mcp: bool = False) -> str:
     """Start the server in the background.
 
@@ -268,7 +278,7 @@ def launch(page: gr.Blocks, host: str, port: int, *, mcp: bool = False) -> str:
         max_file_size=MAX_BYTES,
         theme=theme(),
         # Gradio's own `css` rewrites every rule and loses those for containers.
-        head=f"<style>{viewer_css()}{_asset('page.css')}</style><script>{_asset('reach.js')}</script>",
+        head=f"<style>{viewer_css()}{_asset('page.css')}</style><script>{reach_js(page)}</script>",
         # What Starlette calls a Middleware: the class, its arguments, its keyword arguments.
         mcp_server=mcp,
         app_kwargs={

@@ -51,10 +51,7 @@ __all__ = ["build", "launch"]
 
 log = logging.getLogger(__name__)
 
-PRIVACY = (
-    "Photos stay on this server only while this page is open: in its memory, and in a folder that is deleted when you "
-    "leave."
-)
+PRIVACY = "Photos are kept in memory and in a folder, and deleted when you leave this page."
 _FIELDS = """(photo, caption, model, method) => {
   const detail = { photo, caption, model, method };
   document.querySelector("#cv-viewer .cv-host").dispatchEvent(new CustomEvent("cv-asked", { detail }));

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from crossviz.errors import ModelError, ModelUnavailableError
+from crossviz.errors import MethodError, ModelError, ModelUnavailableError
 from crossviz.explainer import Explainer, PhotoSource
 from crossviz.explanation import Explanation
 from crossviz.methods import MethodInfo
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 R = TypeVar("R")
+MOST_BYTES = 2 << 30
+"""Attention that is computed for one question where the page is served to others. With the four questions that a server
+of two cores answers at once it is half of the 16 GB of the smallest Space; the other half is for models and photos."""
 PATIENCE_S = 0.5
 """How often one who waits for a photo before theirs is told so, and may leave."""
 
@@ -128,15 +131,15 @@ class Engine:
         return explainer is not None and explainer.guesses
 
     def read_steps(
-        self, photo: PhotoSource | None, model: str, caption: str | None = None
+        self, photo: PhotoSource | None, model: str, caption: str | None = None, method: str | None = None
     ) -> Generator[str, None, tuple[Explainer, EncodedImage]]:
         """A photo in a model, step by step: yields what is being done next, returns the explainer and the photo.
 
         Args:
-            caption: looked at before anything takes time.
+            caption, method: what will be asked, looked at before anything takes time.
 
         Raises:
-            CrossvizError: the photo, the caption or the model will not do.
+            CrossvizError: the photo, the caption, the model or the method will not do.
         """
         loaded = load_photo(photo)
         if caption is not None:
@@ -144,6 +147,8 @@ class Engine:
         if self.loaded(model) is None:
             yield f"loading {(model or self.model)[:80]}"
         explainer = self.explainer(model)
+        if caption is not None and not self.folders:
+            check_room(explainer, caption, method or None)
         image = self.photos.get(_key(explainer, loaded))
         if image is None:
             yield "reading the photo"
@@ -161,7 +166,7 @@ class Engine:
         Raises:
             CrossvizError: the photo, the caption, the model or the method will not do.
         """
-        explainer, image = yield from self.read_steps(photo, model, caption)
+        explainer, image = yield from self.read_steps(photo, model, caption, method)
         yield "asking every word"
         explanation = explainer.explain(image, caption, method or None)
         self._keep(explainer, image)
@@ -317,6 +322,24 @@ class Engine:
     @staticmethod
     def _listed() -> set[str]:
         return {info.name for info in models(everything=True)}
+
+
+def check_room(explainer: Explainer, caption: str, method: str | None, most: int = MOST_BYTES) -> None:
+    """Says beforehand what would take too much memory.
+
+    Raises:
+        MethodError: it would; or there is no such method.
+        CaptionError: the caption is none.
+    """
+    needed = explainer.needed_bytes(caption, method)
+    if needed > most:
+        grid = explainer.grid
+        raise MethodError(
+            f"{explainer.info.name} has so many heads and {grid.height} x {grid.width} patches that this caption with "
+            f"{method or 'its first method'} would take {needed / 2**30:,.1f} GiB, and at most {most / 2**30:.1f} GiB "
+            "are computed for one question here: choose another method or a smaller model, write a shorter caption, "
+            "or run crossviz on your own computer."
+        )
 
 
 def _key(explainer: Explainer, photo: Photo) -> tuple[str, str]:

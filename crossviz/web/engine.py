@@ -1,5 +1,6 @@
 """What the page asks for: explanations, with the photo's features kept while only the caption changes."""
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -288,7 +289,9 @@ class Engine:
             while not place.wait(PATIENCE_S):
                 before = place.before()
                 if before:
-                    yield f"waiting: {before} {'photos are' if before > 1 else 'photo is'} read before yours"
+                    seconds = before * (place.pace() or 0)
+                    about = f", about {math.ceil(seconds)} s" if seconds >= 1 else ""
+                    yield f"waiting: {before} {'photos are' if before > 1 else 'photo is'} read before yours{about}"
             return place.answer()
 
     def _encode(self, explainer: Explainer, prepared: list[Prepared]) -> list[EncodedImage]:

@@ -13,7 +13,7 @@ PICTURE = photographer
 CAPTION = a photographer in a coat and his camera, with no dog
 WORDS = photographer coat camera dog
 
-.PHONY: run test test-reference lint screenshots picture bench bench-load bench-viewer clean
+.PHONY: run test test-reference lint screenshots picture bench bench-faults bench-load bench-viewer clean
 
 run:
 	@scripts/setup run
@@ -54,6 +54,10 @@ bench-viewer:
 bench-load:
 	@scripts/setup run
 	@$(PY) -m benchmarks.load
+
+bench-faults:
+	@scripts/setup run
+	@$(PY) -m benchmarks.faults
 
 clean:
 	rm -rf .venv scripts/types/node_modules build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .gradio tests/app/report

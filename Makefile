@@ -1,6 +1,7 @@
 # make run     start the app on http://127.0.0.1:7860 (the first time: make .venv and install what it needs)
 # make test    run every test (the first time: the test tools and a Chromium too)
 # make bench-viewer   how fast and how small the viewer is (the first time: the test tools and a Chromium)
+# make bench-faults   do to real servers what may go wrong, and say what became of it
 # make test-reference   compare the methods with published packages, which it installs
 # Variables: PYTHON (interpreter), PORT, TORCH_INDEX (package index to take torch from), T (tests to run),
 #            JOBS (processes that run the tests side by side; 0: none, for a debugger).

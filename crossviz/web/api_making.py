@@ -46,7 +46,7 @@ class Making:
         Returns:
             What `explain` gives for the caption that the model wrote, as JSON
         """
-        steps = self._engine.read_steps(photo_of(photo), text_of("model", model))
+        steps = self._engine.read_steps(photo_of(photo), text_of("model", model), method=text_of("method", method))
         explainer, image = self._engine.finished(steps)
         with closing(in_one_thread(lambda: _last_of(explainer.write(image)))) as growing:
             caption = self._engine.finished(growing)

@@ -34,6 +34,8 @@ R = TypeVar("R")
 MOST_BYTES = 2 << 30
 """Attention that is computed for one question where the page is served to others. With the four questions that a server
 of two cores answers at once it is half of the 16 GB of the smallest Space; the other half is for models and photos."""
+_WRITTEN = "word " * 30
+"""As long as a caption that a model writes itself."""
 PATIENCE_S = 0.5
 """How often one who waits for a photo before theirs is told so, and may leave."""
 
@@ -148,8 +150,8 @@ class Engine:
         if self.loaded(model) is None:
             yield f"loading {(model or self.model)[:80]}"
         explainer = self.explainer(model)
-        if caption is not None and not self.folders:
-            check_room(explainer, caption, method or None)
+        if (caption or method) and not self.folders:
+            check_room(explainer, caption or _WRITTEN, method or None)
         image = self.photos.get(_key(explainer, loaded))
         if image is None:
             yield "reading the photo"

@@ -40,6 +40,8 @@ def own_folder() -> Path:
         CrossvizError: it can't be made.
     """
     home = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()).resolve()
+    if home.name == FILES and home.parent.name.startswith(PREFIX):
+        home = home.parent.parent  # started by such a process: beside its folder, not among its files
     try:
         home.mkdir(parents=True, exist_ok=True)
         sweep_folders(home)

@@ -30,6 +30,9 @@ Send = Callable[[Message], Awaitable[None]]
 
 SWEEP_S = 1.0
 """Seconds between two looks at who has left."""
+MOST_PATHS, MOST_PARTS, MOST_NAME = 32, 900, 64
+"""Files that a question names, lists and mappings in it, and characters of a visit's number, at most: the page's own
+questions have far fewer, and all of them are looked at while others wait."""
 UNHEARD = b"x-crossviz-unheard"
 """The header of an answer that tells a page to open its line again."""
 PAGE = b"x-crossviz-page"
@@ -90,24 +93,23 @@ class VisitGuard:
 
     async def _line(self, visit: str, scope: Message, receive: Receive, send: Send) -> None:
         """A page's line, open as long as the page is."""
-        self._visits.came(visit)
+        known = len(visit) <= MOST_NAME
+        if known:
+            self._visits.came(visit)
         try:
             await self._app(scope, receive, send)
         finally:
-            self._visits.left(visit)
+            if known:
+                self._visits.left(visit)
 
     async def _question(self, path: str, scope: Message, receive: Receive, send: Send) -> None:
         body, gone = await _read(receive)
         if gone:
             return
-        try:
-            said = json.loads(body)
-        except ValueError:
-            said = None  # Gradio says what is wrong with it
-        said = said if isinstance(said, dict) else {}
+        said = _said(body)
         visit = said.get("session_hash") if path.endswith(_JOIN) else None
         heard = True
-        if isinstance(visit, str):
+        if isinstance(visit, str) and len(visit) <= MOST_NAME:
             heard = self._visits.asked(visit)
             self._visits.uses(said, visit)
         else:
@@ -190,6 +192,17 @@ async def _read(receive: Receive) -> tuple[bytes, bool]:
         parts.append(message.get("body", b""))
         more = message.get("more_body", False)
     return b"".join(parts), False
+
+
+def _said(body: bytes) -> dict[str, Any]:
+    """A question; empty where it is none of ours, of which Gradio says what is wrong."""
+    if body.count(b'"path"') > MOST_PATHS or max(body.count(b"["), body.count(b"{")) > MOST_PARTS:
+        return {}
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

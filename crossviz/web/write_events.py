@@ -27,7 +27,7 @@ def connect(screen: Screen, button: gr.Button, photo: gr.Image, choice: Choice) 
     def written(photo_value: Any, model: str, method: str | None) -> Iterator[dict[Any, Any]]:
         job = screen.job()
         try:
-            steps = engine.read_steps(photo_value, model)
+            steps = engine.read_steps(photo_value, model, method=method)
             while True:
                 try:
                     yield screen.doing(next(steps), job)

@@ -83,6 +83,18 @@ def test_what_was_killed_while_it_was_made_is_swept_after_an_hour(tmp_path):
     assert not old.exists()
 
 
+def test_a_process_that_a_server_starts_has_its_folder_beside_that(start, tmp_path):
+    _, folder = start()
+    done = subprocess.run(
+        [sys.executable, "-c", "from crossviz.web.own_folder import own_folder; print(own_folder())"],
+        env={**os.environ, "GRADIO_TEMP_DIR": str(folder / "files")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert os.path.dirname(done.stdout.strip()) == str(tmp_path.resolve())
+
+
 def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):
     no_folder = tmp_path / "file"
     no_folder.write_text("")

@@ -314,6 +314,23 @@ def test_a_page_of_another_build_is_told_so(served, program):
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 5000,
+        b'{"data":' * 3000,
+        json.dumps({"data": [{"path": "/etc/passwd"}] * 100, "session_hash": "a"}).encode(),
+        json.dumps({"data": [], "session_hash": "a" * 10_000}).encode(),
+        b'{"data": 1, "session_hash": [1], "fn_index": []}',
+    ],
+)
+def test_questions_that_are_none_are_left_to_gradio(served, program, body):
+    known = len(the_visits()._visits)
+    answer = program().send("POST", "queue/join", body)
+    assert 400 <= answer.status < 500
+    assert len(the_visits()._visits) == known
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"), [(0.2, "1 second"), (1.2, "2 seconds"), (90, "90 seconds"), (91, "2 minutes")]
 )
 def test_times_are_rounded_up(seconds, text):

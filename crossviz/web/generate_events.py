@@ -23,6 +23,7 @@ from crossviz.web.drawings import Drawings
 from crossviz.web.file_names import file_name
 from crossviz.web.generate_tab import GenerateTab
 from crossviz.web.generate_values import MAX_SEED, settings_of
+from crossviz.web.operations.questions import failed
 
 __all__ = ["connect", "opened_envelope"]
 
@@ -77,6 +78,7 @@ def connect(
             try:
                 asked = settings_of(seed, guidance, temperature, count, own)
             except CrossvizError as error:
+                failed(error)
                 yield {
                     tab.viewer: _envelope(job=job, idle=True),
                     **_running(tab, False),
@@ -100,6 +102,7 @@ def connect(
             suffix = wanted.format if isinstance(wanted.format, str) else ""
             data = generation.to_bytes(suffix, words=_spans(getattr(wanted, "words", None)))
         except CrossvizError as error:
+            failed(error)
             return {tab.file: None, **tab.said("general", str(error))}  # or the click would fetch the file before
         name = file_name(generation.caption.text) + suffix
         return {tab.file: save_bytes_to_cache(data, name, tab.file.GRADIO_CACHE), **tab.said()}
@@ -108,6 +111,7 @@ def connect(
         try:
             generation = drawings.of(wanted.id)
         except CrossvizError as error:
+            failed(error)
             yield {tab.viewer: _envelope(open=True), **tab.said("general", str(error))}  # back to where it is said
             return
         yield from explain(_as_photo(generation, tab), generation.caption.text, model, method)
@@ -190,6 +194,7 @@ def _running(tab: GenerateTab, on: bool) -> dict[Any, Any]:
 
 def _refused(tab: GenerateTab, error: Exception) -> dict[Any, str]:
     """Why there is no picture, under the field that it is about."""
+    failed(error)
     if isinstance(error, CaptionError):
         return tab.said("caption", str(error))
     if isinstance(error, ModelError | DeviceError):

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -38,6 +38,7 @@ from crossviz.web.limits import Limits
 from crossviz.web.link_events import connect as connect_link
 from crossviz.web.open_events import NEW_PHOTO, Opening
 from crossviz.web.opener import opener
+from crossviz.web.operations.questions import failed
 from crossviz.web.photo_input import PhotoInput
 from crossviz.web.studio import Studio
 from crossviz.web.theme import theme
@@ -171,6 +172,7 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
                     cells.append(engine.inside(explanation, kept.model, **cell_question(wanted.cell)))
                 data = explanation.to_bytes(str(wanted.format), settings=settings, cells=cells)
             except CrossvizError as error:
+                failed(error)
                 return {file: None, **screen.said("general", str(error))}
             name = file_name(explanation.caption.text) + str(wanted.format)
             return {file: save_bytes_to_cache(data, name, file.GRADIO_CACHE), **screen.said()}
@@ -239,11 +241,14 @@ def _asset(name: str) -> str:
     return (files("crossviz.web") / name).read_text("utf-8")
 
 
-def launch(page: gr.Blocks, host: str, port: int, *, mcp: bool = False) -> str:
+def launch(
+    page: gr.Blocks, host: str, port: int, *, mcp: bool = False, middleware: Sequence[tuple[Any, ...]] = ()
+) -> str:
     """Start the server in the background.
 
     Args:
         mcp: whether the API is offered to MCP clients, too; needs the package `mcp`.
+        middleware: ASGI middlewares that come before crossviz's own, as Starlette takes them.
 
     Returns:
         The page's address.
@@ -254,6 +259,7 @@ def launch(page: gr.Blocks, host: str, port: int, *, mcp: bool = False) -> str:
         prevent_thread_lock=True,
         quiet=True,
         share=False,
+        num_workers=0,
         show_error=False,
         ssr_mode=False,
         state_session_capacity=MAX_SESSIONS,
@@ -266,6 +272,6 @@ def launch(page: gr.Blocks, host: str, port: int, *, mcp: bool = False) -> str:
         head=f"<style>{viewer_css()}{_asset('page.css')}</style>",
         # What Starlette calls a Middleware: the class, its arguments, its keyword arguments.
         mcp_server=mcp,
-        app_kwargs={"middleware": [(Limits, (), {"mcp": mcp})], "docs_url": None, "redoc_url": None},
+        app_kwargs={"middleware": [*middleware, (Limits, (), {"mcp": mcp})], "docs_url": None, "redoc_url": None},
     )
     return address.rstrip("/")

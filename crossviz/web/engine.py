@@ -139,7 +139,7 @@ class Engine:
             yield f"loading {(model or self.model)[:80]}"
         explainer = self.explainer(model)
         note(model=self.named(explainer))
-        image = self.photos.get(_key(explainer, loaded))
+        image = self.photos.ask(_key(explainer, loaded))
         if image is None:
             yield "reading the photo"
             image = yield from self._read(explainer, loaded)

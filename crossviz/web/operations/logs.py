@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from crossviz.web.server_settings import ServerSettings
 
@@ -44,15 +44,19 @@ def event(name: str, level: int = logging.INFO, **fields: Any) -> None:
         log.log(level, name, extra={_FIELDS: {key: value for key, value in fields.items() if value is not None}})
 
 
-def configure(settings: ServerSettings) -> None:
+def configure(settings: ServerSettings, stream: TextIO | None = None) -> None:
     """Let this process write such lines, and nothing else, to standard error.
 
-    Python's other ways of saying what went wrong (warnings, and exceptions that nobody caught) go the same way.
+    Python's other ways of saying what went wrong (warnings, and exceptions that no thread caught) go the same way.
+
+    Args:
+        settings: how, and from which importance on.
+        stream: where to instead.
     """
     level = logging.CRITICAL + 1
     if settings.log != "off":
         level = LEVELS[settings.log_level or ("debug" if settings.log == "json" else "info")]
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines() if settings.log == "json" else TextLines())
     root = logging.getLogger()
     for other in root.handlers[:]:
@@ -61,7 +65,6 @@ def configure(settings: ServerSettings) -> None:
     root.setLevel(max(level, logging.WARNING))  # of others' records only what went wrong
     logging.getLogger(OWN).setLevel(level)
     warnings.showwarning = _warned
-    sys.excepthook = _uncaught
     threading.excepthook = lambda args: _uncaught(args.exc_type, args.exc_value, args.exc_traceback)
     sys.unraisablehook = lambda args: _uncaught(args.exc_type, args.exc_value, args.exc_traceback)
 
@@ -133,6 +136,4 @@ def _warned(message: Warning | str, category: type[Warning], filename: str, line
 
 
 def _uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
-    if issubclass(kind, KeyboardInterrupt):
-        return
     event("uncaught", logging.ERROR, error=kind.__name__, came_through=frames(trace))

@@ -8,7 +8,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from crossviz.version import __version__
@@ -36,6 +44,7 @@ class Metrics:
     """
 
     def __init__(self, engine: "Engine", page: "gr.Blocks") -> None:
+        disable_created_metrics()  # else every counter comes with the time at which it began
         self.registry = registry = CollectorRegistry()
 
         def make(kind: Callable[..., Any], name: str, about: str, labels: tuple[str, ...] = (), **more: Any) -> Any:
@@ -117,7 +126,9 @@ class _State:
         yield gauge("photo_cache_bytes", "Memory of the encoded photos that are kept.", photos.total)
         yield gauge("photo_cache_limit_bytes", "Memory that they may take.", photos.most)
         yield gauge("photo_cache_photos", "Encoded photos that are kept.", len(photos))
-        found = CounterMetricFamily("crossviz_photo_cache_lookups", "Looked up there.", labels=["found"])
+        found = CounterMetricFamily(
+            "crossviz_photo_cache_lookups", "Questions, by whether their photo was there.", labels=["found"]
+        )
         found.add_metric(["yes"], photos.hits)
         found.add_metric(["no"], photos.misses)
         yield found

@@ -69,7 +69,7 @@ class Watch:
             nonlocal status, went
             if message["type"] == "http.response.start":
                 status = message["status"]
-            went += len(message.get("body", b""))
+            went += len(message.get("body", b"")) if scope["method"] != "HEAD" else 0
             await send(message)
 
         try:

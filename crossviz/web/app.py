@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from crossviz.explanation import Explanation
     from crossviz.web.engine import Engine
     from crossviz.web.studio import Studio
+    from crossviz.web.zero_gpu import Borrowed
 
 __all__ = ["build", "serve"]
 
@@ -40,7 +41,7 @@ def build(
     studio: "Studio | None" = None,
 ) -> "gr.Blocks":
     """The page as `gr.Blocks`, its first example (or `opening`) explained already; see `crossviz.web.page.build`."""
-    page, engine = _modules(ServerSettings.of(), model, device, folders)
+    page, engine, _ = _modules(ServerSettings.of(), model, device, folders)
     engine.explainer(model)
     return page.build(engine, _opening(engine) if opening is None else opening, studio)
 
@@ -81,7 +82,7 @@ def serve(
     logs.configure(settings)
     # A proxy on this computer asks from it, too: where one is set up, who asks may be anyone.
     alone = host in LOOPBACK and not settings.root_path and not settings.models
-    page, engine = _modules(settings, model, device, alone)
+    page, engine, borrowed = _modules(settings, model, device, alone)
     quieten()
     limit_threads()
     blocks = page.build(engine, _opening(engine))
@@ -89,6 +90,7 @@ def serve(
         address = page.launch(blocks, host, port, mcp=mcp, middleware=operations.middleware())
         logs.take_over_uvicorn()
         engine.warm()
+        engine.borrowed = borrowed  # not before: at the start nobody is there who could ask for a GPU
         # What the page can be served without, and visitors soon want.
         importlib.import_module("crossviz.render.compare")
         seconds = time.perf_counter() - started
@@ -114,8 +116,11 @@ def check_mcp() -> None:
         )
 
 
-def _modules(settings: ServerSettings, model: str, device: str | None, folders: bool) -> "tuple[ModuleType, Engine]":
-    """The page's module and an engine; importing them takes seconds, so this file does it when asked to serve.
+def _modules(
+    settings: ServerSettings, model: str, device: str | None, folders: bool
+) -> "tuple[ModuleType, Engine, Borrowed | None]":
+    """The page's module, an engine, and what lends its questions out on ZeroGPU; importing them takes seconds, so this
+    file does it when asked to serve.
 
     Raises:
         CrossvizError: a model that visitors are to choose from is not known, or no GPU can be borrowed on ZeroGPU.
@@ -133,9 +138,8 @@ def _modules(settings: ServerSettings, model: str, device: str | None, folders: 
     if borrowed is not None:
         device = "cpu"  # this process has none of the GPUs that are lent
     engine = Engine(model, device, folders=folders, settings=settings)
-    engine.borrowed = borrowed
     engine.offered.check()
-    return page, engine
+    return page, engine, borrowed
 
 
 def _opening(engine: "Engine") -> "Explanation":

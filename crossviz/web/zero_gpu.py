@@ -18,7 +18,7 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from crossviz.errors import CrossvizError, DeviceError
@@ -33,6 +33,7 @@ __all__ = ["Borrowed", "borrow", "on_zero_gpu"]
 
 SECONDS = {"explain": 30, "trust": 60}
 """How long a GPU is asked for; who asks for less gets one sooner. It counts as long as it was used."""
+_HOME = os.getpid()
 _ON = ("1", "t", "true")
 _LOCK = type(threading.Lock())
 
@@ -57,8 +58,8 @@ def borrow() -> "Borrowed | None":
         import spaces  # changes PyTorch as it is imported, so nowhere else
     except Exception as error:
         raise DeviceError(
-            f"This is a Space on ZeroGPU, and its package spaces can't be imported ({type(error).__name__}): restart "
-            "the Space, or choose other hardware."
+            f"This is a Space on ZeroGPU, and its package spaces can't be imported ({type(error).__name__}): see that "
+            "PyTorch is a build with CUDA, restart the Space, or choose other hardware."
         ) from error
     return Borrowed(spaces.GPU, "cuda")
 
@@ -101,14 +102,16 @@ class Borrowed:
                 kind, value = self._next(work)
                 if kind == "step":
                     yield value
-                elif kind == "done":
+                    continue
+                with suppress(Exception):
+                    next(work, None)  # to its end, or it would count as broken off
+                if kind == "done":
                     return value
-                elif kind == "refused":
+                if kind == "refused":
                     raise value
-                else:
-                    name, places = value
-                    event("borrowed", logging.ERROR, error=name, came_through=places)
-                    raise Unknown(name)
+                name, places = value
+                event("borrowed", logging.ERROR, error=name, came_through=places)
+                raise Unknown(name)
 
     def _next(self, work: Iterator[bytes]) -> tuple[str, Any]:
         try:
@@ -130,7 +133,8 @@ def work(task: str, model: str, device: str, payload: bytes) -> Generator[bytes,
     """Runs in the other process: what is being done, then the result or why there is none, each pickled."""
     import torch
 
-    torch.set_num_threads(1)  # the threads that OpenMP had are not here, and would be waited for
+    if os.getpid() != _HOME:
+        torch.set_num_threads(1)  # the threads that OpenMP had are not there, and would be waited for
     steps = {"explain": _explain, "trust": _trust}[task](model, device, *pickle.loads(payload))
     try:
         while True:

@@ -9,7 +9,7 @@ from crossviz.errors import ModelError, ModelUnavailableError
 from crossviz.explainer import Explainer, PhotoSource
 from crossviz.explanation import Explanation
 from crossviz.methods import MethodInfo
-from crossviz.models import ModelInfo
+from crossviz.models import ModelInfo, models
 from crossviz.models.base import Prepared
 from crossviz.photo import Photo, load_photo
 from crossviz.results import layer_index
@@ -62,6 +62,7 @@ class Engine:
         self.photos = PhotoCache(self.settings.cache_mb << 20)
         self._explainers: dict[str, Explainer] = {}
         self._loading = Shared()
+        self._named: dict[str, str] = {}
         self.borrowed: Borrowed | None = None
         """Answers some models' questions on a GPU that is lent for each of them."""
         self.on_pass: Callable[[int], None] = lambda photos: None
@@ -279,9 +280,12 @@ class Engine:
         return {"model": self.named(explainer), "device": explainer.device}
 
     def named(self, explainer: Explainer) -> str:
-        """A model's name as it may be written down; a folder's is nobody else's business."""
-        family, _, rest = explainer.info.name.partition(":")
-        return f"{family}:(folder)" if rest.startswith(("local-dir:", "/", "./", "../", "~")) else explainer.info.name
+        """A model's name if it is one that crossviz lists; of any other, as a folder's, only the family."""
+        name = explainer.info.name
+        if name not in self._named:
+            listed = ":" not in name or name in {info.name for info in models(everything=True)}
+            self._named[name] = name if listed else f"{name.partition(':')[0]}:(own)"
+        return self._named[name]
 
     def names_loaded(self) -> list[str]:
         """The names of the models that are loaded."""

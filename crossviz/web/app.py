@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from crossviz.errors import CrossvizError
 from crossviz.web.cores import limit_threads
+from crossviz.web.origins import Origins, check_root_path
 from crossviz.web.server_settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ __all__ = ["build", "serve"]
 
 DEFAULT_MODEL = "crossviz-mini"
 DEFAULT_PORT = 7860
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def build(
@@ -51,7 +51,8 @@ def serve(
     """Serve the page, say so in one line when it is warm, and return when interrupted.
 
     Args:
-        host: address to listen on. Only on this computer's own may models be named by folders.
+        host: address to listen on. Only where none but this computer's own names lead to it (CROSSVIZ_HOSTS) may
+            models be named by folders.
         port: port to listen on.
         model: the model that is loaded at the start.
         device: as for `Explainer`.
@@ -64,7 +65,8 @@ def serve(
     check_port(host, port)
     if mcp:
         check_mcp()
-    page, engine = _modules(model, device, host in LOOPBACK)
+    check_root_path()
+    page, engine = _modules(model, device, Origins.of(host).private)
     limit_threads()
     blocks = page.build(engine, _opening(engine))
     address = page.launch(blocks, host, port, mcp=mcp)

@@ -26,11 +26,13 @@ from crossviz.web.choice import EMPTIED, QUIET, Choice
 from crossviz.web.compare_events import Comparison
 from crossviz.web.components import envelope, example_row, message
 from crossviz.web.components import viewer as make_viewer
+from crossviz.web.connections import limit_connections
 from crossviz.web.engine import Engine
 from crossviz.web.examples import example_of, examples, keep_photo, thumbnail
 from crossviz.web.file_names import file_name
 from crossviz.web.generate_events import connect as connect_generate
 from crossviz.web.generate_tab import GenerateTab
+from crossviz.web.guard import Guard, guard_first
 from crossviz.web.hide_events import connect as connect_hiding
 from crossviz.web.inside_events import connect as connect_inside
 from crossviz.web.inside_events import question as cell_question
@@ -38,6 +40,8 @@ from crossviz.web.limits import Limits
 from crossviz.web.link_events import connect as connect_link
 from crossviz.web.open_events import NEW_PHOTO, Opening
 from crossviz.web.opener import opener
+from crossviz.web.origins import Origins
+from crossviz.web.own_files import OwnFiles
 from crossviz.web.photo_input import PhotoInput
 from crossviz.web.studio import Studio
 from crossviz.web.theme import theme
@@ -84,7 +88,7 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
     opening_example = example_of(opening.photo)
     example_name = opening_example and opening_example.name
 
-    with gr.Blocks(title="crossviz", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
+    with OwnFiles(title="crossviz", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         header = _asset("header.html").replace("<!-- tabs -->", _asset("halves.html").strip() if draws else "")
         gr.HTML(header, js_on_load=_asset("header.js"), apply_default_css=False, elem_id="cv-header")
         with gr.Row(elem_id="cv-page"):
@@ -248,6 +252,8 @@ def launch(page: gr.Blocks, host: str, port: int, *, mcp: bool = False) -> str:
     Returns:
         The page's address.
     """
+    # What Starlette calls a Middleware: the class, its arguments, its keyword arguments. The first is the outermost.
+    middleware = [(Guard, (), {"origins": Origins.of(host), "mcp": mcp}), (Limits, (), {"mcp": mcp})]
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
@@ -264,8 +270,8 @@ def launch(page: gr.Blocks, host: str, port: int, *, mcp: bool = False) -> str:
         theme=theme(),
         # Gradio's own `css` rewrites every rule and loses those for containers.
         head=f"<style>{viewer_css()}{_asset('page.css')}</style>",
-        # What Starlette calls a Middleware: the class, its arguments, its keyword arguments.
         mcp_server=mcp,
-        app_kwargs={"middleware": [(Limits, (), {"mcp": mcp})], "docs_url": None, "redoc_url": None},
+        app_kwargs={"middleware": middleware, "lifespan": guard_first(len(middleware)), "openapi_url": None},
     )
+    limit_connections(page.server)
     return address.rstrip("/")

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import os
 import socket
+import tempfile
 import time
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from crossviz.errors import CrossvizError
 from crossviz.web.cores import limit_threads
 from crossviz.web.origins import Origins, check_root_path
+from crossviz.web.own_folder import own_folder, remove_folder, stop_on_sigterm
 from crossviz.web.server_settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -62,11 +64,13 @@ def serve(
         CrossvizError: the port, the model or the MCP server can't be had, or a setting in the environment will not do.
     """
     started = time.perf_counter()
+    stop_on_sigterm()
     check_port(host, port)
     if mcp:
         check_mcp()
     check_root_path()
     page, engine = _modules(model, device, Origins.of(host).private)
+    tempfile.tempdir = str(own_folder())  # what libraries write for a moment lies there, too
     limit_threads()
     blocks = page.build(engine, _opening(engine))
     address = page.launch(blocks, host, port, mcp=mcp)
@@ -79,6 +83,7 @@ def serve(
         blocks.block_thread()
     finally:
         blocks.close()
+        remove_folder()
 
 
 def check_mcp() -> None:
@@ -102,13 +107,16 @@ def _modules(model: str, device: str | None, folders: bool) -> "tuple[ModuleType
     """
     settings = ServerSettings.of()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    own_folder()  # before Gradio asks where its files are to be
     from crossviz.web.gradio_import import import_gradio
 
     import_gradio()
     from crossviz.web import page
     from crossviz.web.engine import Engine
+    from crossviz.web.visits import current_visit, still_waits
 
-    return page, Engine(model, device, folders=folders, settings=settings)
+    here = {"visit": current_visit, "waits": still_waits}
+    return page, Engine(model, device, folders=folders, settings=settings, **here)
 
 
 def _opening(engine: "Engine") -> "Explanation":

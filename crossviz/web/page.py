@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -41,6 +41,7 @@ from crossviz.web.limits import Limits
 from crossviz.web.link_events import connect as connect_link
 from crossviz.web.open_events import NEW_PHOTO, Opening
 from crossviz.web.opener import opener
+from crossviz.web.operations.questions import failed
 from crossviz.web.origins import Origins
 from crossviz.web.own_files import OwnFiles
 from crossviz.web.photo_input import PhotoInput
@@ -179,6 +180,7 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
                 data = explanation.to_bytes(str(wanted.format), settings=settings, cells=cells)
                 path = kept_file(data, file_name(explanation.caption.text) + str(wanted.format))
             except CrossvizError as error:
+                failed(error)
                 return {file: None, **screen.said("general", str(error))}
             return {file: path, **screen.said()}
 
@@ -248,18 +250,30 @@ def _asset(name: str) -> str:
     return (files("crossviz.web") / name).read_text("utf-8")
 
 
-def launch(page: gr.Blocks, host: str, port: int, *, mcp: bool = False) -> str:
+def launch(
+    page: gr.Blocks,
+    host: str,
+    port: int,
+    *,
+    mcp: bool = False,
+    watching: Sequence[tuple[Any, ...]] = (),
+    routes: Sequence[tuple[Any, ...]] = (),
+) -> str:
     """Start the server in the background.
 
     Args:
         mcp: whether the API is offered to MCP clients, too; needs the package `mcp`.
+        watching: ASGI middlewares that see every request, those that are refused included.
+        routes: ASGI middlewares that answer some of those that are let in.
 
     Returns:
         The page's address.
     """
     # What Starlette calls a Middleware: the class, its arguments, its keyword arguments. The first is the outermost.
     middleware = [
+        *watching,
         (Guard, (), {"origins": Origins.of(host), "mcp": mcp}),
+        *routes,
         (Limits, (), {"mcp": mcp}),
         (VisitGuard, (), page.guarded),
     ]
@@ -269,6 +283,7 @@ def launch(page: gr.Blocks, host: str, port: int, *, mcp: bool = False) -> str:
         prevent_thread_lock=True,
         quiet=True,
         share=False,
+        num_workers=0,
         show_error=False,
         ssr_mode=False,
         state_session_capacity=MAX_SESSIONS,

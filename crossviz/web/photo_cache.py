@@ -27,6 +27,8 @@ class PhotoCache:
         self._images: OrderedDict[Hashable, EncodedImage] = OrderedDict()
         self._sizes: dict[Hashable, int] = {}
         self._total = 0
+        self.hits = self.misses = 0
+        """How often `get` found a photo, and how often not."""
         self._lock = threading.Lock()
 
     def get(self, key: Hashable) -> EncodedImage | None:
@@ -35,6 +37,8 @@ class PhotoCache:
             image = self._images.get(key)
             if image is not None:
                 self._images.move_to_end(key)
+            self.hits += image is not None
+            self.misses += image is None
             return image
 
     def put(self, key: Hashable, image: EncodedImage) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,8 @@ from crossviz.web.operations.questions import failed
 __all__ = ["FIELDS", "STALE", "UNEXPECTED", "Screen", "field_of"]
 
 log = logging.getLogger(__name__)
-_jobs = itertools.count(1)
+_jobs = itertools.count(time.time_ns() // 1_000_000)
+"""Later than those of a server before, whose answers a page that is still open may show."""
 
 UNEXPECTED = "Something went wrong that should not have, and it has been logged. Your photo and caption are kept."
 FIELDS = ("photo", "caption", "model", "method", "general")

@@ -5,6 +5,7 @@ import importlib.util
 import logging
 import os
 import socket
+import tempfile
 import time
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from crossviz.web.cores import limit_threads
 from crossviz.web.operations import logs
 from crossviz.web.operations.all import Operations
 from crossviz.web.operations.quiet_gradio import quieten
+from crossviz.web.origins import Origins, check_root_path
+from crossviz.web.own_folder import own_folder, remove_folder, stop_on_sigterm
 from crossviz.web.server_settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -29,7 +32,6 @@ __all__ = ["build", "serve"]
 
 DEFAULT_MODEL = "crossviz-mini"
 DEFAULT_PORT = 7860
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def build(
@@ -59,8 +61,8 @@ def serve(
     What is None is as the environment says (`ServerSettings`, docs/deploy.md).
 
     Args:
-        host: address to listen on. Only on this computer's own, with no proxy before it and no list of models, may
-            models be named by folders.
+        host: address to listen on. Only where none but this computer's own names lead to it (CROSSVIZ_HOSTS), with no
+            proxy before it and no list of models, may models be named by folders.
         port: port to listen on.
         model: the model that is loaded at the start.
         device: as for `Explainer`.
@@ -70,6 +72,7 @@ def serve(
         CrossvizError: the port, the model or the MCP server can't be had, or a setting in the environment will not do.
     """
     started = time.perf_counter()
+    stop_on_sigterm()
     settings = ServerSettings.of()
     host, port = host or settings.host, settings.port if port is None else port
     model, device = model or settings.model, device or settings.device
@@ -80,14 +83,16 @@ def serve(
     if mcp:
         check_mcp()
     logs.configure(settings)
+    check_root_path()
     # A proxy on this computer asks from it, too: where one is set up, who asks may be anyone.
-    alone = host in LOOPBACK and not settings.root_path and not settings.models
+    alone = Origins.of(host).private and not settings.root_path and not settings.models
     page, engine, borrowed = _modules(settings, model, device, alone)
+    tempfile.tempdir = str(own_folder())  # what libraries write for a moment lies there, too
     quieten()
     limit_threads()
     blocks = page.build(engine, _opening(engine))
     with Operations(engine, blocks, settings) as operations:
-        address = page.launch(blocks, host, port, mcp=mcp, middleware=operations.middleware())
+        address = page.launch(blocks, host, port, mcp=mcp, **operations.middleware())
         logs.take_over_uvicorn()
         engine.warm()
         engine.borrowed = borrowed  # not before: at the start nobody is there who could ask for a GPU
@@ -101,6 +106,7 @@ def serve(
             blocks.block_thread()
         finally:
             blocks.close()
+            remove_folder()
 
 
 def check_mcp() -> None:
@@ -126,6 +132,7 @@ def _modules(
         CrossvizError: a model that visitors are to choose from is not known, or no GPU can be borrowed on ZeroGPU.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    own_folder()  # before Gradio asks where its files are to be
     from crossviz.web.gradio_import import import_gradio
 
     import_gradio()
@@ -134,10 +141,12 @@ def _modules(
     borrowed = borrow()
     from crossviz.web import page
     from crossviz.web.engine import Engine
+    from crossviz.web.visits import current_visit, still_waits
 
     if borrowed is not None:
         device = "cpu"  # this process has none of the GPUs that are lent
-    engine = Engine(model, device, folders=folders, settings=settings)
+    here = {"visit": current_visit, "waits": still_waits}
+    engine = Engine(model, device, folders=folders, settings=settings, **here)
     engine.offered.check()
     return page, engine, borrowed
 

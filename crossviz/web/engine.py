@@ -17,9 +17,11 @@ from crossviz.trace import EncodedImage
 from crossviz.web import probe
 from crossviz.web.batching import Batcher, Shared
 from crossviz.web.cores import cores
-from crossviz.web.examples import examples
+from crossviz.web.examples import example_hashes, examples
+from crossviz.web.finished import finished
 from crossviz.web.offered import Offered
 from crossviz.web.operations.questions import note
+from crossviz.web.owners import Owners
 from crossviz.web.photo_cache import PhotoCache
 from crossviz.web.server_settings import ServerSettings
 from crossviz.web.zero_gpu import Borrowed
@@ -42,6 +44,7 @@ class Engine:
     Encoded photos are kept in this process, 512 MiB in all if `settings` say nothing else. The key is the sha256 of the
     photo's pixels and the model: who has not got the photo can't ask for it. Photos are encoded in one thread, in the
     order in which they came, several in one pass where that is faster; what many ask for is loaded and encoded once.
+    A photo is kept for those who asked about it, and forgotten when the last of them has left (`forget_photos`).
 
     Args:
         model: the model that is there from the start.
@@ -49,10 +52,19 @@ class Engine:
         folders: whether a model may be named by a folder of this computer. True only where the page is served to
             this computer alone.
         settings: how much is done at once and kept.
+        visit: says in whose visit the thread that calls it answers; None where it is nobody's.
+        waits: whether the one who asked is still there; a question of one who left ends at its next step.
     """
 
     def __init__(
-        self, model: str, device: str | None = None, *, folders: bool = False, settings: ServerSettings | None = None
+        self,
+        model: str,
+        device: str | None = None,
+        *,
+        folders: bool = False,
+        settings: ServerSettings | None = None,
+        visit: Callable[[], str | None] = lambda: None,
+        waits: Callable[[], bool] = lambda: True,
     ) -> None:
         self.model = model
         self.device = device
@@ -60,6 +72,8 @@ class Engine:
         self.settings = ServerSettings() if settings is None else settings
         self.offered = Offered(model, self.settings.models)
         self.photos = PhotoCache(self.settings.cache_mb << 20)
+        self._visit, self.waits = visit, waits
+        self._owners: Owners[str] = Owners()
         self._explainers: dict[str, Explainer] = {}
         self._loading = Shared()
         self._named: dict[str, str] = {}
@@ -144,6 +158,9 @@ class Engine:
         if image is None:
             yield "reading the photo"
             image = yield from self._read(explainer, loaded)
+            self._keep(explainer, image)
+        else:
+            self._owners.use(loaded.sha256, self._visit())
         return explainer, image.called(loaded.name)  # another visitor may have named the same photo otherwise
 
     def steps(
@@ -163,7 +180,7 @@ class Engine:
         yield "asking every word"
         explanation = explainer.explain(image, caption, method or None)
         note(method=explanation.method)
-        self._grown(explainer, image)
+        self._keep(explainer, image)
         return explanation
 
     def again_steps(
@@ -182,7 +199,7 @@ class Engine:
         self._same(explainer, explanation)
         yield "asking every word" if hide is None else "letting the model guess"
         again = explainer.explain(image, explanation.caption.text, explanation.method, hide=hide)
-        self._grown(explainer, image)
+        self._keep(explainer, image)
         return again
 
     def trust_steps(
@@ -216,7 +233,7 @@ class Engine:
                 break
         self._same(explainer, explanation)
         report = yield from explainer.trust_steps(image, explanation, span=span, checks=checks, box=box)
-        self._grown(explainer, image)
+        self._keep(explainer, image)
         return report
 
     def inside(
@@ -240,20 +257,28 @@ class Engine:
         Raises:
             CrossvizError: the model is not there, is another one or can't be opened, or there is no such cell.
         """
-        explainer, image = _last(self.read_steps(explanation.photo, model))
+        explainer, image = self.finished(self.read_steps(explanation.photo, model))
         self._same(explainer, explanation)
         chart = explanation.map
         of_map = chart.method == "cross_attention" and chart.per_head is not None
         label = chart.layers[layer_index(chart.layers, layer)] if of_map and layer is not None else None
         found = explainer.inside(image, explanation, span=span, layer=label, head=head if of_map else None, **where)
-        self._grown(explainer, image)
+        self._keep(explainer, image)
         return found
 
     def explain(
         self, photo: PhotoSource | None, caption: str, model: str = "", method: str | None = None
     ) -> Explanation:
         """`steps` in one go."""
-        return _last(self.steps(photo, caption, model, method))
+        return self.finished(self.steps(photo, caption, model, method))
+
+    def finished(self, steps: Generator[Any, None, R]) -> R:
+        """What a generator returns, once all its steps are done.
+
+        Raises:
+            LeftError: the one who asked has left.
+        """
+        return finished(steps, self.waits)
 
     def warm(self) -> None:
         """Load the first model and explain the first example with it, so that no visitor waits for what is done once.
@@ -314,28 +339,29 @@ class Engine:
         lack = [each for each, image in zip(prepared, found, strict=True) if image is None]
         made = iter(explainer.encode_many(lack))
         self.on_pass(len(lack))
-        images = [next(made) if image is None else image for image in found]
-        for key, image in zip(keys, images, strict=True):
-            if image.photo.sha256 != probe.photo().sha256:
-                self.photos.put(key, image)
-        return images
+        return [next(made) if image is None else image for image in found]  # kept by those who still wait for them
 
     def _most(self, explainer: Explainer) -> int:
         return self.settings.together(explainer.device, torch.get_num_threads())
 
-    def _grown(self, explainer: Explainer, image: EncodedImage) -> None:
-        """Count a photo again, with what methods and checks have left with it."""
+    def _keep(self, explainer: Explainer, image: EncodedImage) -> None:
+        """Keep a photo for who asks about it; it is counted with what methods and checks have left with it by now."""
+        self._owners.use(image.photo.sha256, self._visit())
         self.photos.put(_key(explainer, image.photo), image)
+
+    def forget_photos(self, here: Callable[[str], bool], most: float) -> None:
+        """Forget the photos of visits that are all over, and those of no visit that nobody asked about for a while. The
+        examples are nobody's, and stay as long as there is room.
+
+        Args:
+            here: whether a visit goes on.
+            most: seconds.
+        """
+        self._owners.found(sha256 for sha256, _ in self.photos.kept())
+        over = set(self._owners.over(here, most)) - example_hashes()
+        if over:
+            self.photos.drop([key for key in self.photos.kept() if key[0] in over])
 
 
 def _key(explainer: Explainer, photo: Photo) -> tuple[str, str]:
     return photo.sha256, explainer.info.name
-
-
-def _last(steps: Generator[Any, None, R]) -> R:
-    """What a generator returns, once all its steps are done."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value

@@ -11,7 +11,6 @@ import matplotlib
 matplotlib.use("Agg")  # chosen before Gradio looks for a screen: the first event answers half a second sooner
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache
 
 from crossviz.errors import CrossvizError
 from crossviz.explanation import SUFFIXES, Explanation
@@ -26,23 +25,31 @@ from crossviz.web.choice import EMPTIED, QUIET, Choice
 from crossviz.web.compare_events import Comparison
 from crossviz.web.components import envelope, example_row, message
 from crossviz.web.components import viewer as make_viewer
+from crossviz.web.connections import limit_connections
 from crossviz.web.engine import Engine
 from crossviz.web.examples import example_of, examples, keep_photo, thumbnail
 from crossviz.web.file_names import file_name
+from crossviz.web.forget import Forgetting
 from crossviz.web.generate_events import connect as connect_generate
 from crossviz.web.generate_tab import GenerateTab
+from crossviz.web.guard import Guard, guard_first
 from crossviz.web.hide_events import connect as connect_hiding
 from crossviz.web.inside_events import connect as connect_inside
 from crossviz.web.inside_events import question as cell_question
+from crossviz.web.kept_file import kept_file
 from crossviz.web.limits import Limits
 from crossviz.web.link_events import connect as connect_link
 from crossviz.web.open_events import NEW_PHOTO, Opening
 from crossviz.web.opener import opener
 from crossviz.web.operations.questions import failed
+from crossviz.web.origins import Origins
+from crossviz.web.own_files import OwnFiles
 from crossviz.web.photo_input import PhotoInput
 from crossviz.web.studio import Studio
 from crossviz.web.theme import theme
 from crossviz.web.trust_events import connect as connect_trust
+from crossviz.web.visit_guard import VisitGuard
+from crossviz.web.visits import the_visits
 from crossviz.web.write_events import connect as connect_writing
 
 __all__ = ["build", "launch"]
@@ -85,7 +92,7 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
     opening_example = example_of(opening.photo)
     example_name = opening_example and opening_example.name
 
-    with gr.Blocks(title="crossviz", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
+    with OwnFiles(title="crossviz", analytics_enabled=False, fill_width=True) as page:
         header = _asset("header.html").replace("<!-- tabs -->", _asset("halves.html").strip() if draws else "")
         gr.HTML(header, js_on_load=_asset("header.js"), apply_default_css=False, elem_id="cv-header")
         with gr.Row(elem_id="cv-page"):
@@ -171,11 +178,11 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
                 if wanted.format == ".html" and getattr(wanted, "cell", None) is not None:
                     cells.append(engine.inside(explanation, kept.model, **cell_question(wanted.cell)))
                 data = explanation.to_bytes(str(wanted.format), settings=settings, cells=cells)
+                path = kept_file(data, file_name(explanation.caption.text) + str(wanted.format))
             except CrossvizError as error:
                 failed(error)
                 return {file: None, **screen.said("general", str(error))}
-            name = file_name(explanation.caption.text) + str(wanted.format)
-            return {file: save_bytes_to_cache(data, name, file.GRADIO_CACHE), **screen.said()}
+            return {file: path, **screen.said()}
 
         def again(photo_value: Any, text: str, model_name: str, method_name: str | None) -> dict[Any, Any]:
             """What the server has to hold of an answer that the page shows again, so that it is saved and checked."""
@@ -234,6 +241,8 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
         connect_inside(engine, viewer, asked_last)
         connect_api(page, engine, studio)
     page.queue(default_concurrency_limit=engine.at_once, max_size=engine.settings.queue)
+    visits = the_visits()
+    page.guarded = {"page": page, "visits": visits, "forgetting": Forgetting(page, engine, visits)}  # for `launch`
     return page
 
 
@@ -242,17 +251,32 @@ def _asset(name: str) -> str:
 
 
 def launch(
-    page: gr.Blocks, host: str, port: int, *, mcp: bool = False, middleware: Sequence[tuple[Any, ...]] = ()
+    page: gr.Blocks,
+    host: str,
+    port: int,
+    *,
+    mcp: bool = False,
+    watching: Sequence[tuple[Any, ...]] = (),
+    routes: Sequence[tuple[Any, ...]] = (),
 ) -> str:
     """Start the server in the background.
 
     Args:
         mcp: whether the API is offered to MCP clients, too; needs the package `mcp`.
-        middleware: ASGI middlewares that come before crossviz's own, as Starlette takes them.
+        watching: ASGI middlewares that see every request, those that are refused included.
+        routes: ASGI middlewares that answer some of those that are let in.
 
     Returns:
         The page's address.
     """
+    # What Starlette calls a Middleware: the class, its arguments, its keyword arguments. The first is the outermost.
+    middleware = [
+        *watching,
+        (Guard, (), {"origins": Origins.of(host), "mcp": mcp}),
+        *routes,
+        (Limits, (), {"mcp": mcp}),
+        (VisitGuard, (), page.guarded),
+    ]
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
@@ -269,9 +293,9 @@ def launch(
         max_file_size=MAX_BYTES,
         theme=theme(),
         # Gradio's own `css` rewrites every rule and loses those for containers.
-        head=f"<style>{viewer_css()}{_asset('page.css')}</style>",
-        # What Starlette calls a Middleware: the class, its arguments, its keyword arguments.
+        head=f"<style>{viewer_css()}{_asset('page.css')}</style><script>{_asset('reach.js')}</script>",
         mcp_server=mcp,
-        app_kwargs={"middleware": [*middleware, (Limits, (), {"mcp": mcp})], "docs_url": None, "redoc_url": None},
+        app_kwargs={"middleware": middleware, "lifespan": guard_first(len(middleware)), "openapi_url": None},
     )
+    limit_connections(page.server)
     return address.rstrip("/")

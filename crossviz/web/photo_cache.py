@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -61,6 +61,18 @@ class PhotoCache:
             while self._total > self.most:
                 oldest, _ = self._images.popitem(last=False)
                 self._total -= self._sizes.pop(oldest)
+
+    def drop(self, keys: Collection[Hashable]) -> None:
+        """Forget some of them."""
+        with self._lock:
+            for key in keys:
+                if self._images.pop(key, None) is not None:
+                    self._total -= self._sizes.pop(key)
+
+    def kept(self) -> list[Hashable]:
+        """Those that are kept, used longest ago first."""
+        with self._lock:
+            return list(self._images)
 
     def clear(self) -> None:
         """Forget all of them."""

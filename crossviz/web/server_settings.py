@@ -9,13 +9,15 @@ from typing import Any, Self
 
 from crossviz.errors import CrossvizError
 from crossviz.web.gradio_variables import check_gradio
-from crossviz.web.setting_kinds import Address, Folder, Kind, Names, Prefix, Switch, Text, Whole, Word
+from crossviz.web.origins import _HOST, _ORIGIN, _ROOT_PATH
+from crossviz.web.setting_kinds import Address, Folder, Kind, Listed, Names, Switch, Text, Whole, Word
 
 __all__ = ["ServerSettings"]
 
 PREFIX = "CROSSVIZ_"
 OF_TESTS = {"CROSSVIZ_RECORD"}
 _LINK = re.compile(r"CROSSVIZ_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP)(_\w+)?)")
+ORIGINS = Listed("origins as https://example.org, or *", _ORIGIN)
 MOST_ON_CPU = 8
 MOST_ON_GPU = 16
 
@@ -54,14 +56,22 @@ class ServerSettings:
     """Port on which metrics are told; None for no metrics."""
     metrics_host: str = _variable("CROSSVIZ_METRICS_HOST", Address(), "127.0.0.1")
     """Address on which metrics are told."""
+    hosts: tuple[str, ...] = _variable("CROSSVIZ_HOSTS", Listed("host names without a port, or *", _HOST), ())
+    """Names that the server answers to, beside this computer's own; `Origins` reads them itself, as the next two."""
+    frame_ancestors: tuple[str, ...] = _variable("CROSSVIZ_FRAME_ANCESTORS", ORIGINS, ())
+    """Origins whose pages may show it in a frame."""
+    allow_origins: tuple[str, ...] = _variable("CROSSVIZ_ALLOW_ORIGINS", ORIGINS, ())
+    """Origins whose scripts may ask it."""
     health_seconds: int = _variable("CROSSVIZ_HEALTH_SECONDS", Whole(1, 600), 20)
     """How long the explanation of a health check may take."""
     host: str = _variable("GRADIO_SERVER_NAME", Address(), "127.0.0.1")
     """Address to listen on."""
     port: int = _variable("GRADIO_SERVER_PORT", Whole(1, 65535), 7860)
     """Port to listen on."""
-    root_path: str = _variable("GRADIO_ROOT_PATH", Prefix(), "")
-    """What a proxy puts before the path; Gradio reads it itself."""
+    root_path: str = _variable(
+        "GRADIO_ROOT_PATH", Text("a path, as /tools/crossviz, or an address that ends with one", _ROOT_PATH), ""
+    )
+    """The path under which a proxy shows the page; Gradio reads it itself."""
     mcp: bool = _variable("GRADIO_MCP_SERVER", Switch(), False)
     """Whether the API is offered to MCP clients, too."""
     temp_dir: str | None = _variable("GRADIO_TEMP_DIR", Folder())

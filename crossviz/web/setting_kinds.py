@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["Address", "Folder", "Kind", "Names", "Prefix", "Switch", "Text", "Whole", "Word"]
+__all__ = ["Address", "Folder", "Kind", "Listed", "Names", "Switch", "Text", "Whole", "Word"]
 
 _ON, _OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -82,7 +82,7 @@ class Text:
     """A text of a form."""
 
     expects: str
-    pattern: str
+    pattern: str | re.Pattern[str]
 
     def read(self, text: str) -> str:
         return text
@@ -109,6 +109,22 @@ class Names:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """Some entries of a form with commas or spaces between them, or * for any."""
+
+    expects: str
+    pattern: re.Pattern[str]
+
+    def read(self, text: str) -> tuple[str, ...]:
+        return tuple(filter(None, re.split(r"[,\s]+", text.lower())))
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, tuple) and all(
+            isinstance(entry, str) and (entry == "*" or self.pattern.fullmatch(entry) is not None) for entry in value
+        )
+
+
+@dataclass(frozen=True)
 class Folder:
     """A folder that is there or can be made, and be written to."""
 
@@ -129,8 +145,3 @@ class Folder:
 def Address() -> Text:
     """An address to listen on; whether this computer has it is seen when it is listened on."""
     return Text("an address of this computer", r"[\w.:%-]+")
-
-
-def Prefix() -> Text:
-    """What a proxy puts before the path: the path alone, or the whole public address."""
-    return Text("a path that begins with /, or an address that begins with http", r"(https?://[^/\s]+)?(/[^\s?#]*)?")

@@ -67,7 +67,7 @@ def operated() -> Iterator[Operated]:
     with logging_to(written, settings), Operations(engine, page, settings) as operations:
         quieten()
         try:
-            url = pages.launch(page, "127.0.0.1", free_port(), middleware=operations.middleware())
+            url = pages.launch(page, "127.0.0.1", free_port(), **operations.middleware())
             logs.take_over_uvicorn()
             yield Operated(url, engine, f"http://127.0.0.1:{port}/metrics", written)
         finally:

@@ -50,13 +50,14 @@ class Operations:
         if questions:
             observe(page, questions)
 
-    def middleware(self) -> list[tuple[Any, ...]]:
-        """ASGI middlewares as Starlette takes them: the outermost first."""
+    def middleware(self) -> dict[str, list[tuple[Any, ...]]]:
+        """ASGI middlewares as Starlette takes them, by where `crossviz.web.page.launch` puts them."""
         health, prefix = self._health
-        found: list[tuple[Any, ...]] = [(HealthRoutes, (), {"health": health, "prefix": prefix})]
-        if self._requests:
-            found.insert(0, (Watch, (), {"sinks": self._requests, "routes": self._paths}))
-        return found
+        watch = (Watch, (), {"sinks": self._requests, "routes": self._paths})
+        return {
+            "watching": [watch] if self._requests else [],
+            "routes": [(HealthRoutes, (), {"health": health, "prefix": prefix})],
+        }
 
     def __enter__(self) -> Self:
         if self._metrics is not None:

@@ -5,8 +5,8 @@ import http.server
 import json
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
 from typing import Any
@@ -50,29 +50,25 @@ def request(app: str, method: str, path: str, body: Any = None, headers: dict[st
             given.setdefault("content-length", str(len(body)))
         for name, value in given.items():
             connection.putheader(name, value)
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):  # the server has answered before it had the whole body
             connection.endheaders(body)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the server has answered before it had the whole body
         answer = connection.getresponse()
         return Reply(answer.status, answer.getheaders(), answer.read())
     finally:
         connection.close()
 
 
-def raw(app: str, data: bytes, *, more: Iterator[bytes] = iter(()), timeout: float = 60) -> bytes:
+def raw(app: str, data: bytes, *, more: Iterable[bytes] = (), timeout: float = 60) -> bytes:
     """All that comes back on a connection until the server closes it."""
     parts = urlsplit(app)
     with socket.create_connection((parts.hostname, parts.port), timeout=timeout) as connection:
         came = b""
-        try:
+        with suppress(ConnectionError):
             connection.sendall(data)
             for piece in more:
                 connection.sendall(piece)
             while part := connection.recv(65536):
                 came += part
-        except ConnectionError:
-            pass
         return came
 
 

@@ -102,6 +102,9 @@ def _modules(model: str, device: str | None, folders: bool) -> "tuple[ModuleType
     """
     settings = ServerSettings.of()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    # After each answer Gradio would sum up the last 10,000 for a page of statistics that is closed here.
+    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
     from crossviz.web.gradio_import import import_gradio
 
     import_gradio()

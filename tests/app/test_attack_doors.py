@@ -66,7 +66,7 @@ CLOSED = {
     "/gradio_api/call/v2/{api_name}/": "POST",
     "/gradio_api/reset/": "POST",
 }
-"""Routes of Gradio's server that nobody needs here. One that is in neither list fails the test: decide where it goes."""
+"""Routes of Gradio's server that nobody needs here. One that is in neither list fails a test: decide where it goes."""
 
 
 def routes_of(app) -> dict[str, set[str]]:

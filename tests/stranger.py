@@ -40,9 +40,11 @@ class Reply:
         self.headers = dict(self.all_headers)
 
 
-def request(app: str, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Reply:
-    """One request on a connection of its own; the path goes out as it is."""
-    connection = http.client.HTTPConnection(urlsplit(app).netloc, timeout=60)
+def request(
+    app: str, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, *, timeout: float = 60
+) -> Reply:
+    """One request on a connection of its own; the path goes out as it is. Of a stream, what came until the timeout."""
+    connection = http.client.HTTPConnection(urlsplit(app).netloc, timeout=timeout)
     try:
         connection.putrequest(method, path, skip_accept_encoding=True, skip_host="host" in (headers or {}))
         given = dict(headers or {})
@@ -53,7 +55,11 @@ def request(app: str, method: str, path: str, body: Any = None, headers: dict[st
         with suppress(BrokenPipeError, ConnectionResetError):  # the server has answered before it had the whole body
             connection.endheaders(body)
         answer = connection.getresponse()
-        return Reply(answer.status, answer.getheaders(), answer.read())
+        body = b""
+        with suppress(TimeoutError):
+            while part := answer.read1(65536):
+                body += part
+        return Reply(answer.status, answer.getheaders(), body)
     finally:
         connection.close()
 

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
+from inspect import signature
 from typing import Any
 
 import matplotlib
@@ -295,7 +296,7 @@ def launch(
         ssr_mode=False,
         state_session_capacity=MAX_SESSIONS,
         enable_monitoring=False,
-        run_history=False,
+        **({"run_history": False} if "run_history" in signature(page.launch).parameters else {}),
         footer_links=[],
         max_file_size=MAX_BYTES,
         theme=theme(),

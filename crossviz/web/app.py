@@ -133,6 +133,9 @@ def _modules(
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     own_folder()  # before Gradio asks where its files are to be
+    # After each answer Gradio would sum up the last 10,000 for a page of statistics that is closed here.
+    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**9))
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")
     from crossviz.web.gradio_import import import_gradio
 
     import_gradio()

@@ -1,7 +1,7 @@
 """Connections that are ended: those that ask nothing, that take nothing, and those beyond a number.
 
-uvicorn waits for ever for the head of a request, and for a client that does not take its answer. Gradio makes its server
-itself and passes no setting on, so what serves a connection is exchanged once it runs.
+uvicorn waits for ever for the head of a request, and for a client that does not take its answer. Gradio makes its
+server itself and passes no setting on, so what serves a connection is exchanged once it runs.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ def _limited(protocol: type) -> type:
                 if self._heard:
                     self._answer(b"408 Request Timeout", f"No request came in {QUIET_SECONDS:.0f} seconds.")
                 self.transport.close()
-            self._untaken, self._seen, self._heard = waiting, self.cycle, False
+            self._untaken, self._seen = waiting, self.cycle
 
         def _answer(self, status: bytes, sentence: str) -> None:
             body = sentence.encode()

@@ -63,7 +63,7 @@ def _expression(route: str) -> str:
 
 
 def route_path(path: str, root_path: str) -> str:
-    """The path that routes are matched with, as Starlette cuts it: without the sub-path that the app is served under."""
+    """The path that routes are matched with, as Starlette cuts it: without the sub-path that the app lies under."""
     if root_path and path.startswith(root_path):
         rest = path[len(root_path) :]
         if not rest or rest.startswith("/"):

@@ -1,11 +1,12 @@
 """What the page asks for: explanations, with the photo's features kept while only the caption changes."""
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from crossviz.errors import ModelError, ModelUnavailableError
+from crossviz.errors import MethodError, ModelError, ModelUnavailableError
 from crossviz.explainer import Explainer, PhotoSource
 from crossviz.explanation import Explanation
 from crossviz.methods import MethodInfo
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 R = TypeVar("R")
+MOST_BYTES = 2 << 30
+"""Attention that is computed for one question where the page is served to others. With the four questions that a server
+of two cores answers at once it is half of the 16 GB of the smallest Space; the other half is for models and photos."""
 PATIENCE_S = 0.5
 """How often one who waits for a photo before theirs is told so, and may leave."""
 
@@ -137,15 +141,15 @@ class Engine:
         return explainer is not None and explainer.guesses
 
     def read_steps(
-        self, photo: PhotoSource | None, model: str, caption: str | None = None
+        self, photo: PhotoSource | None, model: str, caption: str | None = None, method: str | None = None
     ) -> Generator[str, None, tuple[Explainer, EncodedImage]]:
         """A photo in a model, step by step: yields what is being done next, returns the explainer and the photo.
 
         Args:
-            caption: looked at before anything takes time.
+            caption, method: what will be asked, looked at before anything takes time.
 
         Raises:
-            CrossvizError: the photo, the caption or the model will not do.
+            CrossvizError: the photo, the caption, the model or the method will not do.
         """
         loaded = load_photo(photo)
         if caption is not None:
@@ -154,6 +158,8 @@ class Engine:
             yield f"loading {(model or self.model)[:80]}"
         explainer = self.explainer(model)
         note(model=self.named(explainer))
+        if caption is not None and not self.folders:
+            check_room(explainer, caption, method or None)
         image = self.photos.ask(_key(explainer, loaded))
         if image is None:
             yield "reading the photo"
@@ -176,7 +182,7 @@ class Engine:
             check_caption(caption)
             note(model=self.named(self.explainer(model)))
             return (yield from self.borrowed.explain((model or self.model).strip(), loaded, caption, method or None))
-        explainer, image = yield from self.read_steps(photo, model, caption)
+        explainer, image = yield from self.read_steps(photo, model, caption, method)
         yield "asking every word"
         explanation = explainer.explain(image, caption, method or None)
         note(method=explanation.method)
@@ -330,7 +336,9 @@ class Engine:
             while not place.wait(PATIENCE_S):
                 before = place.before()
                 if before:
-                    yield f"waiting: {before} {'photos are' if before > 1 else 'photo is'} read before yours"
+                    seconds = before * (place.pace() or 0)
+                    about = f", about {math.ceil(seconds)} s" if seconds >= 1 else ""
+                    yield f"waiting: {before} {'photos are' if before > 1 else 'photo is'} read before yours{about}"
             return place.answer()
 
     def _encode(self, explainer: Explainer, prepared: list[Prepared]) -> list[EncodedImage]:
@@ -361,6 +369,24 @@ class Engine:
         over = set(self._owners.over(here, most)) - example_hashes()
         if over:
             self.photos.drop([key for key in self.photos.kept() if key[0] in over])
+
+
+def check_room(explainer: Explainer, caption: str, method: str | None, most: int = MOST_BYTES) -> None:
+    """Says beforehand what would take too much memory.
+
+    Raises:
+        MethodError: it would; or there is no such method.
+        CaptionError: the caption is none.
+    """
+    needed = explainer.needed_bytes(caption, method)
+    if needed > most:
+        grid = explainer.grid
+        raise MethodError(
+            f"{explainer.info.name} has so many heads and {grid.height} x {grid.width} patches that this caption with "
+            f"{method or 'its first method'} would take {needed / 2**30:,.1f} GiB, and at most {most / 2**30:.1f} GiB "
+            "are computed for one question here: choose another method or a smaller model, write a shorter caption, "
+            "or run crossviz on your own computer."
+        )
 
 
 def _key(explainer: Explainer, photo: Photo) -> tuple[str, str]:

@@ -52,8 +52,11 @@ class Forgetting:
             return
         with holder.lock:
             for visit in over:
-                holder.session_data.pop(visit, None)
+                held = holder.session_data.pop(visit, None)
                 holder.time_last_used.pop(visit, None)
+                if held is not None:  # Gradio's own closures hold it in a circle, which Python would find much later
+                    held.state_data.clear()
+                    held.config_values.clear()
 
     def _messages(self, over: set[str]) -> None:
         """What was said to one who left; and what a program has not fetched for long."""

@@ -23,6 +23,10 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+MAX_ADDRESS_BYTES = 8192
+"""Longest address of a request, with its query: the page's own are below 300."""
+MAX_HEAD_BYTES = 32768
+"""Largest head of a request."""
 _FILE = "/gradio_api/file="
 _NOT_PASSED_ON = {
     # What a stranger would move the page's own addresses with; a proxy passes the name on as `Host`.
@@ -81,6 +85,10 @@ class Guard:
         host = headers.get(b"host", b"").decode("latin-1")
         if not self._origins.answers_to(host):
             return 421, f"This server is not {host[:80]!r}: who runs it can let it answer to that in CROSSVIZ_HOSTS."
+        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_ADDRESS_BYTES:
+            return 414, f"An address has {MAX_ADDRESS_BYTES} bytes at most."
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD_BYTES:
+            return 431, f"The headers have {MAX_HEAD_BYTES} bytes at most."
         methods = next((methods for door, methods in self._doors if door.fullmatch(path)), None)
         if path.startswith(_FILE) and not _is_own(path.removeprefix(_FILE)):
             return 403, OWN_FILES
@@ -155,7 +163,8 @@ def guard_first(own: int) -> Callable[[Any], Any]:
     return lifespan
 
 
-async def refuse(send: Send, status: int, reason: str) -> None:
-    """Answer with a status and one sentence."""
-    await send({"type": "http.response.start", "status": status, "headers": list(_PLAIN)})
+async def refuse(send: Send, status: int, reason: str, *, close: bool = False) -> None:
+    """Answer with a status and one sentence; with `close`, what is still sent is not taken."""
+    headers = [*_PLAIN, (b"connection", b"close")] if close else list(_PLAIN)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": reason.encode()})

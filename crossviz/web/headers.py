@@ -31,7 +31,15 @@ _PAGE = (
 _FILE = b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
 BARE = [*_EVERYWHERE, (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox")]
 """For a sentence that no app sends: there is no page, and no request either."""
-_OF_A_FILE = {b"content-length", b"content-type", b"content-disposition", b"etag", b"last-modified"}
+_OF_A_FILE = {
+    b"content-length",
+    b"content-type",
+    b"content-disposition",
+    b"content-encoding",
+    b"vary",
+    b"etag",
+    b"last-modified",
+}
 _SHOWN = (b"image/jpeg", b"image/png", b"image/gif", b"image/webp")
 _KEPT = ("/assets/", "/static/")
 

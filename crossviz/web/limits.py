@@ -79,7 +79,7 @@ class Limits:
             if upload:
                 asyncio.get_running_loop().call_later(2 * PAUSE_SECONDS, _remove_parts_left)
         if body.refusal is not None and not answer.started:
-            await refuse(send, *body.refusal)
+            await refuse(send, *body.refusal, close=True)
 
 
 class _Refused(Exception):

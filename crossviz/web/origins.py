@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
-from urllib.parse import urlsplit
 
 from crossviz.errors import CrossvizError
 
@@ -19,6 +18,7 @@ __all__ = ["LOOPBACK", "Origins", "check_root_path"]
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _SPACES = ("https://huggingface.co", "https://*.hf.space")
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f:]*:[0-9a-f:.]*")
+_AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9_.-]+))(?::[0-9]*)?")
 _ORIGIN = re.compile(r"https?://(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?")
 _ROOT_PATH = re.compile(r"(https?://[\w.-]+(:[0-9]{1,5})?)?(/[\w.~-]+)*/?")
 
@@ -62,12 +62,8 @@ class Origins:
 
     def answers_to(self, host: str) -> bool:
         """Whether this is the name (with or without a port) of a server that we are."""
-        if self.hosts is None:
-            return True
-        try:
-            return (urlsplit(f"//{host}").hostname or "") in self.hosts
-        except ValueError:
-            return False
+        found = _AUTHORITY.fullmatch(host.lower())
+        return self.hosts is None or (found is not None and (found[1] or found[2]) in self.hosts)
 
     def lets_ask(self, origin: str) -> bool:
         """Whether scripts of this origin may ask."""

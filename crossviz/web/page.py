@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
+from inspect import signature
 from typing import Any
 
 import matplotlib
@@ -48,7 +49,7 @@ from crossviz.web.photo_input import PhotoInput
 from crossviz.web.studio import Studio
 from crossviz.web.theme import theme
 from crossviz.web.trust_events import connect as connect_trust
-from crossviz.web.visit_guard import VisitGuard
+from crossviz.web.visit_guard import VisitGuard, build_of
 from crossviz.web.visits import the_visits
 from crossviz.web.write_events import connect as connect_writing
 
@@ -56,6 +57,7 @@ __all__ = ["build", "launch"]
 
 log = logging.getLogger(__name__)
 
+PRIVACY = "Photos are kept in memory and in a folder, and deleted when you leave this page."
 _FIELDS = """(photo, caption, model, method) => {
   const detail = { photo, caption, model, method };
   document.querySelector("#cv-viewer .cv-host").dispatchEvent(new CustomEvent("cv-asked", { detail }));
@@ -108,6 +110,7 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
                     elem_id="cv-photo",
                 )
                 photo_error = message("cv-photo-error", control="#cv-photo input")
+                message("cv-privacy", PRIVACY, kind="about")
                 caption = gr.Textbox(
                     value=opening.caption.text,
                     label="Caption",
@@ -250,6 +253,11 @@ def _asset(name: str) -> str:
     return (files("crossviz.web") / name).read_text("utf-8")
 
 
+def reach_js(page: gr.Blocks) -> str:
+    """What the page does when the server is busy, gone, or another one than before."""
+    return _asset("reach.js").replace("/* which parts there are */", json.dumps(build_of(page)))
+
+
 def launch(
     page: gr.Blocks,
     host: str,
@@ -288,12 +296,12 @@ def launch(
         ssr_mode=False,
         state_session_capacity=MAX_SESSIONS,
         enable_monitoring=False,
-        run_history=False,
+        **({"run_history": False} if "run_history" in signature(page.launch).parameters else {}),
         footer_links=[],
         max_file_size=MAX_BYTES,
         theme=theme(),
         # Gradio's own `css` rewrites every rule and loses those for containers.
-        head=f"<style>{viewer_css()}{_asset('page.css')}</style><script>{_asset('reach.js')}</script>",
+        head=f"<style>{viewer_css()}{_asset('page.css')}</style><script>{reach_js(page)}</script>",
         mcp_server=mcp,
         app_kwargs={"middleware": middleware, "lifespan": guard_first(len(middleware)), "openapi_url": None},
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import logging
 import math
@@ -12,13 +13,14 @@ from urllib.parse import unquote
 import gradio as gr
 
 from crossviz.errors import CrossvizError
+from crossviz.version import __version__
 from crossviz.web.forget import Forgetting
 from crossviz.web.kept_file import no_room
 from crossviz.web.uploads import leave_nothing_half_written
 from crossviz.web.visits import Visits
 from crossviz.web.waiting import busy_sentence, measure_recent, wait_s
 
-__all__ = ["SWEEP_S", "UNHEARD", "VisitGuard"]
+__all__ = ["SWEEP_S", "UNHEARD", "VisitGuard", "build_of"]
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,9 @@ SWEEP_S = 1.0
 UNHEARD = b"x-crossviz-unheard"
 """The header of an answer that tells a page to open its line again."""
 PAGE = b"x-crossviz-page"
-"""The header of a page that sends files again which the server no longer has."""
+"""The header by which the page says that it is the page, of which build, and that it sends files again which the server
+no longer has."""
+ANOTHER = "The server was renewed while this page was open: copy your caption, then load the page again."
 GONE = "There is no such photo on this server any more: add it again."
 _JOIN, _CALL, _HEARTBEAT, _UPLOAD = "/queue/join", "/gradio_api/call/", "/gradio_api/heartbeat/", "/gradio_api/upload"
 
@@ -49,6 +53,7 @@ class VisitGuard:
         self, app: Callable[..., Awaitable[None]], page: gr.Blocks, visits: Visits, forgetting: Forgetting
     ) -> None:
         self._app, self._page, self._visits, self._forgetting = app, page, visits, forgetting
+        self._build = build_of(page)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         path = scope.get("path", "").rstrip("/")
@@ -108,7 +113,11 @@ class VisitGuard:
         else:
             self._visits.uses(said, None)
 
-        if (PAGE, b"1") in scope["headers"]:
+        build = dict(scope["headers"]).get(PAGE)
+        if build is not None:
+            if build.decode("latin-1") != self._build:
+                await _answer(send, 410, {"detail": ANOTHER})
+                return
             gone = list(dict.fromkeys(self._visits.gone(said.get("data"), said.get("event_data"))))
             if gone:
                 await _answer(send, 409, {"detail": GONE, "gone": gone})
@@ -152,6 +161,13 @@ class VisitGuard:
             log.warning("An upload found no room on the disk.")
             if not started:
                 await _answer(send, 507, {"detail": str(error)})
+
+
+def build_of(page: gr.Blocks) -> str:
+    """Which parts a page has and what they ask: a page that was opened before the server was started anew may ask it
+    only if they are the same."""
+    parts = [[number, len(fn.targets)] for number, fn in sorted(page.fns.items())]
+    return hashlib.sha256(json.dumps([__version__, parts]).encode()).hexdigest()[:16]
 
 
 async def _read(receive: Receive) -> tuple[bytes, bool]:

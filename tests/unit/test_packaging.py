@@ -43,6 +43,7 @@ def pins(file: str) -> dict[str, str]:
 PINNED = ("", "-test", "-transformers", "-diffusers", "-mcp", "-batch", "-ray")
 
 
+@pytest.mark.pinned
 @pytest.mark.parametrize("file", [f"requirements{part}.txt" for part in PINNED])
 def test_pinned_versions_are_the_ones_tested_with(file):
     for name, version in pins(file).items():

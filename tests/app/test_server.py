@@ -110,15 +110,19 @@ def test_the_app_starts_says_so_in_one_line_and_answers():
     assert "Traceback" not in rest
 
 
-def test_a_port_that_is_no_number_is_said():
-    done = subprocess.run(
-        [sys.executable, "app.py"],
-        cwd=ROOT,
-        env={**os.environ, "GRADIO_SERVER_PORT": "http"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("GRADIO_SERVER_PORT", "http", "GRADIO_SERVER_PORT is a whole number from 1 to 65535, not 'http'."),
+        ("CROSSVIZ_CACHE", "5", "There is no setting CROSSVIZ_CACHE: did you mean CROSSVIZ_CACHE_MB?"),
+        ("GRADIO_ALLOWED_PATHS", "/", "GRADIO_ALLOWED_PATHS='/' would hand out files of this computer to everyone"),
+    ],
+)
+def test_a_setting_that_will_not_do_ends_the_start_with_a_sentence(name, value, said):
+    environment = {**os.environ, name: value}
+    command = [sys.executable, "app.py"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode != 0
-    assert "GRADIO_SERVER_PORT='http' is no port" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith(f"crossviz: {said}") and done.stderr.count("\n") == 1
+    assert done.stdout == ""
+

@@ -355,7 +355,8 @@ class Engine:
         found = [self.photos.get(key) for key in keys]  # some may have come while these waited
         lack = [each for each, image in zip(prepared, found, strict=True) if image is None]
         made = iter(explainer.encode_many(lack))
-        self.on_pass(len(lack))
+        if lack:
+            self.on_pass(len(lack))
         return [next(made) if image is None else image for image in found]  # kept by those who still wait for them
 
     def _most(self, explainer: Explainer) -> int:

@@ -104,10 +104,15 @@ def test_the_app_starts_says_so_in_one_line_and_answers():
         assert re.fullmatch(rf"crossviz is ready at http://127\.0\.0\.1:{port} \(.* on \w+, warm in [\d.]+ s\)\n", line)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
             assert b"crossviz" in answer.read()
+        address = f"http://127.0.0.1:{port}"
+        assert request(address, "GET", "/health")[0] == 200
+        said = {"content-type": "application/json"}
+        assert request(address, "POST", "/gradio_api/run/explain", '{"data": ["zq7marked"]}', said)[0] == 500
     finally:
         process.terminate()
         rest, _ = process.communicate(timeout=120)
     assert "Traceback" not in rest
+    assert "zq7marked" not in rest and " gradio error=ValueError" in rest, "what Gradio says goes through the log"
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ class ServerSettings:
     """Where uploads lie; Gradio reads it itself."""
     hub_offline: bool = _variable("HF_HUB_OFFLINE", Switch(), False)
     """Whether no model is ever downloaded; huggingface_hub reads it itself."""
-    hub_home: str | None = _variable("HF_HOME", Folder())
+    hub_home: str | None = _variable("HF_HOME", Folder(write=False))
     """Where downloaded models lie; huggingface_hub reads it itself."""
     threads: int | None = _variable("OMP_NUM_THREADS", Whole(1, 1024))
     """Threads of one pass on a CPU; PyTorch reads it itself."""
@@ -106,10 +106,14 @@ class ServerSettings:
         for name, each in known.items():
             text = environ.get(name, "").strip()
             if text and not _of_a_link(name, environ):
+                kind = each.metadata["kind"]
                 try:
-                    given[each.name] = each.metadata["kind"].read(text)
+                    value = kind.read(text)
                 except ValueError:
-                    raise _wrong(name, each.metadata["kind"], text) from None
+                    raise _wrong(name, kind, text) from None
+                if not kind.fits(value):
+                    raise _wrong(name, kind, text)
+                given[each.name] = value
         return cls(**given)
 
     def places(self, cores: int) -> int:

@@ -126,9 +126,17 @@ class Listed:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that is there or can be made, and be written to."""
+    """A folder that is there or can be made.
 
-    expects: str = "a folder that can be written to"
+    Args:
+        write: whether it must be possible to write there.
+    """
+
+    write: bool = True
+
+    @property
+    def expects(self) -> str:
+        return f"a folder that can be {'written to' if self.write else 'read'}"
 
     def read(self, text: str) -> str:
         return text
@@ -137,7 +145,7 @@ class Folder:
         try:
             path = Path(value).expanduser().absolute()
             there = next(each for each in (path, *path.parents) if each.exists())
-            return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+            return there.is_dir() and os.access(there, (os.W_OK if self.write else os.R_OK) | os.X_OK)
         except (TypeError, ValueError, OSError, RuntimeError):  # no path at all, or of somebody who has no home
             return False
 

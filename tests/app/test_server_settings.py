@@ -119,7 +119,7 @@ def test_what_would_open_the_server_is_refused(name):
 def test_every_variable_that_gradio_reads_is_known():
     """One that a new version brings has to be looked at, and put into one of the lists."""
     found = set()
-    for file in Path(gradio.__file__).parent.glob("*.py"):
+    for file in Path(gradio.__file__).parent.rglob("*.py"):
         found |= set(re.findall(r"""["'](GRADIO_[A-Z0-9_]+)["']""", file.read_text(encoding="utf-8")))
     own = {each.metadata["variable"] for each in fields(ServerSettings)}
     assert found - own - set(REFUSED) - set(SWITCHES) - NO_EFFECT == set()

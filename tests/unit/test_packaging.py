@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from huggingface_hub import SpaceHardware
 from PIL import Image
 
 import crossviz
@@ -139,6 +140,7 @@ def test_the_space_starts_what_is_here():
     colours = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
     assert {space["colorFrom"], space["colorTo"]} <= colours
     assert all(re.fullmatch(rf"{NAME}/{NAME}", model) for model in space["models"])
+    assert space["suggested_hardware"] in [hardware.value for hardware in SpaceHardware]
     minimum = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
     assert [int(part) for part in space["python_version"].split(".")] >= [int(part) for part in minimum.split(".")]
 

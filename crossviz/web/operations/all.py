@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from crossviz.errors import CrossvizError
 from crossviz.web.operations import logs
 from crossviz.web.operations.health import HEALTH, LIVE, Health, HealthRoutes
 from crossviz.web.operations.questions import FAILED, Question, observe
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import gradio as gr
 
     from crossviz.web.engine import Engine
+    from crossviz.web.operations.metrics import Metrics
 
 __all__ = ["Operations"]
 
@@ -40,9 +42,7 @@ class Operations:
             questions.append(question_line)
         self._metrics = None
         if settings.metrics_port is not None:
-            from crossviz.web.operations.metrics import Metrics  # here, as it is seldom wanted
-
-            self._metrics = Metrics(engine, page)
+            self._metrics = _metrics()(engine, page)
             engine.on_pass = self._metrics.passed
             requests.append(self._metrics.request)
             questions.append(self._metrics.question)
@@ -67,6 +67,21 @@ class Operations:
     def __exit__(self, *_: object) -> None:
         for end in self._ends:
             end()
+
+
+def _metrics() -> "type[Metrics]":
+    """Imported here, as it is seldom wanted.
+
+    Raises:
+        CrossvizError: the package that it needs is not installed.
+    """
+    try:
+        from crossviz.web.operations.metrics import Metrics
+    except ImportError as error:
+        raise CrossvizError(
+            "CROSSVIZ_METRICS_PORT needs the package prometheus_client: pip install prometheus_client, or unset it."
+        ) from error
+    return Metrics
 
 
 def request_line(told: Answered) -> None:

@@ -120,5 +120,5 @@ def test_a_port_that_is_no_number_is_said():
         timeout=120,
     )
     assert done.returncode != 0
-    assert "GRADIO_SERVER_PORT='http' is no port" in done.stderr
+    assert "GRADIO_SERVER_PORT is a whole number from 1 to 65535, not 'http'" in done.stderr
     assert "Traceback" not in done.stderr

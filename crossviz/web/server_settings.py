@@ -76,7 +76,7 @@ class ServerSettings:
     port: int = _variable("GRADIO_SERVER_PORT", Whole(1, 65535), 7860)
     """Port to listen on."""
     root_path: str = _variable("GRADIO_ROOT_PATH", SUB_PATH, "")
-    """The path under which a proxy shows the page; Gradio reads it itself."""
+    """The path under which a proxy shows the page."""
     mcp: bool = _variable("GRADIO_MCP_SERVER", Switch(), False)
     """Whether the API is offered to MCP clients, too."""
     temp_dir: str | None = _variable("GRADIO_TEMP_DIR", Folder())

@@ -75,7 +75,7 @@ def test_a_root_path_is_a_path_or_an_address(path):
     assert ServerSettings.of({"GRADIO_ROOT_PATH": path}).root_path == path
 
 
-@pytest.mark.parametrize("path", ["tools", "//evil.example", "/a b", "/a?b", "ftp://a", "/<script>", "/a/../b\n"])
+@pytest.mark.parametrize("path", ["tools", "//evil.example", "/a b", "/a?b", "ftp://a", "/<script>", "/a\nb"])
 def test_a_root_path_that_is_none_is_refused(path):
     with pytest.raises(CrossvizError, match="GRADIO_ROOT_PATH"):
         ServerSettings.of({"GRADIO_ROOT_PATH": path})

@@ -1,10 +1,12 @@
 """The command line of one target."""
 
 import argparse
+import contextlib
 import importlib
 import sys
 from pathlib import Path
 
+from fuzz.bundle_seeds import made_once
 from fuzz.outcome import HEAD, Tally
 from fuzz.watchdog import run_cases
 from fuzz.worker import TARGETS, one
@@ -21,7 +23,9 @@ def command(target: str, description: str, cases: int) -> None:
     parser.add_argument("--write", type=Path, help="keep the case's input in this file")
     args = parser.parse_args()
     if args.case is None:
-        sys.exit(not report([run_cases(target, args.first, args.first + args.cases, told)]))
+        with made_once() if target == "bundles" else contextlib.nullcontext():
+            tally = run_cases(target, args.first, args.first + args.cases, told)
+        sys.exit(not report([tally]))
     module = importlib.import_module(TARGETS[target])
     data, label = module.make(args.case)
     if args.write is not None:

@@ -1,19 +1,25 @@
 """Coverage-guided fuzzing by atheris: `python -m fuzz.guided photos|bundles [--seconds 600] [--corpus FOLDER]`.
 
-Python's own code of crossviz and Pillow (and of numpy's reader of arrays, for saved files) is instrumented, so that an
+The Python code of crossviz, of Pillow and of zipfile is instrumented, so that an
 input that reaches a new branch is kept and varied. The sound files that the other fuzzers damage are the beginning.
 What ends in another error than crossviz's own, takes more than 10 s or 2 GB is kept in the folder `findings`.
 """
 
 import argparse
+import contextlib
 import importlib
 import logging
 import sys
+import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
-FOLDER = Path("build/fuzz")
+from fuzz import ROOT
+
+FOLDER = ROOT / "build" / "fuzz"
 LIMIT_S = 10
 LIMIT_MB = 2048
 MOST_BYTES = 1 << 16
@@ -30,7 +36,7 @@ def main() -> None:
         import atheris
     except ModuleNotFoundError:
         sys.exit("This needs atheris (Linux, CPython 3.11 to 3.13): pip install -r requirements-fuzz.txt")
-    with atheris.instrument_imports(include=["PIL", "crossviz", "zipfile", "numpy.lib"], enable_loader_override=False):
+    with atheris.instrument_imports(include=["PIL", "crossviz", "zipfile"], enable_loader_override=False):
         photo = importlib.import_module("crossviz.photo")
         loading = importlib.import_module("crossviz.loading") if args.target == "bundles" else None
     warnings.simplefilter("ignore")
@@ -59,31 +65,39 @@ def _seeds(target: str) -> list[bytes]:
     if target == "photos":
         return list(importlib.import_module("fuzz.photo_seeds").photo_seeds().values())
     from crossviz.bundle import LOADABLE
-    from fuzz.bundle_seeds import bundle_seeds
+    from fuzz.bundle_seeds import small_seeds
+    from fuzz.damage_bundle import as_file, members_of, zipped
 
-    return [bytes([LOADABLE.index(suffix)]) + data for (_, suffix), data in bundle_seeds().items()]
+    small, found = small_seeds(), []
+    for kind in ("explanation", "generation"):
+        npz = zipped(members_of(small[f"small {kind}.npz"]), zipfile.ZIP_STORED)  # so that what is varied is the content
+        files = {suffix: as_file(suffix, npz) for suffix in LOADABLE if suffix != ".json"}
+        files[".json"] = small[f"small {kind}.json"]
+        found += [bytes([LOADABLE.index(suffix)]) + data for suffix, data in files.items() if len(data) < MOST_BYTES]
+    return found
 
 
-def _photo_target(photo: object) -> Callable[[bytes], None]:
+def _photo_target(photo: ModuleType) -> Callable[[bytes], None]:
     def target(data: bytes) -> None:
-        try:
+        with contextlib.suppress(photo.PhotoError):
             photo.load_photo(data)
-        except photo.PhotoError:
-            pass
 
     return target
 
 
-def _bundle_target(loading: object) -> Callable[[bytes], None]:
-    from crossviz.bundle import LOADABLE, MAX_EXPANDED_BYTES, bundle_of
-    from crossviz.errors import CrossvizError
+def _bundle_target(loading: ModuleType) -> Callable[[bytes], None]:
+    from crossviz.bundle import LOADABLE
+    from crossviz.errors import BundleError
+
+    folder = Path(tempfile.mkdtemp(prefix="crossviz-fuzz-"))  # libFuzzer ends the process: nothing can take it away
+    zipfile.ZipExtFile._update_crc = lambda *_: None  # or every varied part would end at its checksum
+    paths = [folder / f"case{suffix}" for suffix in LOADABLE]
 
     def target(data: bytes) -> None:
-        suffix = LOADABLE[data[0] % len(LOADABLE)] if data else LOADABLE[0]
-        try:
-            loading.of_bundle(bundle_of(data[1:], suffix, "a file", MAX_EXPANDED_BYTES))
-        except CrossvizError:
-            pass
+        path = paths[data[0] % len(paths)] if data else paths[0]
+        path.write_bytes(data[1:])
+        with contextlib.suppress(BundleError):
+            loading.load_any(path, most_bytes=64 << 20)
 
     return target
 

@@ -16,7 +16,7 @@ from crossviz.web.cores import limit_threads
 from crossviz.web.operations import logs
 from crossviz.web.operations.all import Operations
 from crossviz.web.operations.quiet_gradio import quieten
-from crossviz.web.origins import Origins, check_root_path
+from crossviz.web.origins import Origins
 from crossviz.web.own_folder import own_folder, remove_folder, stop_on_sigterm
 from crossviz.web.server_settings import ServerSettings
 
@@ -85,9 +85,8 @@ def serve(
     if mcp:
         check_mcp()
     logs.configure(settings)
-    check_root_path()
     # A proxy on this computer asks from it, too: where one is set up, who asks may be anyone.
-    alone = Origins.of(host).private and not settings.root_path and not settings.models
+    alone = Origins.of(host, settings).private and not settings.root_path and not settings.models
     page, engine, borrowed = _modules(settings, model, device, alone)
     tempfile.tempdir = str(own_folder())  # what libraries write for a moment lies there, too
     quieten()

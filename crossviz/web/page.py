@@ -245,7 +245,8 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
         connect_api(page, engine, studio)
     page.queue(default_concurrency_limit=engine.at_once, max_size=engine.settings.queue)
     visits = the_visits()
-    page.guarded = {"page": page, "visits": visits, "forgetting": Forgetting(page, engine, visits)}  # for `launch`
+    page.server_settings = engine.settings  # both for `launch`
+    page.guarded = {"page": page, "visits": visits, "forgetting": Forgetting(page, engine, visits)}
     return page
 
 
@@ -280,7 +281,7 @@ def launch(
     # What Starlette calls a Middleware: the class, its arguments, its keyword arguments. The first is the outermost.
     middleware = [
         *watching,
-        (Guard, (), {"origins": Origins.of(host), "mcp": mcp}),
+        (Guard, (), {"origins": Origins.of(host, page.server_settings), "mcp": mcp}),
         *routes,
         (Limits, (), {"mcp": mcp}),
         (VisitGuard, (), page.guarded),
@@ -288,6 +289,7 @@ def launch(
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
+        root_path=page.server_settings.root_path or None,
         prevent_thread_lock=True,
         quiet=True,
         share=False,

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from crossviz.errors import CrossvizError
 from crossviz.web.gradio_variables import check_gradio
-from crossviz.web.origins import _HOST, _ORIGIN, _ROOT_PATH
 from crossviz.web.setting_kinds import Address, Folder, Kind, Listed, Names, Switch, Text, Whole, Word
 
 __all__ = ["ServerSettings"]
@@ -17,7 +16,15 @@ __all__ = ["ServerSettings"]
 PREFIX = "CROSSVIZ_"
 OF_TESTS = {"CROSSVIZ_RECORD"}
 _LINK = re.compile(r"CROSSVIZ_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP)(_\w+)?)")
-ORIGINS = Listed("origins as https://example.org, or *", _ORIGIN)
+HOSTS = Listed(
+    "host names without a port, or *", re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f:]*:[0-9a-f:.]*")
+)
+ORIGINS = Listed(
+    "origins as https://example.org, or *", re.compile(r"https?://(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?")
+)
+SUB_PATH = Text(
+    "a path, as /tools/crossviz, or an address that ends with one", r"(https?://[\w.-]+(:[0-9]{1,5})?)?(/[\w.~-]+)*/?"
+)
 MOST_ON_CPU = 8
 MOST_ON_GPU = 16
 
@@ -56,8 +63,8 @@ class ServerSettings:
     """Port on which metrics are told; None for no metrics."""
     metrics_host: str = _variable("CROSSVIZ_METRICS_HOST", Address(), "127.0.0.1")
     """Address on which metrics are told."""
-    hosts: tuple[str, ...] = _variable("CROSSVIZ_HOSTS", Listed("host names without a port, or *", _HOST), ())
-    """Names that the server answers to, beside this computer's own; `Origins` reads them itself, as the next two."""
+    hosts: tuple[str, ...] = _variable("CROSSVIZ_HOSTS", HOSTS, ())
+    """Names that the server answers to, beside this computer's own."""
     frame_ancestors: tuple[str, ...] = _variable("CROSSVIZ_FRAME_ANCESTORS", ORIGINS, ())
     """Origins whose pages may show it in a frame."""
     allow_origins: tuple[str, ...] = _variable("CROSSVIZ_ALLOW_ORIGINS", ORIGINS, ())
@@ -68,10 +75,8 @@ class ServerSettings:
     """Address to listen on."""
     port: int = _variable("GRADIO_SERVER_PORT", Whole(1, 65535), 7860)
     """Port to listen on."""
-    root_path: str = _variable(
-        "GRADIO_ROOT_PATH", Text("a path, as /tools/crossviz, or an address that ends with one", _ROOT_PATH), ""
-    )
-    """The path under which a proxy shows the page; Gradio reads it itself."""
+    root_path: str = _variable("GRADIO_ROOT_PATH", SUB_PATH, "")
+    """The path under which a proxy shows the page."""
     mcp: bool = _variable("GRADIO_MCP_SERVER", Switch(), False)
     """Whether the API is offered to MCP clients, too."""
     temp_dir: str | None = _variable("GRADIO_TEMP_DIR", Folder())

@@ -2,8 +2,8 @@
 
 Two browsers draw text differently, so do two machines with other fonts, and another Gradio has other controls. A
 baseline is therefore compared only where the Chromium version, the platform, the Gradio and the widths of a few texts
-are those it was recorded with; elsewhere the report says so, and the tests rely on what holds everywhere (canvas pixels,
-layout, roles).
+are those it was recorded with; elsewhere the report says so, and the tests rely on what holds everywhere (canvas
+pixels, layout, roles).
 """
 
 import base64

@@ -130,4 +130,3 @@ def test_a_setting_that_will_not_do_ends_the_start_with_a_sentence(name, value, 
     assert done.returncode != 0
     assert done.stderr.startswith(f"crossviz: {said}") and done.stderr.count("\n") == 1
     assert done.stdout == ""
-

@@ -79,6 +79,8 @@ def serve(
     mcp = settings.mcp if mcp is None else mcp
     check_port(host, port)
     if settings.metrics_port is not None:
+        if settings.metrics_port == port:
+            raise CrossvizError(f"CROSSVIZ_METRICS_PORT is the page's own port {port}: give the metrics another.")
         check_port(settings.metrics_host, settings.metrics_port)
     if mcp:
         check_mcp()
@@ -93,6 +95,7 @@ def serve(
     with Operations(engine, blocks, settings) as operations:
         address = page.launch(blocks, host, port, mcp=mcp, **operations.middleware())
         logs.take_over_uvicorn()
+        quieten()  # what was imported by the launch
         engine.warm()
         engine.borrowed = borrowed  # not before: at the start nobody is there who could ask for a GPU
         # What the page can be served without, and visitors soon want.

@@ -151,6 +151,20 @@ class Engine:
         Raises:
             CrossvizError: the photo, the caption, the model or the method will not do.
         """
+        explainer, loaded = yield from self._ready(photo, model, caption, method)
+        image = self.photos.ask(_key(explainer, loaded))
+        if image is None:
+            yield "reading the photo"
+            image = yield from self._read(explainer, loaded)
+            self._keep(explainer, image)
+        else:
+            self._owners.use(loaded.sha256, self._visit())
+        return explainer, image.called(loaded.name)  # another visitor may have named the same photo otherwise
+
+    def _ready(
+        self, photo: PhotoSource | None, model: str, caption: str | None, method: str | None
+    ) -> Generator[str, None, tuple[Explainer, Photo]]:
+        """What is needed before a photo is read, in the order in which it costs more."""
         loaded = load_photo(photo)
         if caption is not None:
             check_caption(caption)
@@ -160,14 +174,7 @@ class Engine:
         note(model=self.named(explainer))
         if caption is not None and not self.folders:
             check_room(explainer, caption, method or None)
-        image = self.photos.ask(_key(explainer, loaded))
-        if image is None:
-            yield "reading the photo"
-            image = yield from self._read(explainer, loaded)
-            self._keep(explainer, image)
-        else:
-            self._owners.use(loaded.sha256, self._visit())
-        return explainer, image.called(loaded.name)  # another visitor may have named the same photo otherwise
+        return explainer, loaded
 
     def steps(
         self, photo: PhotoSource | None, caption: str, model: str, method: str | None
@@ -178,10 +185,12 @@ class Engine:
             CrossvizError: the photo, the caption, the model or the method will not do.
         """
         if self.borrowed is not None and self.borrowed.wanted(model or self.model):
-            loaded = load_photo(photo)
-            check_caption(caption)
-            note(model=self.named(self.explainer(model)))
-            return (yield from self.borrowed.explain((model or self.model).strip(), loaded, caption, method or None))
+            _, loaded = yield from self._ready(photo, model, caption, method)
+            explanation = yield from self.borrowed.explain(
+                (model or self.model).strip(), loaded, caption, method or None
+            )
+            note(method=explanation.method)
+            return explanation
         explainer, image = yield from self.read_steps(photo, model, caption, method)
         yield "asking every word"
         explanation = explainer.explain(image, caption, method or None)
@@ -346,7 +355,8 @@ class Engine:
         found = [self.photos.get(key) for key in keys]  # some may have come while these waited
         lack = [each for each, image in zip(prepared, found, strict=True) if image is None]
         made = iter(explainer.encode_many(lack))
-        self.on_pass(len(lack))
+        if lack:
+            self.on_pass(len(lack))
         return [next(made) if image is None else image for image in found]  # kept by those who still wait for them
 
     def _most(self, explainer: Explainer) -> int:

@@ -85,7 +85,10 @@ class ServerSettings:
     """Whether no model is ever downloaded; huggingface_hub reads it itself."""
     hub_home: str | None = _variable("HF_HOME", Folder(write=False))
     """Where downloaded models lie; huggingface_hub reads it itself."""
-    threads: int | None = _variable("OMP_NUM_THREADS", Whole(1, 1024))
+    threads: str | None = _variable(
+        "OMP_NUM_THREADS",
+        Text("a whole number from 1 on, or several with commas between them", r"[1-9]\d*(,[1-9]\d*)*"),
+    )
     """Threads of one pass on a CPU; PyTorch reads it itself."""
 
     def __post_init__(self) -> None:

@@ -1,6 +1,5 @@
 """The app with all that an operator sees of it, in this process: its log lines are kept, its metrics are on a port."""
 
-import importlib
 import io
 import json
 import logging
@@ -59,7 +58,7 @@ def operated() -> Iterator[Operated]:
     """The app, launched as `crossviz serve` does it."""
     port, written = free_port(), io.StringIO()
     settings = ServerSettings(log="json", metrics_port=port, health_seconds=300)
-    modules = {name: importlib.import_module(name) for name in MODULES}
+    modules = {name: sys.modules[name] for name in MODULES if name in sys.modules}
     before = {name: vars(module).get("traceback") for name, module in modules.items()}
     engine = Engine("crossviz-mini", settings=settings)
     page = pages.build(engine, opening(engine))

@@ -190,6 +190,11 @@ def test_a_server_that_is_set_wrongly_does_not_start(monkeypatch):
     monkeypatch.setenv("CROSSVIZ_CACHE_MB", "plenty")
     with pytest.raises(CrossvizError, match="CROSSVIZ_CACHE_MB is a whole number from 0 to 1048576, not 'plenty'"):
         serve(port=free_port())
+    monkeypatch.delenv("CROSSVIZ_CACHE_MB")
+    port = free_port()
+    monkeypatch.setenv("CROSSVIZ_METRICS_PORT", str(port))
+    with pytest.raises(CrossvizError, match=f"CROSSVIZ_METRICS_PORT is the page's own port {port}"):
+        serve(port=port)
 
 
 def test_the_operator_says_which_models_may_be_chosen():

@@ -58,8 +58,9 @@ def test_an_explanation_from_there_is_the_one_from_here(engine, model, photo, le
     threads = torch.get_num_threads()
     said, lent = run(engine.steps(photo, "a red square", model, None))
     said_again, again = run(engine.steps(photo, "a blue circle", model, "raw_attention"))
-    assert said == ["waiting for a GPU", f"loading {model[:80]}", "reading the photo", "asking every word"]
-    assert said_again[0] == said[0]
+    loading = f"loading {model[:80]}"
+    assert said == [loading, "waiting for a GPU", loading, "reading the photo", "asking every word"]
+    assert said_again == said[1:], "the list of its methods is here already"
     engine.borrowed = None
     for found, caption, method in ((lent, "a red square", None), (again, "a blue circle", "raw_attention")):
         here = engine.explain(photo, caption, model, method)
@@ -191,4 +192,4 @@ def test_the_real_package_marks_it_where_it_is_installed(engine, model, photo):
     engine.borrowed = Borrowed(spaces.GPU, "cpu")
     assert engine.borrowed._work is zero_gpu.work
     said, found = run(engine.steps(photo, "a red square", model, None))
-    assert said[0] == "waiting for a GPU" and found.caption.text == "a red square"
+    assert "waiting for a GPU" in said and found.caption.text == "a red square"

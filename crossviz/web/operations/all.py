@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from crossviz.errors import CrossvizError
 from crossviz.web.operations import logs
 from crossviz.web.operations.health import HEALTH, LIVE, Health, HealthRoutes
-from crossviz.web.operations.questions import FAILED, Question, observe
+from crossviz.web.operations.questions import ANSWERED, FAILED, Question, observe
 from crossviz.web.operations.requests import Answered, Watch
 from crossviz.web.server_settings import ServerSettings
 
@@ -101,10 +101,11 @@ def request_line(told: Answered) -> None:
 
 
 def question_line(told: Question) -> None:
-    """Write a line of a question."""
+    """Write a line of a question: of those that no model worked on only where every request is wanted."""
+    small = told.model is None and told.outcome == ANSWERED
     logs.event(
         "question",
-        logging.ERROR if told.outcome == FAILED else logging.INFO,
+        logging.ERROR if told.outcome == FAILED else logging.DEBUG if small else logging.INFO,
         question=told.name,
         outcome=told.outcome,
         model=told.model,

@@ -5,7 +5,6 @@ visitor sent. There is no setting for that, so in the modules that serve request
 tells when one of them no longer asks for them by these names.
 """
 
-import importlib
 import logging
 import sys
 import traceback
@@ -16,13 +15,15 @@ from crossviz.web.operations.logs import event, frames
 
 __all__ = ["MODULES", "quieten"]
 
-MODULES = ("gradio.queueing", "gradio.routes", "gradio.route_utils", "gradio.processing_utils")
+MODULES = ("gradio.queueing", "gradio.routes", "gradio.route_utils", "gradio.processing_utils", "gradio.mcp")
 
 
 def quieten() -> None:
-    """Replace both names in those modules of Gradio's that are there."""
+    """Replace both names in those modules of Gradio's that are imported; `gradio.mcp` is when an MCP server starts."""
     for name in MODULES:
-        module: Any = importlib.import_module(name)
+        module: Any = sys.modules.get(name)
+        if module is None:
+            continue
         module.print = _print
         if hasattr(module, "traceback"):
             module.traceback = _Traceback(**vars(traceback))

@@ -15,7 +15,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 NO_ROUTE = "(none)"
 """Of a path that nothing answers: a thousand of them are one."""
 REFUSED = "(refused)"
-"""Of a request that was answered before it came to a route."""
+"""Of a request that was answered, or left, before it came to a route."""
 BROKEN_OFF = 499
 """In the place of a status, where the client went before there was one."""
 
@@ -92,4 +92,4 @@ def route_of(scope: Message, status: int) -> str:
         return getattr(route, "path", NO_ROUTE)
     if "endpoint" in scope:  # an app that is mounted under a path
         return "(mounted)"
-    return REFUSED if status in (400, 403, 413, 429) else NO_ROUTE
+    return NO_ROUTE if status in (404, 405) else REFUSED

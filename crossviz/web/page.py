@@ -36,6 +36,7 @@ from crossviz.web.inside_events import connect as connect_inside
 from crossviz.web.inside_events import question as cell_question
 from crossviz.web.limits import Limits
 from crossviz.web.link_events import connect as connect_link
+from crossviz.web.malformed import HANDLERS, Page, RefusedRuns
 from crossviz.web.open_events import NEW_PHOTO, Opening
 from crossviz.web.opener import opener
 from crossviz.web.photo_input import PhotoInput
@@ -84,7 +85,7 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
     opening_example = example_of(opening.photo)
     example_name = opening_example and opening_example.name
 
-    with gr.Blocks(title="crossviz", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
+    with Page(title="crossviz", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
         header = _asset("header.html").replace("<!-- tabs -->", _asset("halves.html").strip() if draws else "")
         gr.HTML(header, js_on_load=_asset("header.js"), apply_default_css=False, elem_id="cv-header")
         with gr.Row(elem_id="cv-page"):
@@ -266,6 +267,11 @@ def launch(page: gr.Blocks, host: str, port: int, *, mcp: bool = False) -> str:
         head=f"<style>{viewer_css()}{_asset('page.css')}</style>",
         # What Starlette calls a Middleware: the class, its arguments, its keyword arguments.
         mcp_server=mcp,
-        app_kwargs={"middleware": [(Limits, (), {"mcp": mcp})], "docs_url": None, "redoc_url": None},
+        app_kwargs={
+            "middleware": [(Limits, (), {"mcp": mcp}), (RefusedRuns, (), {})],
+            "exception_handlers": HANDLERS,
+            "docs_url": None,
+            "redoc_url": None,
+        },
     )
     return address.rstrip("/")

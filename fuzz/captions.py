@@ -34,7 +34,17 @@ _MARKUP = (
     "$\\alpha_{1}^2$ \\write18{id} $$",
     "a\u2019b don''t ''' --- - ' \u2011\u2010",
 )
-_EMOJI = ("👩\u200d🚀", "👨🏽\u200d👩🏿\u200d👧\u200d👦", "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f", "🇨🇭", "🇨", "1️⃣", "❤️", "☠︎", "🏳️\u200d🌈")
+_EMOJI = (
+    "👩\u200d🚀",
+    "👨🏽\u200d👩🏿\u200d👧\u200d👦",
+    "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+    "🇨🇭",
+    "🇨",
+    "1️⃣",
+    "❤️",
+    "☠︎",
+    "🏳️\u200d🌈",
+)
 
 
 def make(number: int) -> tuple[str, str]:
@@ -65,7 +75,9 @@ def _invisible_characters(rng: random.Random) -> str:
 
 
 def _spaces(rng: random.Random) -> str:
-    return "".join(rng.choice(("dog", "a", "cat", "é")) + rng.choice(_SPACES) * rng.choice((1, 2, 30)) for _ in range(6))
+    return "".join(
+        rng.choice(("dog", "a", "cat", "é")) + rng.choice(_SPACES) * rng.choice((1, 2, 30)) for _ in range(6)
+    )
 
 
 def _combining_runs(rng: random.Random) -> str:
@@ -76,7 +88,9 @@ def _combining_runs(rng: random.Random) -> str:
 
 
 def _emoji(rng: random.Random) -> str:
-    return rng.choice(("", "a ")) + "".join(rng.choice((*_EMOJI, "\u200d", "\ufe0f", " ", "dog")) for _ in range(rng.randint(1, 12)))
+    return rng.choice(("", "a ")) + "".join(
+        rng.choice((*_EMOJI, "\u200d", "\ufe0f", " ", "dog")) for _ in range(rng.randint(1, 12))
+    )
 
 
 def _surrogates(rng: random.Random) -> str:
@@ -89,7 +103,11 @@ def _any_characters(rng: random.Random) -> str:
 
 
 def _not_characters(rng: random.Random) -> str:
-    odd = [chr(plane << 16 | low) for plane in (0, 1, 16) for low in (0xFFFE, 0xFFFF)] + ["\ue000", "\U0010fffd", "\u0378"]
+    odd = [chr(plane << 16 | low) for plane in (0, 1, 16) for low in (0xFFFE, 0xFFFF)] + [
+        "\ue000",
+        "\U0010fffd",
+        "\u0378",
+    ]
     return _sprinkled(rng, "a dog and a cat", odd)
 
 

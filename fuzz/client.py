@@ -55,6 +55,17 @@ class Client:
                     raise OSError(repr(error)) from error
         raise AssertionError
 
+    def begin(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+        """A request whose answer may never end: its status and what comes at once, on a connection of its own."""
+        line = http.client.HTTPConnection("127.0.0.1", self._line.port, timeout=PATIENCE_S)
+        try:
+            line.request(method, path, body, headers)
+            answer = line.getresponse()
+            ends = answer.getheader("content-length") is not None
+            return Answer(answer.status, answer.read().decode("utf-8", "replace") if ends else "")
+        finally:
+            line.close()
+
     def post(self, path: str, value: Any) -> Answer:
         """JSON to an address. Lone surrogates and NaN are sent as Python writes them."""
         return self.send("POST", path, value if isinstance(value, bytes) else json.dumps(value).encode())
@@ -64,7 +75,9 @@ class Client:
         edge = secrets.token_hex(16)
         head = f'--{edge}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
         body = head.encode() + data + f"\r\n--{edge}--\r\n".encode()
-        answer = self.send("POST", "/gradio_api/upload", body, {"Content-Type": f"multipart/form-data; boundary={edge}"})
+        answer = self.send(
+            "POST", "/gradio_api/upload", body, {"Content-Type": f"multipart/form-data; boundary={edge}"}
+        )
         if answer.status != 200:
             raise OSError(f"The upload was refused ({answer.status}): {answer.body:.200}")
         return json.loads(answer.body)[0]

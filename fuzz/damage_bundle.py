@@ -51,7 +51,10 @@ def zip_parts(rng: random.Random, members: Members) -> bytes:
         case 1:
             members.append((name, data))
         case 2:
-            members[at] = (rng.choice(("", "a.npy", "../a.npy", "manifest.json", "\ufffd.npy", "photo.png", name + "0")), data)
+            members[at] = (
+                rng.choice(("", "a.npy", "../a.npy", "manifest.json", "\ufffd.npy", "photo.png", name + "0")),
+                data,
+            )
         case 3:
             members[at] = (name, b"")
         case 4:
@@ -112,7 +115,9 @@ def array_values(rng: random.Random, members: Members) -> bytes:
 
 def manifest(rng: random.Random, members: Members) -> bytes:
     """Something else in the manifest."""
-    changed = [(name, json_damaged(rng, json.loads(data)) if name == "manifest.json" else data) for name, data in members]
+    changed = [
+        (name, json_damaged(rng, json.loads(data)) if name == "manifest.json" else data) for name, data in members
+    ]
     return zipped(changed)
 
 
@@ -174,4 +179,3 @@ def members_of(npz: bytes) -> Members:
     """The parts of a sound zip."""
     with zipfile.ZipFile(io.BytesIO(npz)) as archive:
         return [(name, archive.read(name)) for name in archive.namelist()]
-

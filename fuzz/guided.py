@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing by atheris: `python -m fuzz.guided photos|bundles [--seconds 600] [--corpus FOLDER]`.
 
-The Python code of crossviz, of Pillow and of zipfile is instrumented, so that an
+The Python code of crossviz and Pillow is instrumented, so that an
 input that reaches a new branch is kept and varied. The sound files that the other fuzzers damage are the beginning.
 What ends in another error than crossviz's own, takes more than 10 s or 2 GB is kept in the folder `findings`.
 """
@@ -36,7 +36,7 @@ def main() -> None:
         import atheris
     except ModuleNotFoundError:
         sys.exit("This needs atheris (Linux, CPython 3.11 to 3.13): pip install -r requirements-fuzz.txt")
-    with atheris.instrument_imports(include=["PIL", "crossviz", "zipfile"], enable_loader_override=False):
+    with atheris.instrument_imports(include=["PIL", "crossviz"], enable_loader_override=False):
         photo = importlib.import_module("crossviz.photo")
         loading = importlib.import_module("crossviz.loading") if args.target == "bundles" else None
     warnings.simplefilter("ignore")
@@ -70,7 +70,9 @@ def _seeds(target: str) -> list[bytes]:
 
     small, found = small_seeds(), []
     for kind in ("explanation", "generation"):
-        npz = zipped(members_of(small[f"small {kind}.npz"]), zipfile.ZIP_STORED)  # so that what is varied is the content
+        npz = zipped(
+            members_of(small[f"small {kind}.npz"]), zipfile.ZIP_STORED
+        )  # so that what is varied is the content
         files = {suffix: as_file(suffix, npz) for suffix in LOADABLE if suffix != ".json"}
         files[".json"] = small[f"small {kind}.json"]
         found += [bytes([LOADABLE.index(suffix)]) + data for suffix, data in files.items() if len(data) < MOST_BYTES]

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ __all__ = ["Holds", "Server", "serving"]
 
 CACHE_MB = 16
 """Of encoded photos. So small that it is full before anything is measured."""
-_TROUBLE = re.compile(r"Traceback|crossviz does not know|Exception in ASGI|Fatal Python error|\bERROR\b", re.IGNORECASE)
+_TROUBLE = re.compile(r"crossviz does not know|Exception in ASGI|Fatal Python error|\bERROR\b")
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,23 @@ class Server:
         return self.process.poll() is None
 
     def trouble(self) -> list[str]:
-        """What it wrote since the last time this was asked that a server must not write: errors and tracebacks."""
+        """What it wrote since the last time this was asked that a server must not write: the last line of each kind of
+        traceback with where it came from, and lines that say ERROR, each with its number."""
         text = (self.folder / "log").read_bytes()
         new, self._read = text[self._read :].decode("utf-8", "replace"), len(text)
-        lines = new.splitlines()
-        return [" / ".join(lines[at : at + 40]) for at, line in enumerate(lines) if _TROUBLE.search(line)]
+        found: Counter[str] = Counter()
+        place, inside = "", False
+        for line in new.splitlines():
+            if line.startswith("Traceback"):
+                inside = True
+            elif inside and line.startswith("  File"):
+                place = " ".join(line.split())
+            elif inside and line and not line.startswith(" "):
+                found[f"{line[:160]} ({place})"] += 1
+                inside = False
+            elif not inside and _TROUBLE.search(line):
+                found[line[:200]] += 1
+        return [f"{count} times: {said}" for said, count in found.most_common()]
 
 
 @contextlib.contextmanager

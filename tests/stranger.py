@@ -114,7 +114,7 @@ def ask(app: str, event: str, data: list[Any], event_data: Any = None) -> dict[s
     )
     assert reply.status == 200, reply.body
     stream = request(app, "GET", f"/gradio_api/queue/data?session_hash={visit}").body.decode()
-    messages = [json.loads(line[5:]) for line in stream.splitlines() if line.startswith("data:")]
+    messages = [json.loads(line[5:]) for line in stream.split("\n") if line.startswith("data:")]
     (done,) = [message for message in messages if message["msg"] == "process_completed"]
     return done
 

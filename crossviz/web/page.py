@@ -40,11 +40,11 @@ from crossviz.web.inside_events import question as cell_question
 from crossviz.web.kept_file import kept_file
 from crossviz.web.limits import Limits
 from crossviz.web.link_events import connect as connect_link
+from crossviz.web.malformed import HANDLERS, Page, RefusedRuns
 from crossviz.web.open_events import NEW_PHOTO, Opening
 from crossviz.web.opener import opener
 from crossviz.web.operations.questions import failed
 from crossviz.web.origins import Origins
-from crossviz.web.own_files import OwnFiles
 from crossviz.web.photo_input import PhotoInput
 from crossviz.web.studio import Studio
 from crossviz.web.theme import theme
@@ -94,7 +94,7 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
     opening_example = example_of(opening.photo)
     example_name = opening_example and opening_example.name
 
-    with OwnFiles(title="crossviz", analytics_enabled=False, fill_width=True) as page:
+    with Page(title="crossviz", analytics_enabled=False, fill_width=True) as page:
         header = _asset("header.html").replace("<!-- tabs -->", _asset("halves.html").strip() if draws else "")
         gr.HTML(header, js_on_load=_asset("header.js"), apply_default_css=False, elem_id="cv-header")
         with gr.Row(elem_id="cv-page"):
@@ -285,6 +285,7 @@ def launch(
         *routes,
         (Limits, (), {"mcp": mcp}),
         (VisitGuard, (), page.guarded),
+        (RefusedRuns, (), {}),
     ]
     _, address, _ = page.launch(
         server_name=host,
@@ -305,7 +306,12 @@ def launch(
         # Gradio's own `css` rewrites every rule and loses those for containers.
         head=f"<style>{viewer_css()}{_asset('page.css')}</style><script>{reach_js(page)}</script>",
         mcp_server=mcp,
-        app_kwargs={"middleware": middleware, "lifespan": guard_first(len(middleware)), "openapi_url": None},
+        app_kwargs={
+            "middleware": middleware,
+            "lifespan": guard_first(len(middleware)),
+            "exception_handlers": HANDLERS,
+            "openapi_url": None,
+        },
     )
     limit_connections(page.server)
     return address.rstrip("/")

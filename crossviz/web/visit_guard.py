@@ -122,19 +122,29 @@ class VisitGuard:
             if gone:
                 await _answer(send, 409, {"detail": GONE, "gone": gone})
                 return
-        queue = self._page._queue
-        if queue.max_size is not None and len(queue) >= queue.max_size:
+        elif any(self._visits.gone(said.get("data"))):
+            # Gradio would only say that there was an error; what reads the photo has a sentence for one that is gone.
+            said["data"] = self._visits.without_gone(said["data"])
+            body = json.dumps(said).encode()
+            lengths = [header for header in scope["headers"] if header[0] != b"content-length"]
+            scope = {**scope, "headers": [*lengths, (b"content-length", str(len(body)).encode())]}
+        full = False
+
+        async def told(message: Message) -> None:
+            nonlocal full
+            if message["type"] == "http.response.start":
+                full = message["status"] == 503 and not self._page._queue.stopped
+                if not heard:
+                    message["headers"] = [*message["headers"], (UNHEARD, b"1")]
+            if not full:
+                await send(message)
+
+        await self._app(scope, _again(body, receive), told)
+        if full:
+            queue = self._page._queue
             seconds = wait_s(queue, self._group(path, said))
             more = [] if seconds is None else [(b"retry-after", str(math.ceil(seconds)).encode())]
             await _answer(send, 503, {"detail": busy_sentence(len(queue), seconds)}, more)
-            return
-
-        async def told(message: Message) -> None:
-            if message["type"] == "http.response.start" and not heard:
-                message["headers"] = [*message["headers"], (UNHEARD, b"1")]
-            await send(message)
-
-        await self._app(scope, _again(body, receive), told)
 
     def _group(self, path: str, said: dict[str, Any]) -> str | None:
         """The `concurrency_id` of what is asked; None where there is no such thing."""

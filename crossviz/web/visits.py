@@ -135,11 +135,21 @@ class Visits:
         """
         for part in said:
             if isinstance(part, dict) and isinstance(part.get("path"), str):
+                if part["path"].lower().startswith(("http:", "https:")):
+                    continue  # nothing is fetched; what is said of it stands in `own_files`
                 path = os.path.realpath(part["path"].replace("\0", ""))
                 if not path.startswith(f"{self.folder}{os.sep}") or not os.path.isfile(path):
                     yield part["path"]
             elif isinstance(part, dict | list):
                 yield from self.gone(*(part.values() if isinstance(part, dict) else part))
+
+    def without_gone(self, said: Any) -> Any:
+        """A question in which every file that is not there is named as one that was in `folder` once."""
+        if isinstance(said, dict):
+            if isinstance(said.get("path"), str):
+                return {**said, "path": str(self.folder / "gone")} if any(self.gone(said)) else said
+            return {name: self.without_gone(part) for name, part in said.items()}
+        return [self.without_gone(part) for part in said] if isinstance(said, list) else said
 
     def _entries(self, said: Any) -> Iterator[str]:
         """The first part of every path within the folder that stands anywhere in a value."""

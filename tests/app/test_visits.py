@@ -149,6 +149,9 @@ def test_only_files_of_visitors_are_ever_there(visits, tmp_path):
     asked = [question(each) for each in (path, outside, link, "/etc/passwd", "/no/such/file", "\0")]
     gone = [str(outside), str(link), "/etc/passwd", "/no/such/file", "\0"]
     assert list(visits.gone(asked)) == gone
+    named = [each["data"][0]["path"] for each in visits.without_gone(asked)]
+    assert named == [str(path), *[str(visits.folder / "gone")] * 5]
+    assert visits.without_gone(question("http://127.0.0.1/x.png")) == question("http://127.0.0.1/x.png")
 
 
 def test_photos_are_forgotten_with_the_last_who_asked():

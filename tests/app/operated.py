@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import gradio as gr
 from watched import free_port
 
 from crossviz.web import page as pages
@@ -29,6 +30,7 @@ class Operated:
 
     url: str
     engine: Engine
+    page: gr.Blocks
     metrics: str
     written: io.StringIO
 
@@ -68,7 +70,7 @@ def operated() -> Iterator[Operated]:
         try:
             url = pages.launch(page, "127.0.0.1", free_port(), **operations.middleware())
             logs.take_over_uvicorn()
-            yield Operated(url, engine, f"http://127.0.0.1:{port}/metrics", written)
+            yield Operated(url, engine, page, f"http://127.0.0.1:{port}/metrics", written)
         finally:
             page.close(verbose=False)
             for name, module in modules.items():

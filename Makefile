@@ -2,6 +2,7 @@
 # make test    run every test (the first time: the test tools and a Chromium too)
 # make bench-viewer   how fast and how small the viewer is (the first time: the test tools and a Chromium)
 # make test-reference   compare the methods with published packages, which it installs
+# make test-proxy   deploy/nginx.conf before two replicas; needs nginx (Debian: apt-get install nginx)
 # Variables: PYTHON (interpreter), PORT, TORCH_INDEX (package index to take torch from), T (tests to run),
 #            JOBS (processes that run the tests side by side; 0: none, for a debugger).
 
@@ -13,7 +14,7 @@ PICTURE = photographer
 CAPTION = a photographer in a coat and his camera, with no dog
 WORDS = photographer coat camera dog
 
-.PHONY: run test test-reference lint screenshots picture bench bench-load bench-viewer clean
+.PHONY: run test test-reference test-proxy lint screenshots picture bench bench-load bench-viewer clean
 
 run:
 	@scripts/setup run
@@ -26,6 +27,10 @@ test:
 test-reference:
 	@scripts/setup reference
 	@$(PY) -m pytest tests/reference
+
+test-proxy:
+	@scripts/setup test
+	@CROSSVIZ_TEST_PROXY=1 $(PY) -m pytest tests/app/test_nginx.py
 
 lint:
 	@scripts/setup test

@@ -17,6 +17,7 @@ from crossviz.web.api_closer import Closer
 from crossviz.web.api_drawing import Drawing
 from crossviz.web.api_making import Making
 from crossviz.web.engine import Engine
+from crossviz.web.operations.questions import failed
 from crossviz.web.studio import Studio
 
 __all__ = ["UNEXPECTED", "connect"]
@@ -58,8 +59,10 @@ def _one_sentence(fn: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return fn(*args)
         except CrossvizError as error:
+            failed(error)
             raise gr.Error(" ".join(str(error).split()), print_exception=False) from None
         except Exception as error:
+            failed(error)
             log.error("An API call failed in a way that crossviz does not know.", exc_info=error)
             raise gr.Error(UNEXPECTED, print_exception=False) from None
 

@@ -38,6 +38,9 @@ OPEN = {
     "/gradio_api/cancel": "POST",
     "/gradio_api/reset": "POST",
     "/gradio_api/heartbeat/{session_hash}": "GET",
+    # What an operator asks
+    "/health": "GET HEAD",
+    "/live": "GET HEAD",
     # What Gradio asks itself when it starts; it says yes or no
     "/gradio_api/startup-events": "GET",
 }

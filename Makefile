@@ -2,6 +2,10 @@
 # make test    run every test (the first time: the test tools and a Chromium too)
 # make bench-viewer   how fast and how small the viewer is (the first time: the test tools and a Chromium)
 # make test-reference   compare the methods with published packages, which it installs
+# make test-versions   run every test with the lowest and with the newest versions that pyproject.toml admits
+# make lock    write locks/ anew from requirements*.txt (make lock UPGRADE=1: with the newest versions)
+# make licences   write docs/licences.md from the packages that are installed
+# make audit   ask for known vulnerabilities of what is locked
 # Variables: PYTHON (interpreter), PORT, TORCH_INDEX (package index to take torch from), T (tests to run),
 #            JOBS (processes that run the tests side by side; 0: none, for a debugger).
 
@@ -13,7 +17,8 @@ PICTURE = photographer
 CAPTION = a photographer in a coat and his camera, with no dog
 WORDS = photographer coat camera dog
 
-.PHONY: run test test-reference lint screenshots picture bench bench-load bench-viewer clean
+.PHONY: run test test-reference test-versions lint lock licences audit screenshots picture bench bench-load bench-viewer
+.PHONY: clean
 
 run:
 	@scripts/setup run
@@ -27,12 +32,30 @@ test-reference:
 	@scripts/setup reference
 	@$(PY) -m pytest tests/reference
 
+# One after the other, each to its end; the status is that of both.
+test-versions:
+	@scripts/setup test
+	@status=0; for end in lowest newest; do \
+	    scripts/versions $$end && \
+	    .venv-$$end/bin/python -m pytest -m "not pinned" --numprocesses $(JOBS) --dist loadfile $(T) || status=1; \
+	done; exit $$status
+
 lint:
 	@scripts/setup test
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@.venv/bin/hadolint Dockerfile
 	@.venv/bin/node scripts/types/check.js
+
+lock:
+	@scripts/lock $(if $(UPGRADE),--upgrade)
+
+licences:
+	@scripts/setup test
+	@$(PY) scripts/licences
+
+audit:
+	@scripts/audit
 
 screenshots:
 	@scripts/setup test
@@ -56,5 +79,5 @@ bench-load:
 	@$(PY) -m benchmarks.load
 
 clean:
-	rm -rf .venv scripts/types/node_modules build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .gradio tests/app/report
+	rm -rf .venv .venv-* scripts/types/node_modules build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .gradio tests/app/report
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,8 +17,7 @@ PICTURE = photographer
 CAPTION = a photographer in a coat and his camera, with no dog
 WORDS = photographer coat camera dog
 
-.PHONY: run test test-reference test-versions lint lock licences audit screenshots picture bench bench-load bench-viewer
-.PHONY: clean
+.PHONY: run test test-reference lint screenshots picture bench bench-load bench-viewer clean
 
 run:
 	@scripts/setup run
@@ -31,6 +30,8 @@ test:
 test-reference:
 	@scripts/setup reference
 	@$(PY) -m pytest tests/reference
+
+.PHONY: test-versions lock licences audit
 
 # One after the other, each to its end; the status is that of both.
 test-versions:

@@ -4,6 +4,10 @@
 # make bench-faults   do to real servers what may go wrong, and say what became of it
 # make test-reference   compare the methods with published packages, which it installs
 # make test-proxy   deploy/nginx.conf before two replicas; needs nginx (Debian: apt-get install nginx)
+# make test-versions   run every test with the lowest and with the newest versions that pyproject.toml admits
+# make lock    write locks/ anew from requirements*.txt (make lock UPGRADE=1: with the newest versions)
+# make licences   write docs/licences.md from the packages that are installed
+# make audit   ask for known vulnerabilities of what is locked
 # Variables: PYTHON (interpreter), PORT, TORCH_INDEX (package index to take torch from), T (tests to run),
 #            JOBS (processes that run the tests side by side; 0: none, for a debugger).
 
@@ -33,12 +37,32 @@ test-proxy:
 	@scripts/setup test
 	@CROSSVIZ_TEST_PROXY=1 $(PY) -m pytest tests/app/test_nginx.py
 
+.PHONY: test-versions lock licences audit
+
+# One after the other, each to its end; the status is that of both.
+test-versions:
+	@scripts/setup test
+	@status=0; for end in lowest newest; do \
+	    scripts/versions $$end && \
+	    .venv-$$end/bin/python -m pytest -m "not pinned" --numprocesses $(JOBS) --dist loadfile $(T) || status=1; \
+	done; exit $$status
+
 lint:
 	@scripts/setup test
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@.venv/bin/hadolint Dockerfile
 	@.venv/bin/node scripts/types/check.js
+
+lock:
+	@scripts/lock $(if $(UPGRADE),--upgrade)
+
+licences:
+	@scripts/setup test
+	@$(PY) scripts/licences
+
+audit:
+	@scripts/audit
 
 screenshots:
 	@scripts/setup test
@@ -66,5 +90,5 @@ bench-faults:
 	@$(PY) -m benchmarks.faults
 
 clean:
-	rm -rf .venv scripts/types/node_modules build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .gradio tests/app/report
+	rm -rf .venv .venv-* scripts/types/node_modules build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .gradio tests/app/report
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,18 +2,22 @@
 # make test    run every test (the first time: the test tools and a Chromium too)
 # make bench-viewer   how fast and how small the viewer is (the first time: the test tools and a Chromium)
 # make test-reference   compare the methods with published packages, which it installs
+# make fuzz    malformed photos, broken files, captions of every script and wrong requests (docs/fuzzing.md)
 # Variables: PYTHON (interpreter), PORT, TORCH_INDEX (package index to take torch from), T (tests to run),
+#            FUZZ_SECONDS (of coverage-guided fuzzing), FUZZ (what else `python -m fuzz` takes),
 #            JOBS (processes that run the tests side by side; 0: none, for a debugger).
 
 PORT = 7860
 T = tests
 JOBS = 2
+FUZZ_SECONDS = 600
+FUZZ =
 PY = .venv/bin/python
 PICTURE = photographer
 CAPTION = a photographer in a coat and his camera, with no dog
 WORDS = photographer coat camera dog
 
-.PHONY: run test test-reference lint screenshots picture bench bench-load bench-viewer clean
+.PHONY: run test fuzz test-reference lint screenshots picture bench bench-load bench-viewer clean
 
 run:
 	@scripts/setup run
@@ -26,6 +30,10 @@ test:
 test-reference:
 	@scripts/setup reference
 	@$(PY) -m pytest tests/reference
+
+fuzz:
+	@scripts/setup fuzz
+	@$(PY) -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ)
 
 lint:
 	@scripts/setup test

@@ -1,5 +1,4 @@
-"""Files that fuzzers found or made, one of each kind and all that ever failed: none may end in anything but an answer or
-a sentence."""
+"""Files that fuzzers found or made, one of each kind and all that ever failed: each ends in an answer or a sentence."""
 
 import json
 from pathlib import Path

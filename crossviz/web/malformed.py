@@ -14,6 +14,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from gradio.exceptions import InvalidPathError
+from gradio.route_utils import FnIndexInferError
 
 __all__ = ["HANDLERS", "Page", "RefusedRuns"]
 
@@ -67,7 +68,9 @@ async def _tripped_over(request: Request, error: Exception) -> JSONResponse:
 
 HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[JSONResponse]]] = {
     RequestValidationError: _not_as_declared,
-    **dict.fromkeys((LookupError, ValueError, TypeError, AttributeError, AssertionError, OSError), _tripped_over),
+    **dict.fromkeys(
+        (FnIndexInferError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OSError), _tripped_over
+    ),
 }
 """For FastAPI: what answers to the errors that routes raise. Functions of crossviz run in the queue, not in a route."""
 

@@ -1,6 +1,7 @@
 # make run     start the app on http://127.0.0.1:7860 (the first time: make .venv and install what it needs)
 # make test    run every test (the first time: the test tools and a Chromium too)
 # make bench-viewer   how fast and how small the viewer is (the first time: the test tools and a Chromium)
+# make bench-faults   do to real servers what may go wrong, and say what became of it
 # make test-reference   compare the methods with published packages, which it installs
 # make fuzz    malformed photos, broken files, captions of every script and wrong requests (docs/fuzzing.md)
 # Variables: PYTHON (interpreter), PORT, TORCH_INDEX (package index to take torch from), T (tests to run),
@@ -17,7 +18,7 @@ PICTURE = photographer
 CAPTION = a photographer in a coat and his camera, with no dog
 WORDS = photographer coat camera dog
 
-.PHONY: run test fuzz test-reference lint screenshots picture bench bench-load bench-viewer clean
+.PHONY: run test fuzz test-reference lint screenshots picture bench bench-faults bench-load bench-viewer clean
 
 run:
 	@scripts/setup run
@@ -62,6 +63,10 @@ bench-viewer:
 bench-load:
 	@scripts/setup run
 	@$(PY) -m benchmarks.load
+
+bench-faults:
+	@scripts/setup run
+	@$(PY) -m benchmarks.faults
 
 clean:
 	rm -rf .venv scripts/types/node_modules build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .gradio tests/app/report

@@ -114,12 +114,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(env: Mapping[str, str], root: Path = ROOT) -> Iterator[Server]:
+def serving(env: Mapping[str, str], root: Path = ROOT, limit_kb: int | None = None) -> Iterator[Server]:
     """The app in a process of its own, warm.
 
     Args:
         env: variables beside those of this process.
         root: the repository.
+        limit_kb: how large a file of it may be, if not as the system has it.
 
     Raises:
         RuntimeError: it did not start.
@@ -129,6 +130,9 @@ def serving(env: Mapping[str, str], root: Path = ROOT) -> Iterator[Server]:
         port = free.getsockname()[1]
     whole = {**os.environ, "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port), **env}
     command = [sys.executable, "app.py"]
+    if limit_kb is not None:
+        limited = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({limit_kb} * 1024,) * 2); "
+        command = [sys.executable, "-c", limited + "import runpy; runpy.run_path('app.py', run_name='__main__')"]
     with subprocess.Popen(command, cwd=root, env=whole, stdout=subprocess.PIPE, text=True) as app:
         try:
             line = app.stdout.readline()

@@ -10,12 +10,14 @@ from PIL import Image
 
 from crossviz.errors import MethodError, ModelError, UnsupportedMethodError
 from crossviz.explanation import Explanation
+from crossviz.geometry import PatchGrid
 from crossviz.inside import Inside
 from crossviz.look_inside import look_inside
 from crossviz.methods import Layers, Method, MethodInfo, get_method, methods
 from crossviz.models import DEFAULT_MODEL, Model, ModelInfo, load_model
 from crossviz.models.base import Prepared
 from crossviz.models.cascade import Cascades
+from crossviz.models.room import attention_bytes
 from crossviz.photo import Photo, load_photo
 from crossviz.results import Provenance
 from crossviz.trace import EncodedImage, Trace
@@ -66,6 +68,11 @@ class Explainer:
     def device(self) -> str:
         """Where it computes, as "cpu" or "cuda:0"."""
         return str(self._model.device)
+
+    @property
+    def grid(self) -> PatchGrid:
+        """The patches that it sees a photo in."""
+        return self._model.grid
 
     @property
     def weights_sha256(self) -> str:
@@ -173,6 +180,18 @@ class Explainer:
             if hide is not None:
                 trace = self._model.trace(encoded, caption, _chosen(trace.caption, hide))
             return self._explanation(trace, chosen, layers)
+
+    def needed_bytes(self, caption: str, method: str | Method | None = None) -> int:
+        """How much memory the attention of an explanation takes at once, estimated before anything is computed; the
+        photo and the model itself are not counted.
+
+        Raises:
+            CaptionError: there is no word in the caption, or it is too long to take at all.
+            UnknownMethodError: there is no such method.
+        """
+        tokens = len(self._model.tokenize(check_caption(caption)).caption.tokens)
+        needs = self._method(method).info.requires
+        return attention_bytes(self._model, tokens, bool({"image_attention", "image_row"}.intersection(needs)))
 
     def explain_many(
         self,

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,13 @@ from crossviz.web.checks import Kept
 from crossviz.web.components import OLD_MODEL, STALE, Message, Viewer, envelope
 from crossviz.web.engine import Engine
 from crossviz.web.examples import example_of
+from crossviz.web.operations.questions import failed
 
 __all__ = ["FIELDS", "STALE", "UNEXPECTED", "Screen", "field_of"]
 
 log = logging.getLogger(__name__)
-_jobs = itertools.count(1)
+_jobs = itertools.count(time.time_ns() // 1_000_000)
+"""Later than those of a server before, whose answers a page that is still open may show."""
 
 UNEXPECTED = "Something went wrong that should not have, and it has been logged. Your photo and caption are kept."
 FIELDS = ("photo", "caption", "model", "method", "general")
@@ -76,6 +79,7 @@ class Screen:
 
     def refused(self, error: Exception, job: int, stale: str | None = STALE) -> dict[Any, Any]:
         """Why there is no answer; `stale` is what the viewer says of the one that it still shows."""
+        failed(error)
         field = field_of(error) if isinstance(error, CrossvizError) else "general"
         told = {self.viewer: envelope(stale=OLD_MODEL if stale and field == "model" else stale, job=job)}
         if isinstance(error, CrossvizError):

@@ -4,7 +4,7 @@ from contextlib import closing
 
 from crossviz.errors import CrossvizError
 from crossviz.web.api_json import explanation_json, heatmap_json, method_json, model_json
-from crossviz.web.api_values import File, a_list, an_option, explained, finished, handed_out, phrase_of, text_of
+from crossviz.web.api_values import File, a_list, an_option, explained, handed_out, phrase_of, text_of
 from crossviz.web.checks import in_one_thread
 from crossviz.web.engine import Engine
 from crossviz.web.file_names import file_name
@@ -114,7 +114,7 @@ class Asking:
         corners = None if corners is None else tuple(corners)
         asked = (explanation, text_of("model", model), (phrase.start, phrase.end), names, corners)
         with closing(in_one_thread(lambda: self._engine.trust_steps(*asked))) as running:
-            return finished(running).as_dict()
+            return self._engine.finished(running).as_dict()
 
     def models(self) -> dict:
         """List the models that this server has, with what each is and can do.

@@ -1,10 +1,12 @@
 """The endpoint that draws a picture from a caption."""
 
 from crossviz.web.api_json import generation_json
-from crossviz.web.api_values import File, finished, handed_out, text_of
+from crossviz.web.api_values import File, handed_out, text_of
 from crossviz.web.file_names import file_name
+from crossviz.web.finished import finished
 from crossviz.web.generate_values import settings_of
 from crossviz.web.studio import Studio
+from crossviz.web.visits import still_waits
 
 __all__ = ["Drawing"]
 
@@ -41,5 +43,5 @@ class Drawing:
         """
         text, name = text_of("caption", caption), text_of("model", model)
         (settings,) = settings_of(seed, guidance, temperature, 1, self._studio.model(name).defaults)
-        generation = finished(self._studio.draw(name, text, settings))
+        generation = finished(self._studio.draw(name, text, settings), still_waits)
         return generation_json(generation), handed_out(generation.to_bytes(".png"), file_name(text) + ".png")

@@ -1,5 +1,6 @@
 """The endpoints that make something: a caption, a guess, a file, a comparison."""
 
+from collections.abc import Generator, Iterator
 from contextlib import closing
 
 from crossviz.errors import CaptionError, CrossvizError
@@ -7,7 +8,7 @@ from crossviz.explanation import SUFFIXES
 from crossviz.photo import load_photo
 from crossviz.render.failed import Failed
 from crossviz.web.api_json import explanation_json
-from crossviz.web.api_values import File, a_list, explained, finished, handed_out, photo_of, phrase_of, text_of
+from crossviz.web.api_values import File, a_list, explained, handed_out, photo_of, phrase_of, text_of
 from crossviz.web.checks import in_one_thread
 from crossviz.web.compare_events import FEWEST, MOST, each_model
 from crossviz.web.engine import Engine
@@ -15,6 +16,14 @@ from crossviz.web.file_names import file_name
 from crossviz.words import check_caption
 
 __all__ = ["Making"]
+
+
+def _last_of(growing: Iterator[str]) -> Generator[str, None, str]:
+    """A text as it grows; returns the whole."""
+    text = ""
+    for text in growing:
+        yield text
+    return text
 
 
 class Making:
@@ -38,9 +47,9 @@ class Making:
             What `explain` gives for the caption that the model wrote, as JSON
         """
         steps = self._engine.read_steps(photo_of(photo), text_of("model", model))
-        explainer, image = finished(steps)
-        with closing(in_one_thread(lambda: (so_far for so_far in explainer.write(image)))) as growing:
-            *_, caption = ["", *growing]
+        explainer, image = self._engine.finished(steps)
+        with closing(in_one_thread(lambda: _last_of(explainer.write(image)))) as growing:
+            caption = self._engine.finished(growing)
         if not any(character.isalnum() for character in caption):
             raise CaptionError(f"{explainer.info.name} wrote no words for this photo: write a caption yourself.")
         return explanation_json(explainer.explain(image, caption.strip(), text_of("method", method) or None))
@@ -71,7 +80,7 @@ class Making:
         shown = explained(self._engine, photo, caption, model, method)
         phrase = phrase_of(shown, text, span, word)
         steps = self._engine.again_steps(shown, text_of("model", model), (phrase.start, phrase.end))
-        return explanation_json(finished(steps))
+        return explanation_json(self._engine.finished(steps))
 
     def export(
         self, photo: File, caption: str, format: str, words: list[str] | None = None, model: str = "", method: str = ""
@@ -112,7 +121,7 @@ class Making:
         if not FEWEST <= len(names) <= MOST:
             raise CrossvizError(f"Choose {FEWEST} to {MOST} models to compare; {len(names)} are given.")
         loaded, sentence = load_photo(photo_of(photo)), check_caption(text_of("caption", caption))
-        entries = finished(each_model(self._engine, loaded, sentence, names))
+        entries = self._engine.finished(each_model(self._engine, loaded, sentence, names))
         if all(isinstance(entry, Failed) for entry in entries):
             raise CrossvizError(" ".join(f"{entry.model}: {entry.reason}" for entry in entries))
         answers = [

@@ -1,16 +1,14 @@
 """What the API is given, looked at before it is used, and the files that it gives."""
 
 import io
-from collections.abc import Generator
 from typing import Any, Literal, TypedDict, TypeVar
 
-from gradio.processing_utils import save_bytes_to_cache
-from gradio.utils import get_upload_folder
 from PIL import Image
 
 from crossviz.errors import CrossvizError, PhotoError
 from crossviz.explanation import Explanation
 from crossviz.web.engine import Engine
+from crossviz.web.kept_file import kept_file
 from crossviz.web.own_files import own_path
 from crossviz.words import Phrase
 
@@ -19,7 +17,6 @@ __all__ = [
     "a_list",
     "an_option",
     "explained",
-    "finished",
     "handed_out",
     "photo_of",
     "phrase_of",
@@ -97,15 +94,6 @@ def phrase_of(explanation: Explanation, text: Any, span: Any, word: Any) -> Phra
     return explanation.caption.phrase(**chosen, span=None if start_end is None else tuple(start_end))
 
 
-def finished(steps: Generator[Any, None, R]) -> R:
-    """What a generator returns at its end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value
-
-
 def explained(engine: Engine, photo: Any, caption: Any, model: Any, method: Any) -> Explanation:
     """The explanation that is asked for.
 
@@ -122,5 +110,4 @@ def handed_out(content: bytes | Image.Image, name: str) -> File:
         buffer = io.BytesIO()
         content.save(buffer, "PNG")
         content = buffer.getvalue()
-    path = save_bytes_to_cache(content, name, get_upload_folder())
-    return {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+    return {"path": kept_file(content, name), "orig_name": name, "meta": {"_type": "gradio.FileData"}}

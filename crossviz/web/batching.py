@@ -5,6 +5,8 @@ compete for the same cores.
 """
 
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
@@ -16,6 +18,8 @@ Kind = TypeVar("Kind", bound=Hashable)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+RECENT = 20
+"""Calls that an estimate of the time to wait is made of."""
 IDLE_S = 10.0
 """Seconds after which the thread ends if nobody asks; the next call starts another."""
 
@@ -69,6 +73,7 @@ class Batcher(Generic[Kind, Item, Result]):
         self._run, self._most, self._name = run, most, thread
         self._waiting: dict[tuple[Kind, Hashable], _Job[Kind, Item, Result]] = {}  # in order of coming
         self._running: dict[tuple[Kind, Hashable], _Job[Kind, Item, Result]] = {}
+        self._paces: deque[float] = deque(maxlen=RECENT)
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -90,7 +95,12 @@ class Batcher(Generic[Kind, Item, Result]):
                     self._thread.start()
                 self._changed.notify()
             job.waiters += 1
-        return Place(job.future, lambda: self._before(name), lambda: self._leave(name, job))
+        return Place(job.future, lambda: self._before(name), lambda: self._leave(name, job), self.pace)
+
+    def pace(self) -> float | None:
+        """Seconds that an item took lately; None where none was answered yet."""
+        with self._changed:
+            return sum(self._paces) / len(self._paces) if self._paces else None
 
     def _before(self, name: tuple[Kind, Hashable]) -> int:
         with self._changed:
@@ -113,9 +123,11 @@ class Batcher(Generic[Kind, Item, Result]):
                 kind = next(iter(self._waiting.values())).kind
                 names = [name for name, job in self._waiting.items() if job.kind == kind][: max(1, self._most(kind))]
                 group = self._running = {name: self._waiting.pop(name) for name in names}
+            began = time.monotonic()
             answers = self._answers(kind, [job.item for job in group.values()])
             with self._changed:
                 self._running = {}
+                self._paces.append((time.monotonic() - began) / len(group))
             for job, answer in zip(group.values(), answers, strict=True):
                 if isinstance(answer, _Failed):
                     job.future.set_exception(answer.error)
@@ -140,10 +152,18 @@ class _Failed:
 class Place(Generic[Result]):
     """Where one who asked stands."""
 
-    def __init__(self, future: Future[Result], before: Callable[[], int], leave: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        future: Future[Result],
+        before: Callable[[], int],
+        leave: Callable[[], None],
+        pace: Callable[[], float | None],
+    ) -> None:
         self._future, self._leave = future, leave
         self.before = before
         """How many are answered first, those that are being worked on included; 0 once it is one of those."""
+        self.pace = pace
+        """Seconds that one took lately, or None."""
 
     def wait(self, seconds: float) -> bool:
         """Whether the answer is there, after so many seconds at the latest."""

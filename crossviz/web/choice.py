@@ -14,6 +14,8 @@ from crossviz.render.sentences import attention_sentence
 from crossviz.web.answers import UNEXPECTED, log
 from crossviz.web.components import Message, message
 from crossviz.web.engine import Engine
+from crossviz.web.open_choice import OpenDropdown
+from crossviz.web.operations.questions import failed
 
 __all__ = ["Choice", "about_method", "about_model", "method_choices", "model_choices"]
 
@@ -83,7 +85,7 @@ class Choice:
         sentence, attention, *_ = (*opening.provenance.notes, "", "")
         about = about_model(engine, model) if self.ready else f"{sentence} {attention_sentence(attention)}"
         self.model_about = message("cv-model-about", about.strip(), kind="about")
-        self.method = gr.Dropdown(
+        self.method = OpenDropdown(
             choices=method_choices(engine, model) if self.ready else [(opening.method_title, opening.method)],
             value=opening.method,
             visible=several,
@@ -128,8 +130,10 @@ class Choice:
                     engine.explainer(model)
                     yield self.follow(model, method, writer)
                 except CrossvizError as error:
+                    failed(error)
                     yield {self.model_error: str(error)}
                 except Exception as error:
+                    failed(error)
                     log.error("A model could not be loaded for a reason that crossviz does not know.", exc_info=error)
                     yield {self.model_error: UNEXPECTED}
 
@@ -145,6 +149,7 @@ class Choice:
         self.model.change(fn=None, outputs=self.model_error, js=EMPTIED, **QUIET)
         event = self.model.change(chosen, inputs=inputs, outputs=outputs, trigger_mode="always_last", **QUIET)
         self.method.input(about_method, inputs=self.method, outputs=self.method_about, queue=False, **QUIET)
-        if not self.ready:
-            page.load(fill, inputs=self.method, outputs=[self.model, *outputs], **QUIET)
+        # There in either case, so that a page finds every part in its place when the server was started anew.
+        filling = {"fn": None, "js": "() => []"} if self.ready else {"fn": fill, "inputs": self.method}
+        page.load(**filling, outputs=None if self.ready else [self.model, *outputs], **QUIET)
         return event

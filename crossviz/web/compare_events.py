@@ -17,6 +17,8 @@ from crossviz.web.checks import Kept
 from crossviz.web.choice import QUIET
 from crossviz.web.components import message
 from crossviz.web.engine import Engine
+from crossviz.web.open_choice import OpenChecks
+from crossviz.web.operations.questions import failed
 from crossviz.web.picture import Picture, picture
 
 __all__ = ["FEWEST", "MOST", "Comparison", "compared", "each_model"]
@@ -66,7 +68,7 @@ class Comparison:
             message("cv-compare-about", ABOUT, kind="about")
             ready = engine.loaded(engine.model) is not None
             names = self._names() if ready else [engine.model]  # short until the first model is loaded
-            self.models = gr.CheckboxGroup(
+            self.models = OpenChecks(
                 choices=names, value=names[:3], label=f"Models, {FEWEST} to {MOST}", elem_id="cv-compare-models"
             )
             self.error = message("cv-compare-error")
@@ -83,8 +85,9 @@ class Comparison:
             page: fills the list once the engine's first model is loaded.
             kept: holds the visitor's `Kept`.
         """
-        if self.engine.loaded(self.engine.model) is None:
-            page.load(self._fill, outputs=self.models, **QUIET)
+        ready = self.engine.loaded(self.engine.model) is not None  # the part is there in either case, as in `Choice`
+        filling = {"fn": None, "js": "() => []"} if ready else {"fn": self._fill, "outputs": self.models}
+        page.load(**filling, **QUIET)
 
         def run(names: list[str], shown: Kept) -> Iterator[dict[Any, Any]]:
             known = set(self._names())
@@ -102,8 +105,10 @@ class Comparison:
                         yield {self.picture: _drawn(done.value)}
                         return
             except CrossvizError as error:
+                failed(error)
                 yield {self.error: str(error), self.picture: "{}"}
             except Exception as error:
+                failed(error)
                 log.error("A comparison failed in a way that crossviz does not know.", exc_info=error)
                 yield {self.error: UNEXPECTED, self.picture: "{}"}
 

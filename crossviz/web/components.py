@@ -98,6 +98,13 @@ host.addEventListener("cv-chosen", ({ detail: { model, method } }) => {
   const said = host.querySelector(".cv-stale").textContent;
   if (!said || said === OLD_MODEL || said === OLD_METHOD) viewer.stale(other || null);
 });
+// Said by the page itself, too: the question can't be answered, or has not begun.
+host.addEventListener("cv-lost", () => {
+  cancelled = job;
+  viewer.busy(null);
+  viewer.stale(STALE);
+});
+host.addEventListener("cv-queued", (event) => viewer.busy(event.detail));
 host.addEventListener("cv-trust", (event) => viewer.trust(event.detail));
 host.addEventListener("cv-asked", (event) => viewer.asked(event.detail));
 host.addEventListener("cv-inside", (event) => viewer.inside(event.detail));

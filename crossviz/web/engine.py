@@ -1,24 +1,31 @@
 """What the page asks for: explanations, with the photo's features kept while only the caption changes."""
 
-from collections.abc import Generator, Sequence
+import math
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from crossviz.errors import ModelError, ModelUnavailableError
+from crossviz.errors import MethodError, ModelError, ModelUnavailableError
 from crossviz.explainer import Explainer, PhotoSource
 from crossviz.explanation import Explanation
 from crossviz.methods import MethodInfo
-from crossviz.models import ModelInfo, families, models
+from crossviz.models import ModelInfo, models
 from crossviz.models.base import Prepared
 from crossviz.photo import Photo, load_photo
 from crossviz.results import layer_index
 from crossviz.trace import EncodedImage
+from crossviz.web import probe
 from crossviz.web.batching import Batcher, Shared
 from crossviz.web.cores import cores
-from crossviz.web.examples import examples
+from crossviz.web.examples import example_hashes, examples
+from crossviz.web.finished import finished
+from crossviz.web.offered import Offered
+from crossviz.web.operations.questions import note
+from crossviz.web.owners import Owners
 from crossviz.web.photo_cache import PhotoCache
 from crossviz.web.server_settings import ServerSettings
+from crossviz.web.zero_gpu import Borrowed
 from crossviz.words import check_caption
 
 if TYPE_CHECKING:
@@ -28,6 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 R = TypeVar("R")
+MOST_BYTES = 2 << 30
+"""Attention that is computed for one question where the page is served to others. With the four questions that a server
+of two cores answers at once it is half of the 16 GB of the smallest Space; the other half is for models and photos."""
 PATIENCE_S = 0.5
 """How often one who waits for a photo before theirs is told so, and may leave."""
 
@@ -38,6 +48,7 @@ class Engine:
     Encoded photos are kept in this process, 512 MiB in all if `settings` say nothing else. The key is the sha256 of the
     photo's pixels and the model: who has not got the photo can't ask for it. Photos are encoded in one thread, in the
     order in which they came, several in one pass where that is faster; what many ask for is loaded and encoded once.
+    A photo is kept for those who asked about it, and forgotten when the last of them has left (`forget_photos`).
 
     Args:
         model: the model that is there from the start.
@@ -45,18 +56,35 @@ class Engine:
         folders: whether a model may be named by a folder of this computer. True only where the page is served to
             this computer alone.
         settings: how much is done at once and kept.
+        visit: says in whose visit the thread that calls it answers; None where it is nobody's.
+        waits: whether the one who asked is still there; a question of one who left ends at its next step.
     """
 
     def __init__(
-        self, model: str, device: str | None = None, *, folders: bool = False, settings: ServerSettings | None = None
+        self,
+        model: str,
+        device: str | None = None,
+        *,
+        folders: bool = False,
+        settings: ServerSettings | None = None,
+        visit: Callable[[], str | None] = lambda: None,
+        waits: Callable[[], bool] = lambda: True,
     ) -> None:
         self.model = model
         self.device = device
         self.folders = folders
         self.settings = ServerSettings() if settings is None else settings
+        self.offered = Offered(model, self.settings.models)
         self.photos = PhotoCache(self.settings.cache_mb << 20)
+        self._visit, self.waits = visit, waits
+        self._owners: Owners[str] = Owners()
         self._explainers: dict[str, Explainer] = {}
         self._loading = Shared()
+        self._named: dict[str, str] = {}
+        self.borrowed: Borrowed | None = None
+        """Answers some models' questions on a GPU that is lent for each of them."""
+        self.on_pass: Callable[[int], None] = lambda photos: None
+        """Told how many photos a pass of a model's image tower takes."""
         self._reading: Batcher[Explainer, Prepared, EncodedImage] = Batcher(self._encode, self._most, "crossviz-photos")
 
     @property
@@ -72,8 +100,7 @@ class Engine:
         """
         name = (model or self.model).strip()
         if name not in self._explainers:
-            family = name.partition(":")[0]
-            if name != self.model and not self.folders and family in families() and name not in self._listed():
+            if name != self.model and not self.folders and name not in self.offered:
                 raise ModelUnavailableError(
                     f"'{name[:80]}' is not on the list of this server, which loads no other models for its visitors: "
                     "choose one from the list, or run crossviz on your own computer."
@@ -91,7 +118,7 @@ class Engine:
 
     def models(self) -> list[ModelInfo]:
         """The models to choose from, that of the start first; where folders may be named, those that are loaded too."""
-        infos = {info.name: info for info in models()}
+        infos = {info.name: info for info in self.offered.infos()}
         if self.model in self._explainers:
             infos = {self.model: self._explainers[self.model].info, **infos}
         if self.folders:
@@ -114,27 +141,40 @@ class Engine:
         return explainer is not None and explainer.guesses
 
     def read_steps(
-        self, photo: PhotoSource | None, model: str, caption: str | None = None
+        self, photo: PhotoSource | None, model: str, caption: str | None = None, method: str | None = None
     ) -> Generator[str, None, tuple[Explainer, EncodedImage]]:
         """A photo in a model, step by step: yields what is being done next, returns the explainer and the photo.
 
         Args:
-            caption: looked at before anything takes time.
+            caption, method: what will be asked, looked at before anything takes time.
 
         Raises:
-            CrossvizError: the photo, the caption or the model will not do.
+            CrossvizError: the photo, the caption, the model or the method will not do.
         """
+        explainer, loaded = yield from self._ready(photo, model, caption, method)
+        image = self.photos.ask(_key(explainer, loaded))
+        if image is None:
+            yield "reading the photo"
+            image = yield from self._read(explainer, loaded)
+            self._keep(explainer, image)
+        else:
+            self._owners.use(loaded.sha256, self._visit())
+        return explainer, image.called(loaded.name)  # another visitor may have named the same photo otherwise
+
+    def _ready(
+        self, photo: PhotoSource | None, model: str, caption: str | None, method: str | None
+    ) -> Generator[str, None, tuple[Explainer, Photo]]:
+        """What is needed before a photo is read, in the order in which it costs more."""
         loaded = load_photo(photo)
         if caption is not None:
             check_caption(caption)
         if self.loaded(model) is None:
             yield f"loading {(model or self.model)[:80]}"
         explainer = self.explainer(model)
-        image = self.photos.get(_key(explainer, loaded))
-        if image is None:
-            yield "reading the photo"
-            image = yield from self._read(explainer, loaded)
-        return explainer, image.called(loaded.name)  # another visitor may have named the same photo otherwise
+        note(model=self.named(explainer))
+        if caption is not None and not self.folders:
+            check_room(explainer, caption, method or None)
+        return explainer, loaded
 
     def steps(
         self, photo: PhotoSource | None, caption: str, model: str, method: str | None
@@ -144,10 +184,18 @@ class Engine:
         Raises:
             CrossvizError: the photo, the caption, the model or the method will not do.
         """
-        explainer, image = yield from self.read_steps(photo, model, caption)
+        if self.borrowed is not None and self.borrowed.wanted(model or self.model):
+            _, loaded = yield from self._ready(photo, model, caption, method)
+            explanation = yield from self.borrowed.explain(
+                (model or self.model).strip(), loaded, caption, method or None
+            )
+            note(method=explanation.method)
+            return explanation
+        explainer, image = yield from self.read_steps(photo, model, caption, method)
         yield "asking every word"
         explanation = explainer.explain(image, caption, method or None)
-        self._grown(explainer, image)
+        note(method=explanation.method)
+        self._keep(explainer, image)
         return explanation
 
     def again_steps(
@@ -166,7 +214,7 @@ class Engine:
         self._same(explainer, explanation)
         yield "asking every word" if hide is None else "letting the model guess"
         again = explainer.explain(image, explanation.caption.text, explanation.method, hide=hide)
-        self._grown(explainer, image)
+        self._keep(explainer, image)
         return again
 
     def trust_steps(
@@ -187,6 +235,10 @@ class Engine:
         Raises:
             CrossvizError: the model is not there or is another one, or there are no such words or checks.
         """
+        if self.borrowed is not None and self.borrowed.wanted(model or self.model):
+            self._same(self.explainer(model), explanation)
+            asked = {"span": span, "checks": checks, "box": box}
+            return (yield from self.borrowed.trust((model or self.model).strip(), explanation, **asked))
         steps = self.read_steps(explanation.photo, model)
         while True:
             try:
@@ -196,7 +248,7 @@ class Engine:
                 break
         self._same(explainer, explanation)
         report = yield from explainer.trust_steps(image, explanation, span=span, checks=checks, box=box)
-        self._grown(explainer, image)
+        self._keep(explainer, image)
         return report
 
     def inside(
@@ -220,20 +272,28 @@ class Engine:
         Raises:
             CrossvizError: the model is not there, is another one or can't be opened, or there is no such cell.
         """
-        explainer, image = _last(self.read_steps(explanation.photo, model))
+        explainer, image = self.finished(self.read_steps(explanation.photo, model))
         self._same(explainer, explanation)
         chart = explanation.map
         of_map = chart.method == "cross_attention" and chart.per_head is not None
         label = chart.layers[layer_index(chart.layers, layer)] if of_map and layer is not None else None
         found = explainer.inside(image, explanation, span=span, layer=label, head=head if of_map else None, **where)
-        self._grown(explainer, image)
+        self._keep(explainer, image)
         return found
 
     def explain(
         self, photo: PhotoSource | None, caption: str, model: str = "", method: str | None = None
     ) -> Explanation:
         """`steps` in one go."""
-        return _last(self.steps(photo, caption, model, method))
+        return self.finished(self.steps(photo, caption, model, method))
+
+    def finished(self, steps: Generator[Any, None, R]) -> R:
+        """What a generator returns, once all its steps are done.
+
+        Raises:
+            LeftError: the one who asked has left.
+        """
+        return finished(steps, self.waits)
 
     def warm(self) -> None:
         """Load the first model and explain the first example with it, so that no visitor waits for what is done once.
@@ -243,6 +303,33 @@ class Engine:
         """
         first = examples()[0]
         self.explain(str(first.photo), first.caption)
+
+    def probe(self) -> Explanation:
+        """A tiny built-in photo explained by the first model, in the same line as visitors' photos; nothing is kept.
+
+        Raises:
+            CrossvizError: it can't be explained.
+        """
+        explainer, photo = self.explainer(self.model), probe.photo()
+        with self._reading.place(explainer, photo.sha256, explainer.prepare(photo)) as place:
+            return explainer.explain(place.answer(), probe.CAPTION)
+
+    def about(self) -> dict[str, str]:
+        """What may be told of the first model: its name, and where it computes."""
+        explainer = self.explainer(self.model)
+        return {"model": self.named(explainer), "device": explainer.device}
+
+    def named(self, explainer: Explainer) -> str:
+        """A model's name if it is one that crossviz lists; of any other, as a folder's, only the family."""
+        name = explainer.info.name
+        if name not in self._named:
+            listed = ":" not in name or name in {info.name for info in models(everything=True)}
+            self._named[name] = name if listed else f"{name.partition(':')[0]}:(own)"
+        return self._named[name]
+
+    def names_loaded(self) -> list[str]:
+        """The names of the models that are loaded."""
+        return [self.named(explainer) for explainer in [*self._explainers.values()]]
 
     @staticmethod
     def _same(explainer: Explainer, explanation: Explanation) -> None:
@@ -258,7 +345,9 @@ class Engine:
             while not place.wait(PATIENCE_S):
                 before = place.before()
                 if before:
-                    yield f"waiting: {before} {'photos are' if before > 1 else 'photo is'} read before yours"
+                    seconds = before * (place.pace() or 0)
+                    about = f", about {math.ceil(seconds)} s" if seconds >= 1 else ""
+                    yield f"waiting: {before} {'photos are' if before > 1 else 'photo is'} read before yours{about}"
             return place.answer()
 
     def _encode(self, explainer: Explainer, prepared: list[Prepared]) -> list[EncodedImage]:
@@ -266,31 +355,49 @@ class Engine:
         found = [self.photos.get(key) for key in keys]  # some may have come while these waited
         lack = [each for each, image in zip(prepared, found, strict=True) if image is None]
         made = iter(explainer.encode_many(lack))
-        images = [next(made) if image is None else image for image in found]
-        for key, image in zip(keys, images, strict=True):
-            self.photos.put(key, image)
-        return images
+        if lack:
+            self.on_pass(len(lack))
+        return [next(made) if image is None else image for image in found]  # kept by those who still wait for them
 
     def _most(self, explainer: Explainer) -> int:
         return self.settings.together(explainer.device, torch.get_num_threads())
 
-    def _grown(self, explainer: Explainer, image: EncodedImage) -> None:
-        """Count a photo again, with what methods and checks have left with it."""
+    def _keep(self, explainer: Explainer, image: EncodedImage) -> None:
+        """Keep a photo for who asks about it; it is counted with what methods and checks have left with it by now."""
+        self._owners.use(image.photo.sha256, self._visit())
         self.photos.put(_key(explainer, image.photo), image)
 
-    @staticmethod
-    def _listed() -> set[str]:
-        return {info.name for info in models(everything=True)}
+    def forget_photos(self, here: Callable[[str], bool], most: float) -> None:
+        """Forget the photos of visits that are all over, and those of no visit that nobody asked about for a while. The
+        examples are nobody's, and stay as long as there is room.
+
+        Args:
+            here: whether a visit goes on.
+            most: seconds.
+        """
+        self._owners.found(sha256 for sha256, _ in self.photos.kept())
+        over = set(self._owners.over(here, most)) - example_hashes()
+        if over:
+            self.photos.drop([key for key in self.photos.kept() if key[0] in over])
+
+
+def check_room(explainer: Explainer, caption: str, method: str | None, most: int = MOST_BYTES) -> None:
+    """Says beforehand what would take too much memory.
+
+    Raises:
+        MethodError: it would; or there is no such method.
+        CaptionError: the caption is none.
+    """
+    needed = explainer.needed_bytes(caption, method)
+    if needed > most:
+        grid = explainer.grid
+        raise MethodError(
+            f"{explainer.info.name} has so many heads and {grid.height} x {grid.width} patches that this caption with "
+            f"{method or 'its first method'} would take {needed / 2**30:,.1f} GiB, and at most {most / 2**30:.1f} GiB "
+            "are computed for one question here: choose another method or a smaller model, write a shorter caption, "
+            "or run crossviz on your own computer."
+        )
 
 
 def _key(explainer: Explainer, photo: Photo) -> tuple[str, str]:
     return photo.sha256, explainer.info.name
-
-
-def _last(steps: Generator[Any, None, R]) -> R:
-    """What a generator returns, once all its steps are done."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value

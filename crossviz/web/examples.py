@@ -1,21 +1,31 @@
 """The example photos: their index, small pictures of them, and copies that Gradio is allowed to hand out."""
 
-import atexit
 import base64
 import io
 import json
 import shutil
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from crossviz.paths import assets_dir
 from crossviz.photo import Photo, load_photo
+from crossviz.web.own_folder import FILES, own_folder
 
-__all__ = ["Example", "example_named", "example_of", "examples", "keep_photo", "thumbnail"]
+__all__ = [
+    "EXAMPLES",
+    "Example",
+    "example_hashes",
+    "example_named",
+    "example_of",
+    "examples",
+    "keep_photo",
+    "thumbnail",
+]
 
 THUMBNAIL = (144, 108)
+EXAMPLES = "examples"
+"""Their folder among the files that Gradio hands out: the only one there that is no visitor's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +48,8 @@ class Example:
 def examples() -> tuple[Example, ...]:
     """The examples, in the order of the index.
 
-    The photos are copies in a temporary folder of this process: Gradio serves files from there, wherever crossviz
-    itself is installed.
+    The photos are copies in the folder of this process: Gradio serves files from there, wherever crossviz itself is
+    installed.
     """
     home = assets_dir() / "examples"
     index = json.loads((home / "examples.json").read_text("utf-8"))
@@ -57,6 +67,11 @@ def example_of(photo: Photo) -> Example | None:
     return found if found is not None and _sha256(found) == photo.sha256 else None
 
 
+def example_hashes() -> set[str]:
+    """The sha256 of the examples' pixels."""
+    return {_sha256(example) for example in examples()}
+
+
 @cache
 def _sha256(example: Example) -> str:
     return load_photo(example.photo).sha256
@@ -71,8 +86,8 @@ def keep_photo(photo: Photo) -> Path:
 
 @cache
 def _folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="crossviz-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = own_folder() / FILES / EXAMPLES
+    folder.mkdir(exist_ok=True)
     return folder
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import gradio as gr
 from gradio.events import Dependency
-from gradio.processing_utils import save_bytes_to_cache
 from PIL import Image
 
 from crossviz.errors import CaptionError, CrossvizError, DeviceError, ModelError
@@ -23,12 +22,14 @@ from crossviz.web.drawings import Drawings
 from crossviz.web.file_names import file_name
 from crossviz.web.generate_tab import GenerateTab
 from crossviz.web.generate_values import MAX_SEED, settings_of
+from crossviz.web.kept_file import kept_file
+from crossviz.web.operations.questions import failed
 
 __all__ = ["connect", "opened_envelope"]
 
 PAUSE = 0.12
 """Seconds between two pictures on their way, at least."""
-_numbers, _jobs = itertools.count(1), itertools.count(1)
+_numbers, _jobs = itertools.count(1), itertools.count(time.time_ns() // 1_000_000)
 _ROLL = f"() => Math.floor(Math.random() * {MAX_SEED + 1})"
 _TELL = """() => document.querySelector("#cv-generation .cv-generation-host").dispatchEvent(new Event("%s"))"""
 _MAY_STOP = """() => {{ ({tell})(); return {{ __type__: "update", interactive: {on} }}; }}"""
@@ -77,6 +78,7 @@ def connect(
             try:
                 asked = settings_of(seed, guidance, temperature, count, own)
             except CrossvizError as error:
+                failed(error)
                 yield {
                     tab.viewer: _envelope(job=job, idle=True),
                     **_running(tab, False),
@@ -99,18 +101,21 @@ def connect(
             generation = drawings.of(wanted.id)
             suffix = wanted.format if isinstance(wanted.format, str) else ""
             data = generation.to_bytes(suffix, words=_spans(getattr(wanted, "words", None)))
+            path = kept_file(data, file_name(generation.caption.text) + suffix)
         except CrossvizError as error:
+            failed(error)
             return {tab.file: None, **tab.said("general", str(error))}  # or the click would fetch the file before
-        name = file_name(generation.caption.text) + suffix
-        return {tab.file: save_bytes_to_cache(data, name, tab.file.GRADIO_CACHE), **tab.said()}
+        return {tab.file: path, **tab.said()}
 
     def explain_picture(wanted: gr.EventData, drawings: Drawings, model: Any, method: Any) -> Iterator[dict[Any, Any]]:
         try:
             generation = drawings.of(wanted.id)
+            path = _as_photo(generation)
         except CrossvizError as error:
+            failed(error)
             yield {tab.viewer: _envelope(open=True), **tab.said("general", str(error))}  # back to where it is said
             return
-        yield from explain(_as_photo(generation, tab), generation.caption.text, model, method)
+        yield from explain(path, generation.caption.text, model, method)
 
     for asked in (tab.button.click, tab.caption.submit, tab.captions.pick):
         asked(fn=None, outputs=tab.stop, js=_ASKED, **QUIET)
@@ -190,6 +195,7 @@ def _running(tab: GenerateTab, on: bool) -> dict[Any, Any]:
 
 def _refused(tab: GenerateTab, error: Exception) -> dict[Any, str]:
     """Why there is no picture, under the field that it is about."""
+    failed(error)
     if isinstance(error, CaptionError):
         return tab.said("caption", str(error))
     if isinstance(error, ModelError | DeviceError):
@@ -214,8 +220,8 @@ def _spans(words: Any) -> list[tuple[int, int]]:
     return pairs
 
 
-def _as_photo(generation: Generation, tab: GenerateTab) -> str:
+def _as_photo(generation: Generation) -> str:
     """The picture as a file that the photo's field may show."""
     png = io.BytesIO()
     generation.image().save(png, "PNG")
-    return save_bytes_to_cache(png.getvalue(), f"{file_name(generation.caption.text)}.png", tab.file.GRADIO_CACHE)
+    return kept_file(png.getvalue(), f"{file_name(generation.caption.text)}.png")

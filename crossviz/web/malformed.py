@@ -16,6 +16,9 @@ from fastapi.responses import JSONResponse
 from gradio.exceptions import InvalidPathError
 from gradio.route_utils import FnIndexInferError
 
+from crossviz.web.kept_file import is_full
+from crossviz.web.own_files import OwnFiles
+
 __all__ = ["HANDLERS", "Page", "RefusedRuns"]
 
 log = logging.getLogger(__name__)
@@ -31,7 +34,7 @@ NO_REQUEST = "This request can't be understood: its address, or something in its
 NOT_FROM_HERE = "This event is the page's own, and there is nothing on the server that it asks."
 
 
-class Page(gr.Blocks):
+class Page(OwnFiles):
     """Gradio's page, whose every refusal of what was sent is one sentence."""
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> list[Any]:
@@ -62,6 +65,8 @@ async def _not_as_declared(_: Request, error: Exception) -> JSONResponse:
 
 async def _tripped_over(request: Request, error: Exception) -> JSONResponse:
     """What a route of Gradio's raised while it took the request apart."""
+    if is_full(error):
+        raise error  # no fault of the request's: `VisitGuard` says so
     log.warning("A request to %.80r was refused: %s in a route.", request.scope["path"], type(error).__name__)
     return JSONResponse({"detail": NO_REQUEST}, 400)
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import gradio as gr
 from gradio.events import Dependency
-from gradio.processing_utils import save_bytes_to_cache
 
 from crossviz.bundle import LOADABLE, holds_bundle
 from crossviz.errors import BundleError, CrossvizError, PhotoError
@@ -21,7 +20,9 @@ from crossviz.web.components import Message, envelope
 from crossviz.web.examples import example_of
 from crossviz.web.generate_events import opened_envelope
 from crossviz.web.generate_viewer import GenerationViewer
+from crossviz.web.kept_file import kept_file
 from crossviz.web.opener import Opener
+from crossviz.web.operations.questions import failed
 from crossviz.web.own_files import own_path
 
 __all__ = ["MAX_OPENED_BYTES", "Opening"]
@@ -138,7 +139,7 @@ class Opening:
         png = io.BytesIO()
         photo.image().save(png, "PNG")
         name = re.sub(r"[^\w-]+", "-", Path(photo.name).stem).strip("-")[:60] or "photo"
-        return save_bytes_to_cache(png.getvalue(), f"{name}.png", self.photo.GRADIO_CACHE)
+        return kept_file(png.getvalue(), f"{name}.png")
 
 
 def _is_saved(path: Path) -> bool:
@@ -148,6 +149,7 @@ def _is_saved(path: Path) -> bool:
 
 
 def _sentence(error: Exception) -> str:
+    failed(error)
     if isinstance(error, CrossvizError):
         return str(error)
     log.error("A file could not be opened for a reason that crossviz does not know.", exc_info=error)

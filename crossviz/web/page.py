@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
+from inspect import signature
 from typing import Any
 
 import matplotlib
@@ -11,7 +12,6 @@ import matplotlib
 matplotlib.use("Agg")  # chosen before Gradio looks for a screen: the first event answers half a second sooner
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache
 
 from crossviz.errors import CrossvizError
 from crossviz.explanation import SUFFIXES, Explanation
@@ -26,29 +26,38 @@ from crossviz.web.choice import EMPTIED, QUIET, Choice
 from crossviz.web.compare_events import Comparison
 from crossviz.web.components import envelope, example_row, message
 from crossviz.web.components import viewer as make_viewer
+from crossviz.web.connections import limit_connections
 from crossviz.web.engine import Engine
 from crossviz.web.examples import example_of, examples, keep_photo, thumbnail
 from crossviz.web.file_names import file_name
+from crossviz.web.forget import Forgetting
 from crossviz.web.generate_events import connect as connect_generate
 from crossviz.web.generate_tab import GenerateTab
+from crossviz.web.guard import Guard, guard_first
 from crossviz.web.hide_events import connect as connect_hiding
 from crossviz.web.inside_events import connect as connect_inside
 from crossviz.web.inside_events import question as cell_question
+from crossviz.web.kept_file import kept_file
 from crossviz.web.limits import Limits
 from crossviz.web.link_events import connect as connect_link
 from crossviz.web.malformed import HANDLERS, Page, RefusedRuns
 from crossviz.web.open_events import NEW_PHOTO, Opening
 from crossviz.web.opener import opener
+from crossviz.web.operations.questions import failed
+from crossviz.web.origins import Origins
 from crossviz.web.photo_input import PhotoInput
 from crossviz.web.studio import Studio
 from crossviz.web.theme import theme
 from crossviz.web.trust_events import connect as connect_trust
+from crossviz.web.visit_guard import VisitGuard, build_of
+from crossviz.web.visits import the_visits
 from crossviz.web.write_events import connect as connect_writing
 
 __all__ = ["build", "launch"]
 
 log = logging.getLogger(__name__)
 
+PRIVACY = "Photos are kept in memory and in a folder, and deleted when you leave this page."
 _FIELDS = """(photo, caption, model, method) => {
   const detail = { photo, caption, model, method };
   document.querySelector("#cv-viewer .cv-host").dispatchEvent(new CustomEvent("cv-asked", { detail }));
@@ -85,7 +94,7 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
     opening_example = example_of(opening.photo)
     example_name = opening_example and opening_example.name
 
-    with Page(title="crossviz", analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as page:
+    with Page(title="crossviz", analytics_enabled=False, fill_width=True) as page:
         header = _asset("header.html").replace("<!-- tabs -->", _asset("halves.html").strip() if draws else "")
         gr.HTML(header, js_on_load=_asset("header.js"), apply_default_css=False, elem_id="cv-header")
         with gr.Row(elem_id="cv-page"):
@@ -101,6 +110,7 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
                     elem_id="cv-photo",
                 )
                 photo_error = message("cv-photo-error", control="#cv-photo input")
+                message("cv-privacy", PRIVACY, kind="about")
                 caption = gr.Textbox(
                     value=opening.caption.text,
                     label="Caption",
@@ -171,10 +181,11 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
                 if wanted.format == ".html" and getattr(wanted, "cell", None) is not None:
                     cells.append(engine.inside(explanation, kept.model, **cell_question(wanted.cell)))
                 data = explanation.to_bytes(str(wanted.format), settings=settings, cells=cells)
+                path = kept_file(data, file_name(explanation.caption.text) + str(wanted.format))
             except CrossvizError as error:
+                failed(error)
                 return {file: None, **screen.said("general", str(error))}
-            name = file_name(explanation.caption.text) + str(wanted.format)
-            return {file: save_bytes_to_cache(data, name, file.GRADIO_CACHE), **screen.said()}
+            return {file: path, **screen.said()}
 
         def again(photo_value: Any, text: str, model_name: str, method_name: str | None) -> dict[Any, Any]:
             """What the server has to hold of an answer that the page shows again, so that it is saved and checked."""
@@ -233,6 +244,9 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
         connect_inside(engine, viewer, asked_last)
         connect_api(page, engine, studio)
     page.queue(default_concurrency_limit=engine.at_once, max_size=engine.settings.queue)
+    visits = the_visits()
+    page.server_settings = engine.settings  # both for `launch`
+    page.guarded = {"page": page, "visits": visits, "forgetting": Forgetting(page, engine, visits)}
     return page
 
 
@@ -240,38 +254,64 @@ def _asset(name: str) -> str:
     return (files("crossviz.web") / name).read_text("utf-8")
 
 
-def launch(page: gr.Blocks, host: str, port: int, *, mcp: bool = False) -> str:
+def reach_js(page: gr.Blocks) -> str:
+    """What the page does when the server is busy, gone, or another one than before."""
+    return _asset("reach.js").replace("/* which parts there are */", json.dumps(build_of(page)))
+
+
+def launch(
+    page: gr.Blocks,
+    host: str,
+    port: int,
+    *,
+    mcp: bool = False,
+    watching: Sequence[tuple[Any, ...]] = (),
+    routes: Sequence[tuple[Any, ...]] = (),
+) -> str:
     """Start the server in the background.
 
     Args:
         mcp: whether the API is offered to MCP clients, too; needs the package `mcp`.
+        watching: ASGI middlewares that see every request, those that are refused included.
+        routes: ASGI middlewares that answer some of those that are let in.
 
     Returns:
         The page's address.
     """
+    # What Starlette calls a Middleware: the class, its arguments, its keyword arguments. The first is the outermost.
+    middleware = [
+        *watching,
+        (Guard, (), {"origins": Origins.of(host, page.server_settings), "mcp": mcp}),
+        *routes,
+        (Limits, (), {"mcp": mcp}),
+        (VisitGuard, (), page.guarded),
+        (RefusedRuns, (), {}),
+    ]
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
+        root_path=page.server_settings.root_path or None,
         prevent_thread_lock=True,
         quiet=True,
         share=False,
+        num_workers=0,
         show_error=False,
         ssr_mode=False,
         state_session_capacity=MAX_SESSIONS,
         enable_monitoring=False,
-        run_history=False,
+        **({"run_history": False} if "run_history" in signature(page.launch).parameters else {}),
         footer_links=[],
         max_file_size=MAX_BYTES,
         theme=theme(),
         # Gradio's own `css` rewrites every rule and loses those for containers.
-        head=f"<style>{viewer_css()}{_asset('page.css')}</style>",
-        # What Starlette calls a Middleware: the class, its arguments, its keyword arguments.
+        head=f"<style>{viewer_css()}{_asset('page.css')}</style><script>{reach_js(page)}</script>",
         mcp_server=mcp,
         app_kwargs={
-            "middleware": [(Limits, (), {"mcp": mcp}), (RefusedRuns, (), {})],
+            "middleware": middleware,
+            "lifespan": guard_first(len(middleware)),
             "exception_handlers": HANDLERS,
-            "docs_url": None,
-            "redoc_url": None,
+            "openapi_url": None,
         },
     )
+    limit_connections(page.server)
     return address.rstrip("/")

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ class PhotoCache:
         self._images: OrderedDict[Hashable, EncodedImage] = OrderedDict()
         self._sizes: dict[Hashable, int] = {}
         self._total = 0
+        self.hits = self.misses = 0
+        """How many questions found their photo, and how many did not."""
         self._lock = threading.Lock()
 
     def get(self, key: Hashable) -> EncodedImage | None:
@@ -36,6 +38,14 @@ class PhotoCache:
             if image is not None:
                 self._images.move_to_end(key)
             return image
+
+    def ask(self, key: Hashable) -> EncodedImage | None:
+        """As `get`, for a question: it is counted."""
+        image = self.get(key)
+        with self._lock:
+            self.hits += image is not None
+            self.misses += image is None
+        return image
 
     def put(self, key: Hashable, image: EncodedImage) -> None:
         """Keep a photo, or count one again that has grown since."""
@@ -51,6 +61,18 @@ class PhotoCache:
             while self._total > self.most:
                 oldest, _ = self._images.popitem(last=False)
                 self._total -= self._sizes.pop(oldest)
+
+    def drop(self, keys: Collection[Hashable]) -> None:
+        """Forget some of them."""
+        with self._lock:
+            for key in keys:
+                if self._images.pop(key, None) is not None:
+                    self._total -= self._sizes.pop(key)
+
+    def kept(self) -> list[Hashable]:
+        """Those that are kept, used longest ago first."""
+        with self._lock:
+            return list(self._images)
 
     def clear(self) -> None:
         """Forget all of them."""

@@ -9,6 +9,7 @@ const [busy, frame, image, link] = ["p", ".cv-figure-frame", "img", "a"].map((ta
 const [text, cancel] = busy.children;
 const hint = element.querySelector(".cv-figure-hint");
 cancel.addEventListener("click", () => trigger("cancel"));
+element.querySelector(".cv-picture").addEventListener("cv-lost", () => (busy.hidden = true));
 watch("value", () => {
   const now = JSON.parse(props.value || "{}");
   busy.hidden = !now.busy;

@@ -18,6 +18,7 @@ ARROWS: dict[str, set[str]] = {
     "version": set(),
     "paths": set(),
     "compat": set(),
+    "embedded": {"paths"},
     "kernels": set(),
     "align": set(),
     "geometry": set(),
@@ -31,7 +32,7 @@ ARROWS: dict[str, set[str]] = {
     "view_settings": set(),
     "export": {"bundle", "stored", "table", "render", "view_settings"},
     "words": {"align"},
-    "noun_phrases": {"paths", "words"},
+    "noun_phrases": {"embedded", "paths", "words"},
     "results": {"geometry", "words", "frozen"},
     "attention": {"kernels"},
     "site_parts": set(),
@@ -68,6 +69,7 @@ ARROWS: dict[str, set[str]] = {
         "photo",
         "attention",
         "compat",
+        "embedded",
         "paths",
         "lockstep",
     },
@@ -138,7 +140,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "evaluate": {"explainer", "explanation", "models", "methods", "trace", "results", "geometry", "photo", "words"}
     | {"render", "compat", "paths", "measures"},
-    "doctor": {"models", "attention", "capture", "compat", "paths", "photo"},
+    "doctor": {"models", "attention", "capture", "compat", "embedded", "paths", "photo"},
     "cli": {
         "bundle",
         "generation",

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from huggingface_hub import SpaceHardware
 from PIL import Image
 
 import crossviz
@@ -42,6 +43,7 @@ def pins(file: str) -> dict[str, str]:
 PINNED = ("", "-test", "-transformers", "-diffusers", "-mcp", "-batch", "-ray")
 
 
+@pytest.mark.pinned
 @pytest.mark.parametrize("file", [f"requirements{part}.txt" for part in PINNED])
 def test_pinned_versions_are_the_ones_tested_with(file):
     for name, version in pins(file).items():
@@ -138,6 +140,7 @@ def test_the_space_starts_what_is_here():
     colours = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
     assert {space["colorFrom"], space["colorTo"]} <= colours
     assert all(re.fullmatch(rf"{NAME}/{NAME}", model) for model in space["models"])
+    assert space["suggested_hardware"] in [hardware.value for hardware in SpaceHardware]
     minimum = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
     assert [int(part) for part in space["python_version"].split(".")] >= [int(part) for part in minimum.split(".")]
 

@@ -1,0 +1,33 @@
+"""How much memory an explanation's attention takes, before anything of it is computed."""
+
+from torch import nn
+
+from crossviz.models.base import Model
+
+__all__ = ["attention_bytes"]
+
+_FLOAT32 = 4
+_BY_TOKEN = 3
+"""Scores, probs and the maps that are made of them, of every head."""
+_BY_PATCH = 3
+"""The image tower's own probs, what the autograd graph keeps of them, and their gradients."""
+
+
+def attention_bytes(model: Model, tokens: int, reads_tower: bool) -> int:
+    """Bytes of attention that an explanation holds at once: an estimate that counts every head of the model.
+
+    It grows with what a visitor chooses, the model, the method and the caption; the photo is brought to the model's own
+    size before.
+
+    Args:
+        tokens: of the caption, as the model reads it.
+        reads_tower: whether the method reads the attention among the patches, too.
+    """
+    heads = sum(_heads(site) for site in model.attention_sites().values())
+    keys = model.grid.num_prefix_tokens + model.grid.num_patches + 1  # a null key, say
+    return _FLOAT32 * heads * keys * (_BY_TOKEN * tokens + (_BY_PATCH * keys if reads_tower else 0))
+
+
+def _heads(site: nn.Module) -> int:
+    """By the names that timm, PyTorch and open_clip, and transformers have for it."""
+    return int(getattr(site, "num_heads", None) or getattr(site, "num_attention_heads", None) or 1)

@@ -1,0 +1,200 @@
+"""Who is on the page, and which files are whose: they are deleted when the last visit that needs them is over.
+
+A visit is known by Gradio's `session_hash`. It goes on as long as the page holds its line to the server open (Gradio's
+heartbeat); one without such a line, a program's, goes on for some minutes after its last question.
+"""
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from gradio.context import LocalContext
+
+from crossviz.web.examples import EXAMPLES
+from crossviz.web.own_folder import FILES, own_folder
+from crossviz.web.owners import Owners
+
+__all__ = ["AWAY_S", "GRACE_S", "Visits", "current_visit", "still_waits", "the_visits"]
+
+AWAY_S = 600.0
+"""How long a visit without a line goes on after its last question, and what is in no visit is kept after it was used
+last: long enough to fetch an answer's file."""
+GRACE_S = 3.0
+"""How long the line may be interrupted."""
+
+
+@dataclass
+class _Visit:
+    heard: float
+    lines: int = 0
+    hung_up: bool = False
+
+
+class Visits:
+    """The visits of this process and their files.
+
+    Args:
+        folder: where the files are; what lies side by side in it is kept and deleted as a whole.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.folder = folder
+        self._clock = clock
+        self._visits: dict[str, _Visit] = {}
+        self._files: Owners[str] = Owners(clock)
+        self._named: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def came(self, visit: str) -> None:
+        """A page opened its line."""
+        with self._lock:
+            known = self._visits.setdefault(visit, _Visit(self._clock()))
+            known.lines, known.hung_up = known.lines + 1, False
+
+    def left(self, visit: str) -> None:
+        """A line was closed, or lost."""
+        with self._lock:
+            known = self._visits.get(visit)
+            if known is not None:
+                known.lines = max(0, known.lines - 1)
+                known.heard, known.hung_up = self._clock(), known.lines == 0
+
+    def asked(self, visit: str) -> bool:
+        """A question came; returns whether the page has a line open."""
+        with self._lock:
+            known = self._visits.setdefault(visit, _Visit(self._clock()))
+            if not known.lines:
+                known.heard, known.hung_up = self._clock(), False
+            return known.lines > 0
+
+    def known(self, visit: str | None) -> str | None:
+        """The visit if there was ever a sign of it, else None."""
+        return visit if visit in self._visits else None
+
+    def here(self, visit: str) -> bool:
+        """Whether a visit goes on."""
+        known = self._visits.get(visit)
+        if known is None:
+            return False
+        return known.lines > 0 or self._clock() - known.heard < (GRACE_S if known.hung_up else AWAY_S)
+
+    def __len__(self) -> int:
+        return sum(self.here(visit) for visit in list(self._visits))
+
+    def uses(self, said: Any, visit: str | None) -> None:
+        """A question names files: they are kept for its visit.
+
+        Args:
+            said: the question, as JSON.
+        """
+        for name in set(self._entries(said)):
+            self.keep(name, visit)
+
+    def keep(self, name: str, visit: str | None) -> None:
+        """A file, or a folder of files, is used in a visit.
+
+        Args:
+            name: what lies in `folder`.
+        """
+        if (self.folder / name).exists():
+            self._named[name] = time.time()
+            self._files.use(name, visit)
+
+    def sweep(self) -> list[str]:
+        """Forget the visits that are over, and delete the files that nobody needs; returns their paths."""
+        with self._lock:
+            # A visit that is over is remembered a while, so that what still goes on in it is not taken for nobody's.
+            for visit, known in list(self._visits.items()):
+                if not self.here(visit) and self._clock() - known.heard > 2 * AWAY_S:
+                    del self._visits[visit]
+        with contextlib.suppress(FileNotFoundError):
+            self._files.found(entry.name for entry in os.scandir(self.folder) if entry.name != EXAMPLES)
+        deleted = []
+        for name in self._files.over(self.here, AWAY_S):
+            if name == EXAMPLES:
+                continue
+            if _changed(self.folder / name) > self._named.pop(name, 0.0) > 0:
+                self._files.use(name, None)  # sent again a moment ago, and not yet asked about
+                continue
+            deleted += _delete(self.folder / name)
+        return deleted
+
+    def gone(self, *said: Any) -> Iterator[str]:
+        """The paths of files that are named and not there; whether there is one elsewhere on this computer is not said.
+
+        Args:
+            said: parts of a question, as JSON.
+        """
+        for part in said:
+            if isinstance(part, dict) and isinstance(part.get("path"), str):
+                if part["path"].lower().startswith(("http:", "https:")):
+                    continue  # nothing is fetched; what is said of it stands in `own_files`
+                path = os.path.realpath(part["path"].replace("\0", ""))
+                if not path.startswith(f"{self.folder}{os.sep}") or not os.path.isfile(path):
+                    yield part["path"]
+            elif isinstance(part, dict | list):
+                yield from self.gone(*(part.values() if isinstance(part, dict) else part))
+
+    def without_gone(self, said: Any) -> Any:
+        """A question in which every file that is not there is named as one that was in `folder` once."""
+        if isinstance(said, dict):
+            if isinstance(said.get("path"), str):
+                return {**said, "path": str(self.folder / "gone")} if any(self.gone(said)) else said
+            return {name: self.without_gone(part) for name, part in said.items()}
+        return [self.without_gone(part) for part in said] if isinstance(said, list) else said
+
+    def _entries(self, said: Any) -> Iterator[str]:
+        """The first part of every path within the folder that stands anywhere in a value."""
+        home = f"{self.folder}{os.sep}"
+        if isinstance(said, str):
+            _, found, rest = said.partition(home)
+            name = rest.partition(os.sep)[0]
+            if found and name not in ("", ".", ".."):
+                yield name
+        elif isinstance(said, dict | list):
+            for part in said.values() if isinstance(said, dict) else said:
+                yield from self._entries(part)
+
+
+@cache
+def the_visits() -> Visits:
+    """The visits of this process."""
+    return Visits((own_folder() / FILES).resolve())
+
+
+def current_visit() -> str | None:
+    """The visit that is being answered in this thread; None for a program's question that belongs to none."""
+    request = LocalContext.request.get(None)
+    return the_visits().known(getattr(request, "session_hash", None))
+
+
+def still_waits() -> bool:
+    """Whether the one who asked what is being answered in this thread is still there for the answer."""
+    page, event = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    found = None if page is None or event is None else page._queue.event_ids_to_events.get(event)
+    return found is None or found.alive
+
+
+def _changed(entry: Path) -> float:
+    """When a file in a folder, or the file itself, was put there last."""
+    try:
+        return max((part.stat().st_ctime for part in (entry.iterdir() if entry.is_dir() else [entry])), default=0.0)
+    except OSError:
+        return 0.0
+
+
+def _delete(entry: Path) -> list[str]:
+    if entry.is_dir() and not entry.is_symlink():
+        paths = [str(path) for path in entry.rglob("*")]
+        shutil.rmtree(entry, ignore_errors=True)
+        return paths
+    entry.unlink(missing_ok=True)
+    return [str(entry)]

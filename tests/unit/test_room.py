@@ -1,0 +1,48 @@
+"""What an explanation's attention takes, counted beforehand, and refused above a bound."""
+
+import pytest
+from factories import photo
+from torch import nn
+
+from crossviz.errors import MethodError
+from crossviz.explainer import Explainer
+from crossviz.geometry import PatchGrid
+from crossviz.models.room import attention_bytes
+from crossviz.web.engine import Engine, check_room
+
+
+class Planted:
+    """A model of 3 sites with 2, 4 and 1 heads, over a grid of 5 x 7 patches and one class token."""
+
+    def __init__(self):
+        self.grid = PatchGrid(5, 7, 1)
+        named = nn.Module()
+        named.num_attention_heads = 4
+        self._sites = {"a": nn.MultiheadAttention(8, 2), "b": named, "c": nn.Module()}
+
+    def attention_sites(self):
+        return self._sites
+
+
+def test_every_head_counts_and_patches_among_themselves_where_they_are_read():
+    heads, keys, tokens = 2 + 4 + 1, 1 + 5 * 7 + 1, 11
+    assert attention_bytes(Planted(), tokens, False) == 4 * heads * tokens * keys * 3
+    assert attention_bytes(Planted(), tokens, True) == 4 * heads * keys * 3 * (tokens + keys)
+
+
+def test_the_bound_is_kept_to_the_byte():
+    explainer = Explainer("crossviz-mini")
+    needed = explainer.needed_bytes("a dog and a cat")
+    check_room(explainer, "a dog and a cat", None, needed)
+    with pytest.raises(MethodError, match=r"24 x 24 patches .* GiB .* choose another method or a smaller model"):
+        check_room(explainer, "a dog and a cat", None, needed - 1)
+    assert explainer.needed_bytes("a dog and a cat and a bird") > needed
+    assert explainer.needed_bytes("a dog", "legrad") > 50 * needed
+
+
+def test_a_huge_grid_is_refused_before_the_photo_is_read(monkeypatch):
+    huge = PatchGrid(512, 512, 0)
+    monkeypatch.setattr(Explainer("crossviz-mini")._model, "grid", huge)
+    monkeypatch.setattr(Explainer, "encode_many", lambda *asked: pytest.fail("the photo was read"))
+    with pytest.raises(MethodError, match=r"512 x 512 patches .* at most 2\.0 GiB"):
+        Engine("crossviz-mini").explain(photo(), "a dog", method="legrad")

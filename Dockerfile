@@ -16,14 +16,16 @@ ENV PYTHONUNBUFFERED=1 \
 
 WORKDIR /srv/crossviz
 
-# The packages first: they change seldom, so this layer is kept when the code changes.
+# The packages first: they change seldom, so this layer is kept when the code changes. By the hashes in locks/; from an
+# index that is named, torch and torchvision come by their versions (docs/supply-chain.md).
 COPY requirements.txt ./
-RUN if [ -n "${TORCH_INDEX_URL}" ]; then \
+COPY locks ./locks
+RUN pip install --no-deps --require-hashes -r locks/app.txt \
+    && if [ -n "${TORCH_INDEX_URL}" ]; then \
         grep -E '^(torch|torchvision)==' requirements.txt > torch.txt \
         && pip install --index-url "${TORCH_INDEX_URL}" -r torch.txt \
         && rm torch.txt; \
-    fi \
-    && pip install -r requirements.txt
+    else pip install --no-deps --require-hashes -r locks/torch.txt; fi
 
 COPY LICENSE NOTICE app.py ./
 COPY assets ./assets

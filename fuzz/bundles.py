@@ -5,6 +5,7 @@ import functools
 import json
 import random
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from crossviz.bundle import Bundle
@@ -23,9 +24,10 @@ MOST_BYTES = 256 << 20
 """As on the page."""
 
 
-def make(number: int) -> tuple[bytes, str]:
-    """The file of a case, and how it was made: its kind and suffix stand before the colon. Every seed comes in turn."""
-    seeds = bundle_seeds()
+def make(number: int, seeds: Mapping[str, bytes] | None = None) -> tuple[bytes, str]:
+    """The file of a case, and how it was made: its kind and suffix stand before the colon. Every seed comes in turn;
+    `bundle_seeds()` if None."""
+    seeds = bundle_seeds() if seeds is None else seeds
     names = list(seeds)
     name = names[number % len(names)]
     rng = random.Random(f"bundle {number}")

@@ -147,7 +147,7 @@ def check(number: int, text: str, label: str) -> Outcome:
 
 
 def fault_of_spans(text: str, words: list[tuple[int, int, str]]) -> str:
-    """What is wrong with the words of a caption: start, end and text of each; "" if they are its characters, in order."""
+    """What is wrong with a caption's words (start, end, text of each); "" if they are its characters, in order."""
     last = 0
     for start, end, word in words:
         if not last <= start < end <= len(text) or text[start:end] != word:

@@ -1,4 +1,4 @@
-"""Ways to damage a file, of any kind and of the kinds whose parts are known; all by a random generator that is given."""
+"""Ways to damage a file, of any kind and of the kinds whose parts are known, all by a random generator."""
 
 import random
 import struct

@@ -10,8 +10,8 @@ __all__ = ["small_explanation", "small_generation"]
 
 sys.path.append(str(ROOT / "tests"))
 
-import factories  # noqa: E402
-import planted_generator  # noqa: E402
+import factories
+import planted_generator
 
 
 def small_explanation() -> Explanation:

@@ -1,5 +1,5 @@
-"""Requests made from what a server says of itself: its API's schema, its page's events, its routes. Right ones, and wrong
-in every way that JSON and HTTP allow; each by its number."""
+"""Requests made from what a server says of itself: its API's schema, its page's events, its routes. Right ones, and
+wrong in every way that JSON and HTTP allow; each by its number."""
 
 import json
 import random
@@ -137,7 +137,7 @@ def _make(number: int, known: _Known) -> Request:
 
 
 def _of_schema(rng: random.Random, known: _Known) -> Request:
-    """An endpoint with values that are right, of the right type, or of none; with one too few or too many now and then."""
+    """An endpoint with values that are right, of the right type, or of none; now and then one too few or too many."""
     names = [*known.endpoints]
     weights = [_SLOW.get(name, 1.0) for name in names]
     (name,) = rng.choices(names, weights)

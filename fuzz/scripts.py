@@ -2,8 +2,7 @@
 
 __all__ = ["SCRIPTS"]
 
-SCRIPTS = tuple(
-    """
+_NAMES = """
 Adlam Ahom Anatolianhieroglyphs Arabic Armenian Avestan Balinese Bamum Bassavah Batak Bengali Beriaerfe
 Bhaiksuki Bopomofo Brahmi Braille Buginese Buhid Canadianaboriginal Carian Caucasianalbanian Chakma Cham
 Cherokee Chorasmian Common Coptic Cuneiform Cypriot Cyprominoan Cyrillic Deseret Devanagari Divesakuru Dogra
@@ -20,5 +19,5 @@ Saurashtra Seal Sharada Shavian Siddham Sidetic Signwriting Sinhala Sogdian Sora
 Sunuwar Sylotinagri Syriac Tagalog Tagbanwa Taile Taitham Taiviet Taiyo Takri Tamil Tangsa Tangut Telugu
 Thaana Thai Tibetan Tifinagh Tirhuta Todhri Tolongsiki Toto Tulutigalari Ugaritic Unknown Vaii Vithkuqi Wancho
 Warangciti Yezidi Yiii Zanabazarsquare
-""".split()
-)
+"""
+SCRIPTS = tuple(_NAMES.split())

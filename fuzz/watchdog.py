@@ -1,19 +1,23 @@
-"""Cases in processes of their own, watched: a crash or a hang ends the process, is laid to its case, and the rest go on."""
+"""Cases in processes of their own: a crash or a hang ends the process, is laid to its case, and the rest go on."""
 
 import json
+import os
 import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 from fuzz.outcome import Outcome, Tally
 
 __all__ = ["GROWTH_MB", "TIME_LIMIT_S", "run_cases"]
 
-TIME_LIMIT_S = 30.0
-"""For one case, by the clock: on a busy computer a case may wait for a core."""
-START_LIMIT_S = 120.0
+TIME_LIMIT_S = 10.0
+"""Of the processor, for one case: on a busy computer a case may wait long for a core."""
+CLOCK_LIMIT_S = 300.0
+"""By the clock: nothing waits so long."""
 GROWTH_MB = 48.0
 """More than this is not back to where it was."""
 
@@ -42,24 +46,16 @@ def _one_process(target: str, start: int, stop: int, tally: Tally, said: Callabl
     ]
     for reader in readers:
         reader.start()
-    running = None
+    running, seconds = start, 0.0
     try:
-        while True:
-            try:
-                line = lines.get(timeout=START_LIMIT_S if running is None else TIME_LIMIT_S)
-            except queue.Empty:
+        while (line := _next(lines, worker.pid, seconds, running > start)) is not None:
+            if line == "":
                 tally.hangs += 1
-                tally.add(
-                    Outcome(
-                        running or start, "", "wrong", f"no answer within {TIME_LIMIT_S:.0f} s", TIME_LIMIT_S * 1000
-                    )
-                )
-                return (running or start) + 1
-            if line is None:
-                break
+                tally.add(Outcome(running, "", "wrong", f"no answer within {TIME_LIMIT_S:.0f} s", TIME_LIMIT_S * 1000))
+                return running + 1
             told = json.loads(line)
             if "begins" in told:
-                running = told["begins"]
+                running, seconds = told["begins"], told["seconds"]
                 if running % 1000 == 0:
                     said(f"{target}: {running} of {stop}")
             elif "mb_after" in told:
@@ -74,12 +70,37 @@ def _one_process(target: str, start: int, stop: int, tally: Tally, said: Callabl
             reader.join(5)
     tally.crashes += 1
     last = " ".join("".join(errors)[-300:].split())
-    number = start if running is None else running
-    tally.add(Outcome(number, "", "wrong", f"the process ended ({worker.returncode}): {last}"))
-    return number + 1
+    tally.add(Outcome(running, "", "wrong", f"the process ended ({worker.returncode}): {last}"))
+    return running + 1
+
+
+def _next(lines: queue.Queue[str | None], process: int, seconds: float, warm: bool) -> str | None:
+    """The next line of a worker; None where it ended, "" where it takes too long.
+
+    Args:
+        seconds: of the processor that it had used when its case began.
+        warm: whether it has done a case; the first one loads everything, too.
+    """
+    began = time.monotonic()
+    while True:
+        try:
+            return lines.get(timeout=TIME_LIMIT_S)
+        except queue.Empty:
+            used = _processor_seconds(process) - seconds
+            if time.monotonic() - began > CLOCK_LIMIT_S or (warm and used > TIME_LIMIT_S):
+                return ""
+
+
+def _processor_seconds(process: int) -> float:
+    """What a process has computed, where Linux says it; else 0."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _remember(told: dict[str, float], tally: Tally) -> None:
     before, after = told["mb_before"], told["mb_after"]
-    tally.notes.append(f"{before:.0f} MB, {after:.0f} MB")
+    tally.notes.append(f"{before:.0f} MB -> {after:.0f} MB")
     tally.failed |= after - before > GROWTH_MB

@@ -1,6 +1,8 @@
 """A process of its own that runs cases one after another, and says before each which comes and after each what became
 of it: `python -m fuzz.worker TARGET START STOP`. What kills or holds it is known by the last number that it said."""
 
+import contextlib
+import ctypes
 import gc
 import importlib
 import json
@@ -23,7 +25,7 @@ def main(target: str, start: int, stop: int) -> None:
     module = importlib.import_module(TARGETS[target])
     before = None
     for number in range(start, stop):
-        print(json.dumps({"begins": number}), flush=True)
+        print(json.dumps({"begins": number, "seconds": time.process_time()}), flush=True)
         print(json.dumps(one(module, number).as_dict()), flush=True)
         if number - start == min(WARM_UP, (stop - start) // 2):
             before = settled()
@@ -50,12 +52,8 @@ def settled() -> float:
     """Megabytes that this process holds once all garbage is collected."""
     gc.collect()
     gc.collect()
-    try:
-        import ctypes
-
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError):  # not glibc
-        pass
     return _status("VmRSS")
 
 
@@ -69,10 +67,8 @@ def _status(name: str) -> float:
 
 
 def _forget_peak() -> None:
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from gradio.exceptions import InvalidPathError
+from gradio.route_utils import FnIndexInferError
 
 from crossviz.web.kept_file import is_full
 from crossviz.web.own_files import OwnFiles
@@ -72,7 +73,9 @@ async def _tripped_over(request: Request, error: Exception) -> JSONResponse:
 
 HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[JSONResponse]]] = {
     RequestValidationError: _not_as_declared,
-    **dict.fromkeys((LookupError, ValueError, TypeError, AttributeError, AssertionError, OSError), _tripped_over),
+    **dict.fromkeys(
+        (FnIndexInferError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OSError), _tripped_over
+    ),
 }
 """For FastAPI: what answers to the errors that routes raise. Functions of crossviz run in the queue, not in a route."""
 

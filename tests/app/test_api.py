@@ -191,7 +191,7 @@ REFUSED = [
     ("/explain", {"photo": None}, "`photo` must be a file"),
     ("/explain", {"photo": "/etc/passwd"}, "`photo` must be a file"),
     ("/explain", {"photo": {"path": "/etc/hostname"}}, "no such uploaded photo"),
-    ("/explain", {"photo": {"path": str(examples()[0].photo)}}, "no such uploaded photo"),
+    ("/explain", {"photo": {"path": str(ROOT / "assets/examples/cat.jpg")}}, "no such uploaded photo"),
     ("/explain", {"model": "nobody"}, "There is no model 'nobody'"),
     ("/explain", {"model": "open_clip:/tmp"}, "not on the list of this server"),
     ("/explain", {"method": "nobody"}, "There is no method 'nobody'"),

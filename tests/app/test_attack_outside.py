@@ -8,12 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 from bombs import BOMBS
-from playwright.sync_api import expect
 from proxied import App, proxy, started
 from stranger import FILE, ask, call, request, said, upload
-from test_link import shows
-from test_page import picture, save, take_away
-from watched import arrived, ready
+from test_page import picture
+from whole_visit import whole_visit
 
 PREFIX = "/tools/crossviz"
 BLOG = "http://blog.example"
@@ -29,42 +27,7 @@ def own() -> Iterator[App]:
 
 def test_a_whole_visit_under_a_sub_path_asks_its_own_server_only(own, visit):
     with proxy(own.port, PREFIX, X_Forwarded_For="203.0.113.9", X_Forwarded_Proto="http") as address:
-        watched = visit(permissions=["clipboard-read", "clipboard-write"])
-        page, asked, bad = watched.page, [], []
-        page.context.on("request", lambda request: asked.append(request.url))
-        page.context.on("response", lambda answer: answer.status >= 400 and bad.append((answer.status, answer.url)))
-        page.goto(f"{address}/")
-        arrived(page)
-        take_away(page)
-        page.set_input_files(
-            "#cv-photo input[type=file]",
-            files=[{"name": "own photo.png", "mimeType": "image/png", "buffer": picture("PNG")}],
-        )
-        page.wait_for_function("document.querySelector('#cv-photo img')?.naturalWidth === 300")
-        page.fill("#cv-caption textarea", "a red ball on the grass")
-        page.click("#cv-explain")
-        shows(page, "a red ball on the grass")
-        page.locator(".cv-chip").nth(2).hover()
-        page.locator(".cv-chip").nth(2).click()
-        expect(page.locator(".cv-trust")).to_contain_text(re.compile("chance|beyond|Check"))
-        title, path = save(page, ".html")
-        assert title.endswith(".html") and b"a red ball" in path.read_bytes()
-        page.get_by_role("button", name="Copy link").click()
-        link = page.evaluate("navigator.clipboard.readText()")
-        assert link.startswith(f"{address}/#")
-        page.locator(".cv-examples button").nth(1).click()
-        page.wait_for_function("!document.querySelector('.cv-words').textContent.includes('ball')")
-        ready(page)
-        page.goto("about:blank")
-        page.goto(link)
-        expect(page.locator("#cv-caption textarea")).to_have_value("a red ball on the grass")
-        assert page.context.cookies() == []
-        assert page.evaluate("Object.keys(sessionStorage).length") == 0
-        outside = [
-            url for url in asked if not url.startswith((f"{address}/", "data:", f"blob:{address[: -len(PREFIX)]}"))
-        ]
-        assert outside == ["about:blank"] * outside.count("about:blank")
-        assert bad == [] and watched.errors == [] and watched.dialogs == []
+        whole_visit(visit, address)
     assert own.elsewhere() == []
 
 

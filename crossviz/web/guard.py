@@ -74,6 +74,10 @@ class Guard:
             scope["query_string"] = b"&".join(filter(None, (scope["query_string"], b"page=")))
         try:
             await self._app(scope, receive, answering.send)
+        except RecursionError:  # whoever reads a body may be the first to find that it is nested without end
+            if answering.started:
+                raise
+            await refuse(answering.send, 400, "What was sent is nested too deeply.")
         except Exception:
             if not answering.started:
                 await refuse(answering.send, 500, "Something went wrong that should not have, and it has been logged.")

@@ -19,7 +19,7 @@ SETS = {
     "app": ("",),
     "torch": ("",),
     "test": ("-test", "-transformers", "-diffusers", "-mcp", "-batch", "-ray"),
-    **{name: (f"-{name}",) for name in ("triton", "train", "reference", "tools", "audit")},
+    **{name: (f"-{name}",) for name in ("triton", "train", "reference", "fuzz", "tools", "audit")},
 }
 """By lock file, the ends of the names of the requirements files that it answers to."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import gradio.routes
 import pytest
+from apart import run_apart
 from operated import Operated, logging_to, operated
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
@@ -263,7 +264,7 @@ def results(checked: Health, count: int = 1) -> list[tuple[int, dict]]:
     async def all_of_them():
         return await asyncio.gather(*(checked.result() for _ in range(count)))
 
-    return asyncio.run(all_of_them())
+    return run_apart(all_of_them())
 
 
 def test_a_hundred_calls_make_one_explanation(server):
@@ -326,9 +327,9 @@ def test_health_behind_a_prefix_that_a_proxy_leaves():
         return sent
 
     for path in ("/health", "/crossviz/health", "/live", "/crossviz/live"):
-        assert asyncio.run(run(path))[0]["status"] == 200
+        assert run_apart(run(path))[0]["status"] == 200
     for path in ("/healthy", "/other/health", "/crossviz"):
-        assert asyncio.run(run(path)) == []
+        assert run_apart(run(path)) == []
     assert asked == ["/healthy", "/other/health", "/crossviz"]
 
 
@@ -349,7 +350,7 @@ def test_metrics_of_a_thousand_paths_are_one(server):
         for number in range(1000):
             await watch({"type": "http", "path": f"/{number}", "method": f"M{number}"}, None, send)
 
-    asyncio.run(run())
+    run_apart(run())
     (family,) = [each for each in metrics.registry.collect() if each.name == "crossviz_http_requests"]
     (sample,) = [each for each in family.samples if each.name.endswith("_total")]
     assert sample.value == 1000 and sample.labels == {"method": "other", "route": "(none)", "status": "404"}

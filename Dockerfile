@@ -16,14 +16,16 @@ ENV PYTHONUNBUFFERED=1 \
 
 WORKDIR /srv/crossviz
 
-# The packages first: they change seldom, so this layer is kept when the code changes.
+# The packages first: they change seldom, so this layer is kept when the code changes. By the hashes in locks/; from an
+# index that is named, torch and torchvision come by their versions (docs/supply-chain.md).
 COPY requirements.txt ./
-RUN if [ -n "${TORCH_INDEX_URL}" ]; then \
+COPY locks ./locks
+RUN pip install --no-deps --require-hashes -r locks/app.txt \
+    && if [ -n "${TORCH_INDEX_URL}" ]; then \
         grep -E '^(torch|torchvision)==' requirements.txt > torch.txt \
         && pip install --index-url "${TORCH_INDEX_URL}" -r torch.txt \
         && rm torch.txt; \
-    fi \
-    && pip install -r requirements.txt
+    else pip install --no-deps --require-hashes -r locks/torch.txt; fi
 
 COPY LICENSE NOTICE app.py ./
 COPY assets ./assets
@@ -35,6 +37,7 @@ ENV GRADIO_SERVER_NAME=0.0.0.0 \
     GRADIO_SERVER_PORT=7860 \
     GRADIO_ANALYTICS_ENABLED=False
 EXPOSE 7860
-HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/', timeout=4).close()"]
+# A real explanation of a tiny photo (docs/deploy.md); it may take as long as CROSSVIZ_HEALTH_SECONDS says.
+HEALTHCHECK --interval=30s --timeout=25s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/health', timeout=24).close()"]
 CMD ["python", "app.py"]

@@ -12,10 +12,13 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import crossviz
 from benchmarks.measure import duration, machine, spread, timed
@@ -49,6 +52,7 @@ def main() -> None:
     print(machine(f"model {args.model}", device=args.device), end="\n\n", flush=True)
     print("| what | median | fastest | slowest | runs |\n|---|---|---|---|---|", flush=True)
     row("start of `python app.py` to the page being served", [page_served() for _ in range(args.starts)])
+    row("the same where no start was remembered, as of a Space that wakes", [woken() for _ in range(args.starts)])
     first = [sys.executable, "-c", FIRST, str(photo), captions[0], args.model, args.device or ""]
     row("new process to the first explanation, import and model included", [output(first) for _ in range(args.starts)])
 
@@ -102,12 +106,22 @@ def output(command: list[str]) -> float:
     return float(done.stdout.split()[-1])
 
 
-def page_served() -> float:
-    """Seconds from the start of the app's process until its page is answered with 200."""
+def woken() -> float:
+    """`page_served` in a home that is new."""
+    with tempfile.TemporaryDirectory() as home:
+        return page_served({"XDG_CACHE_HOME": home})
+
+
+def page_served(more: Mapping[str, str] = MappingProxyType({})) -> float:
+    """Seconds from the start of the app's process until its page is answered with 200.
+
+    Args:
+        more: environment variables beside this process's.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = {**os.environ, "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port)}
+    env = {**os.environ, "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port), **more}
     started = time.perf_counter()
     with subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=env, stdout=subprocess.DEVNULL) as app:
         try:

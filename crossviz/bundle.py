@@ -15,6 +15,7 @@ import io
 import json
 import math
 import os
+import re
 import secrets
 import struct
 import zipfile
@@ -45,6 +46,12 @@ _MANIFEST = "manifest.json"
 _DTYPES = {np.dtype(name).str: np.dtype(name) for name in ("<f4", "<f8", "<i4", "<i8", "|u1", "|b1")}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNK = b"cvBd"  # ancillary, private, safe to copy
+_NPY_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '([^'\\]{1,20})', 'fortran_order': (True|False), 'shape': "
+    rb"\(((?:\d{1,19}, ?)*(?:\d{1,19})?)\), \} *\n",
+    re.DOTALL,
+)
+"""All of an npy file before the numbers, of version 1.0, as numpy writes it."""
 _SVG_OPEN = b'<metadata id="crossviz-bundle">'
 _SVG_CLOSE = b"</metadata>"
 _HTML_OPEN = b'<script type="application/octet-stream" id="crossviz-bundle">'
@@ -96,10 +103,12 @@ class Bundle:
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 return cls._from_zip(archive, MAX_EXPANDED_BYTES if most_bytes is None else most_bytes)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, struct.error) as error:
-            raise BundleError(
-                f"The bundle is damaged and can't be read ({error}): save the explanation again."
-            ) from error
+        except BundleError:
+            raise
+        except MemoryError as error:
+            raise BundleError("The bundle does not fit into memory: open it on a larger computer.") from error
+        except Exception as error:  # zipfile's own errors quote the file's bytes, and damage leads it to many others
+            raise BundleError("The bundle is damaged and can't be read: save the explanation again.") from error
 
     @classmethod
     def _from_zip(cls, archive: zipfile.ZipFile, most_bytes: int) -> "Bundle":
@@ -309,17 +318,16 @@ def _npy_bytes(name: str, array: np.ndarray) -> bytes:
 
 
 def _parse_npy(name: str, data: bytes) -> np.ndarray:
-    """Like `numpy.load` without pickle, but the sizes are compared with the bytes before anything is allocated."""
-    stream = io.BytesIO(data)
-    try:
-        if np.lib.format.read_magic(stream) != (1, 0):
-            raise ValueError("an unknown npy version")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    except ValueError as error:
-        raise BundleError(f"Part {name!r} of the bundle is not a numpy array: save the explanation again.") from error
-    if fortran:
-        raise BundleError(f"Array {name!r} is in Fortran order: crossviz did not write this bundle.")
-    return _array(name, dtype.str, shape, data[stream.tell() :])
+    """Like `numpy.load`, but the header is matched with what numpy writes instead of being evaluated as Python (which
+    has many ways to fail), and sizes are compared with the bytes before anything is allocated."""
+    end = 10 + struct.unpack_from("<H", data, 8)[0] if len(data) >= 10 else 0
+    found = _NPY_HEADER.fullmatch(data, 0, end)
+    if found is None:
+        raise BundleError(f"Part {name!r:.60} of the bundle is not a numpy array: save the explanation again.")
+    dtype, order, sizes = (part.decode("ascii") for part in found.groups())
+    if order == "True":
+        raise BundleError(f"Array {name!r:.60} is in Fortran order: crossviz did not write this bundle.")
+    return _array(name, dtype, [int(size) for size in sizes.split(",") if size.strip()], data[end:])
 
 
 def _array(name: str, dtype: object, shape: object, data: bytes) -> np.ndarray:

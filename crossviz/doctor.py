@@ -15,6 +15,7 @@ from torch import Tensor
 from crossviz import compat
 from crossviz.attention import CrossModalAttention
 from crossviz.capture import capture
+from crossviz.embedded import embedded_sums
 from crossviz.errors import CrossvizError
 from crossviz.models import DEFAULT_MODEL, Model, load_model, resolve_device
 from crossviz.paths import assets_dir
@@ -103,7 +104,8 @@ def _device() -> str:
 
 
 def files_intact(folder: Path) -> str:
-    """Compare the files of a model folder with the sha256 sums in its crossviz.json.
+    """Compare the files of a model folder with their sha256 sums: an embedded one's in crossviz's code, else those in
+    its crossviz.json.
 
     Raises:
         Broken: a file is missing or differs.
@@ -111,7 +113,7 @@ def files_intact(folder: Path) -> str:
     about = folder / "crossviz.json"
     if not about.is_file():
         raise Broken(f"There is no model in {folder}: install crossviz again.")
-    sums = json.loads(about.read_text(encoding="utf-8"))["sha256"]
+    sums = embedded_sums(folder) or json.loads(about.read_text(encoding="utf-8"))["sha256"]
     for name, expected in sums.items():
         if not (folder / name).is_file():
             raise Broken(f"{name} is missing in {folder}: install crossviz again.")

@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 from itertools import pairwise
 from pathlib import Path
 
+from crossviz.embedded import check_embedded
 from crossviz.paths import assets_dir
 from crossviz.words import Caption, split_words
 
@@ -177,8 +178,14 @@ def read_tagger(file: Path) -> Tagger:
 
 @cache
 def shipped() -> Tagger:
-    """The tagger that crossviz carries."""
-    return read_tagger(assets_dir() / "noun-phrases" / "weights.json")
+    """The tagger that crossviz carries.
+
+    Raises:
+        ModelUnavailableError: its file is missing or damaged.
+    """
+    file = assets_dir() / "noun-phrases" / "weights.json"
+    check_embedded(file)
+    return read_tagger(file)
 
 
 def _plain(word: str) -> str:

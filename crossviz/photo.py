@@ -10,7 +10,6 @@ import os
 import re
 import stat
 import struct
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +26,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from crossviz.errors import PhotoError
+from crossviz.photo_limits import entries_overlap, too_much
 
 __all__ = ["FORMATS", "MAX_BYTES", "MAX_PIXELS", "Photo", "load_photo"]
 
@@ -73,19 +73,6 @@ _BRANDS = {  # ISO media files name their brand after "ftyp"
     b"avif": "an AVIF picture",
     b"avis": "an AVIF picture",
 }
-# What Pillow's decoders raise on damaged data, and on a frame that says it is larger than its picture.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,9 +212,13 @@ def _decode(data: bytes, shown: str) -> NDArray[np.uint8]:
     reader = next((reader for magic, reader in _READERS if magic.match(data)), None)
     if reader is None or _as_text(data) is not None:
         raise PhotoError(f"{shown} {_what_is_it(data)}")
+    if why := too_much(data, MAX_PIXELS):
+        raise PhotoError(f"{shown} {why}")
     try:
         image = reader(io.BytesIO(data), None)
-    except _DAMAGE as error:
+    except MemoryError:
+        raise PhotoError(f"{shown} does not fit into memory: make it smaller.") from None
+    except Exception as error:  # damaged data lead Pillow's readers to errors of any kind, also of their own assertions
         raise _damaged(shown, error) from None
     with image:
         return _upright_rgb(image, shown)
@@ -248,7 +239,7 @@ def _upright_rgb(image: Image.Image, shown: str) -> NDArray[np.uint8]:
         raise
     except MemoryError:
         raise PhotoError(f"{shown} does not fit into memory ({width} x {height} pixels): make it smaller.") from None
-    except _DAMAGE as error:
+    except Exception as error:  # as for the readers
         raise _damaged(shown, error) from None
     if orientation in _TRANSPOSE:
         rgb = rgb.transpose(_TRANSPOSE[orientation])
@@ -257,9 +248,14 @@ def _upright_rgb(image: Image.Image, shown: str) -> NDArray[np.uint8]:
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 where there is none or it can't be read: a broken tag does not spoil a photo."""
+    exif = image.info.get("exif")
     try:
+        if exif is None and "Raw profile type exif" in image.info:  # of a PNG, in hexadecimal
+            exif = bytes.fromhex("".join(image.info["Raw profile type exif"].split("\n")[3:]))
+        if exif is not None and entries_overlap(exif):
+            return 1
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except _DAMAGE:
+    except Exception:  # as for the readers
         return 1
     return value if isinstance(value, int) else 1
 

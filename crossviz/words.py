@@ -123,6 +123,8 @@ class Caption:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(self.tokens))
         object.__setattr__(self, "words", tuple(self.words))
+        if not isinstance(self.text, str) or not (self.cut_at is None or _is_place(self.cut_at, len(self.text))):
+            raise CaptionError("A caption is a text, and where it is cut off one of its characters.")
         if self.truncated != (self.cut_at is not None):
             raise CaptionError(
                 f"truncated={self.truncated} does not go with cut_at={self.cut_at}: set both or neither."
@@ -130,12 +132,17 @@ class Caption:
         for place, token in enumerate(self.tokens):
             if token.index != place:
                 raise CaptionError(f"Token {place} of the caption says that it is token {token.index}.")
+            if type(token.id) is not int or not isinstance(token.text, str):
+                raise CaptionError(f"Token {place} of the caption must have a number and a text.")
             _check_span("Token", token.text, token.start, token.end, len(self.text))
         for place, word in enumerate(self.words):
             spanned = type(word.start) is type(word.end) is int and 0 <= word.start < word.end <= len(self.text)
             if word.index != place or not spanned or word.text != self.text[word.start : word.end]:
-                raise CaptionError(f"Word {place} of the caption is not its characters {word.start} to {word.end}.")
-            if any(not 0 <= index < len(self.tokens) for index in word.tokens):
+                span = f"{_short(word.start)} to {_short(word.end)}"
+                raise CaptionError(f"Word {place} of the caption is not its characters {span}.")
+            if type(word.truncated) is not bool:
+                raise CaptionError(f"Word {place} of the caption must be read in whole or not: true or false.")
+            if not all(_is_place(index, len(self.tokens) - 1) for index in word.tokens):
                 raise CaptionError(f"Word {place} of the caption has tokens that are not in its sequence.")
 
     @property
@@ -285,7 +292,7 @@ class Caption:
             )
             return cls(text, tokens, words, meta["cut_at"] is not None, meta["cut_at"])
         except (KeyError, TypeError, ValueError) as error:
-            raise CaptionError(f"The saved caption can't be read: {error}.") from error
+            raise CaptionError("The saved caption has parts missing or of the wrong kind.") from error
 
 
 def check_caption(text: object, todo: str = "write what to look for in the photo") -> str:
@@ -383,10 +390,13 @@ def unknown_sentence(caption: Caption) -> str:
 def _check_span(what: str, text: str, start: int | None, end: int | None, length: int) -> None:
     if start is None and end is None:
         return
-    if start is None or end is None or not 0 <= start <= end <= length:
-        raise CaptionError(
-            f"{what} {_short(text)} has the span ({start}, {end}), which is not in the caption's {length} characters."
-        )
+    if not (_is_place(start, length) and _is_place(end, length) and start <= end):
+        span = f"({_short(start)}, {_short(end)})"
+        raise CaptionError(f"{what} {_short(text)} has the span {span}, not in the caption's {length} characters.")
+
+
+def _is_place(value: object, most: int) -> bool:
+    return type(value) is int and 0 <= value <= most
 
 
 def _normalised(text: str) -> str:

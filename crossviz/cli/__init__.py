@@ -103,11 +103,12 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--device", help="as for explain")
 
     serve = command("serve", _serve, "Start the app in the browser.")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    serve.add_argument("--port", type=int, default=7860, help="port to listen on (%(default)s)")
-    serve.add_argument("-m", "--model", default=DEFAULT_MODEL, help="the model to begin with (%(default)s)")
-    serve.add_argument("--device", help="as for explain")
-    serve.add_argument("--mcp", action="store_true", help="offer the API to MCP clients, too (docs/api.md)")
+    serve.add_argument("--host", help="address to listen on (GRADIO_SERVER_NAME, or 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port to listen on (GRADIO_SERVER_PORT, or 7860)")
+    serve.add_argument("-m", "--model", help=f"the model to begin with (CROSSVIZ_MODEL, or {DEFAULT_MODEL})")
+    serve.add_argument("--device", help="as for explain (or CROSSVIZ_DEVICE)")
+    mcp_help = "offer the API to MCP clients, too (GRADIO_MCP_SERVER; docs/api.md)"
+    serve.add_argument("--mcp", action="store_true", default=None, help=mcp_help)
 
     measure = command("evaluate", _evaluate, "Measure a model's maps on photos where the answers are known.")
     measure.add_argument(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from crossviz.embedded import embedded_sums
 from crossviz.errors import ModelUnavailableError
 
 __all__ = ["ABOUT", "check_files", "kind_of", "one_line", "read_about", "says_trained"]
@@ -49,21 +50,23 @@ def read_about(folder: Path, needed: Mapping[str, type], remedy: str, kind: str 
 
 
 def check_files(folder: Path, names: Iterable[str], about: Mapping[str, Any], remedy: str) -> None:
-    """Compare files with the sha256 that `about` states of each.
+    """Compare files with their sha256: of an embedded model that in crossviz's code, else that stated in `about`.
 
     Raises:
         ModelUnavailableError: one is missing, or another one.
     """
-    for name in names:
+    own = embedded_sums(folder)
+    stated, where = (own, "crossviz's code") if own else (about["sha256"], ABOUT)
+    for name in (*names, ABOUT) if own else names:
         try:
             found = hashlib.sha256((folder / Path(name).name).read_bytes()).hexdigest()
         except OSError as error:
             raise ModelUnavailableError(
                 f"{name} of the model {folder.name} can't be read ({error.strerror}): {remedy}."
             ) from None
-        if found != about["sha256"].get(name):
+        if found != stated.get(name):
             raise ModelUnavailableError(
-                f"{name} of the model {folder.name} is damaged (its sha256 is not the one in {ABOUT}): {remedy}."
+                f"{name} of the model {folder.name} is damaged (its sha256 is not the one in {where}): {remedy}."
             )
 
 

@@ -27,11 +27,13 @@ __all__ = [
     "cached",
     "cached_weights",
     "downloading",
+    "fetch_weights",
     "identity",
     "lacking_shards",
     "missing",
     "place_of",
     "require",
+    "safe_weights",
     "shards",
     "unreachable",
 ]
@@ -175,22 +177,62 @@ def downloading(place: Place, instead: str) -> Iterator[None]:
         ) from error
 
 
-def cached_weights(config: Mapping[str, Any]) -> bool:
-    """Whether the weights that an entry of open_clip's pretrained table names are on this machine.
+def safe_weights(config: Mapping[str, Any]) -> tuple[str, str]:
+    """The repository and the file of an entry's weights as safetensors, the only format that is read.
 
     Args:
-        config: an entry of `open_clip.pretrained`: `hf_hub` ("org/model/file", "org/model/"), `url` or `file`.
-    """
-    if "file" in config:
-        return Path(config["file"]).is_file()
-    if config.get("hf_hub"):
-        from huggingface_hub import try_to_load_from_cache
-        from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+        config: an entry of open_clip's pretrained table, with `hf_hub`: "org/model/file" or "org/model/".
 
-        repository, name = os.path.split(config["hf_hub"])
-        names = {name, Path(name).with_suffix(".safetensors").name} if name else {HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME}
-        return any(isinstance(try_to_load_from_cache(repository, each), str) for each in names)
-    return (Path("~/.cache/clip").expanduser() / os.path.basename(config.get("url", "nothing"))).is_file()
+    Returns:
+        ("", "") where it names no repository.
+    """
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME
+
+    repository, name = os.path.split(config.get("hf_hub") or "")
+    return repository, (Path(name).with_suffix(".safetensors").name if name else HF_SAFE_WEIGHTS_NAME) * bool(
+        repository
+    )
+
+
+def cached_weights(config: Mapping[str, Any]) -> bool:
+    """Whether the weights that an entry of open_clip's pretrained table names are on this machine as safetensors."""
+    if "file" in config:
+        return Path(config["file"]).suffix == ".safetensors" and Path(config["file"]).is_file()
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, name = safe_weights(config)
+    return bool(repository) and isinstance(try_to_load_from_cache(repository, name), str)
+
+
+def fetch_weights(name: str, config: Mapping[str, Any]) -> None:
+    """See to it that the weights of an entry of open_clip's pretrained table are in the hub's cache as safetensors.
+
+    open_clip takes them from there; where they aren't, it takes the older format, which can run any code as it is read.
+
+    Args:
+        name: what the model is called in a sentence.
+
+    Raises:
+        ModelUnavailableError: the hub does not answer, or has them in the older format only.
+    """
+    if cached_weights(config):
+        return
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    repository, file = safe_weights(config)
+    place, instead = Place(name, None, repository), "use crossviz-mini, which needs none"
+    only = (
+        f"The weights of {name} are not there as {file or 'safetensors'}, the only format that is read: choose another "
+        f"model, or {instead}."
+    )
+    if not repository:
+        raise ModelUnavailableError(only)
+    with downloading(place, instead):
+        try:
+            hf_hub_download(repository, file)
+        except EntryNotFoundError:
+            raise ModelUnavailableError(only) from None
 
 
 def unreachable() -> str | None:

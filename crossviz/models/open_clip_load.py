@@ -15,7 +15,7 @@ from crossviz import compat
 from crossviz.errors import ModelUnavailableError, UnknownModelError
 from crossviz.models.about import kind_of, says_trained
 from crossviz.models.base import ModelInfo, folder_state
-from crossviz.models.hub import cached_weights, unreachable
+from crossviz.models.hub import cached_weights, fetch_weights
 
 __all__ = ["NOWHERE", "OPEN_CLIP", "WITHIN", "Naming", "Source", "identity", "infos", "load", "source_of"]
 
@@ -68,7 +68,6 @@ def _attention(arch: str) -> str:
 
 
 OPEN_CLIP = Naming("open_clip:", "a contrastive model", _attention, CONSTRUCTED, CHOICE)
-_WEIGHTS = ("*.safetensors", "*.bin", "*.pth", "*.pt")
 
 
 @dataclass(frozen=True)
@@ -154,13 +153,8 @@ def load(source: Source) -> tuple[nn.Module, Any]:
     """
     open_clip = compat.import_open_clip()
     name = source.info.name
-    if source.tag and not cached_weights(open_clip.get_pretrained_cfg(source.arch, source.tag)):
-        reason = unreachable()
-        if reason is not None:
-            raise ModelUnavailableError(
-                f"The weights of {name} are not on this machine, and {reason}: connect to the network and try again, "
-                "or use crossviz-mini, which needs none."
-            )
+    if source.tag:
+        fetch_weights(name, open_clip.get_pretrained_cfg(source.arch, source.tag))
     spec = f"local-dir:{source.folder}" if source.folder is not None else source.arch
     weights = bool(source.tag) or source.folder is not None
     try:
@@ -173,6 +167,7 @@ def load(source: Source) -> tuple[nn.Module, Any]:
                 pretrained=source.tag or None,
                 pretrained_text=False,
                 require_pretrained=weights,
+                weights_only=True,
             )
             tokenizer = open_clip.get_tokenizer(spec)
     except Exception as error:
@@ -192,9 +187,10 @@ def _folder_trained(folder: Path) -> bool:
         raise ModelUnavailableError(
             f"There is no open_clip model in the folder {folder.name}: it must hold open_clip_config.json and weights."
         )
-    if not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
+    if not any(folder.glob("*.safetensors")):
         raise ModelUnavailableError(
-            f"The model folder {folder.name} holds no weights: put open_clip_model.safetensors into it."
+            f"The model folder {folder.name} holds no weights as safetensors, the only format that is read: put "
+            "open_clip_model.safetensors into it."
         )
     return says_trained(folder)
 

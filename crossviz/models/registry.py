@@ -86,6 +86,10 @@ class Families:
             self._loaded.clear()
             self._locks.clear()
 
+    def renew_locks(self) -> None:
+        """For a forked process, in which whoever held one is not there."""
+        self._lock, self._locks = threading.Lock(), {}
+
     def _listing(self, *args: Any) -> str:
         names = [info.name for info in self.infos(*args)]
         more = f" and {len(names) - 5} more, which {self.listed_by} lists" if len(names) > 5 else ""

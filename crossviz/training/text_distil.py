@@ -82,14 +82,14 @@ def distil(data: Path, work: Path, settings: dict) -> None:
     path = work / "embedding.pt"
     if not path.exists():
         torch.save(initial_embedding(teacher, tokenizer, tower.width, settings["embedding_scale"]), path)
-    tower.token_embedding.weight.data.copy_(torch.load(path))
+    tower.token_embedding.weight.data.copy_(torch.load(path, weights_only=True))
     tower.token_embedding.requires_grad_(False)
     print("token embedding ready", flush=True)
     texts = read_corpus(data, tokenizer, settings["captions"], settings["phrases"], settings["seed"])
     cache = work / "teacher.pt"
     if not cache.exists():
         torch.save(_teach(texts, tokenizer, teacher, settings["tokens_a_batch"]), cache)
-    batches = torch.load(cache)
+    batches = torch.load(cache, weights_only=True)
     held, batches = batches[7::50], [b for i, b in enumerate(batches) if i % 50 != 7]
     known = torch.cat([t[v].float() for _, _, t, v, _ in held])
     mean, std = known.mean(0), known.std(0).clamp(min=1e-2)  # one of MiniLM's dimensions is constant

@@ -16,6 +16,7 @@ from crossviz.web.checks import Kept
 from crossviz.web.components import OLD_MODEL, STALE, Message, Viewer, envelope
 from crossviz.web.engine import Engine
 from crossviz.web.examples import example_of
+from crossviz.web.operations.questions import failed
 
 __all__ = ["FIELDS", "STALE", "UNEXPECTED", "Screen", "field_of"]
 
@@ -78,6 +79,7 @@ class Screen:
 
     def refused(self, error: Exception, job: int, stale: str | None = STALE) -> dict[Any, Any]:
         """Why there is no answer; `stale` is what the viewer says of the one that it still shows."""
+        failed(error)
         field = field_of(error) if isinstance(error, CrossvizError) else "general"
         told = {self.viewer: envelope(stale=OLD_MODEL if stale and field == "model" else stale, job=job)}
         if isinstance(error, CrossvizError):

@@ -7,7 +7,6 @@ Nothing is kept between calls: each answers from what was sent, with the page's 
 import functools
 import logging
 from collections.abc import Callable
-from types import MethodType
 from typing import Any
 
 import gradio as gr
@@ -18,7 +17,7 @@ from crossviz.web.api_closer import Closer
 from crossviz.web.api_drawing import Drawing
 from crossviz.web.api_making import Making
 from crossviz.web.engine import Engine
-from crossviz.web.own_files import own_file
+from crossviz.web.operations.questions import failed
 from crossviz.web.studio import Studio
 
 __all__ = ["UNEXPECTED", "connect"]
@@ -49,10 +48,7 @@ def connect(page: gr.Blocks, engine: Engine, studio: Studio) -> None:
     if studio.infos():
         groups["generate", 1] = [Drawing(studio).generate]
     for fn, group, limit in [(fn, *key) for key, fns in groups.items() for fn in fns]:
-        added = gr.api(_one_sentence(fn), api_name=fn.__name__, concurrency_id=group, concurrency_limit=limit)
-        for part in page.fns[added["id"]].inputs:
-            if "meta" in part.api_info().get("properties", {}):  # a file
-                part.async_move_resource_to_block_cache = MethodType(own_file, part)
+        gr.api(_one_sentence(fn), api_name=fn.__name__, concurrency_id=group, concurrency_limit=limit)
 
 
 def _one_sentence(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,8 +59,10 @@ def _one_sentence(fn: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return fn(*args)
         except CrossvizError as error:
+            failed(error)
             raise gr.Error(" ".join(str(error).split()), print_exception=False) from None
         except Exception as error:
+            failed(error)
             log.error("An API call failed in a way that crossviz does not know.", exc_info=error)
             raise gr.Error(UNEXPECTED, print_exception=False) from None
 

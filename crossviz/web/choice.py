@@ -15,6 +15,7 @@ from crossviz.web.answers import UNEXPECTED, log
 from crossviz.web.components import Message, message
 from crossviz.web.engine import Engine
 from crossviz.web.open_choice import OpenDropdown
+from crossviz.web.operations.questions import failed
 
 __all__ = ["Choice", "about_method", "about_model", "method_choices", "model_choices"]
 
@@ -129,8 +130,10 @@ class Choice:
                     engine.explainer(model)
                     yield self.follow(model, method, writer)
                 except CrossvizError as error:
+                    failed(error)
                     yield {self.model_error: str(error)}
                 except Exception as error:
+                    failed(error)
                     log.error("A model could not be loaded for a reason that crossviz does not know.", exc_info=error)
                     yield {self.model_error: UNEXPECTED}
 

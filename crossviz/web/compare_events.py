@@ -18,6 +18,7 @@ from crossviz.web.choice import QUIET
 from crossviz.web.components import message
 from crossviz.web.engine import Engine
 from crossviz.web.open_choice import OpenChecks
+from crossviz.web.operations.questions import failed
 from crossviz.web.picture import Picture, picture
 
 __all__ = ["FEWEST", "MOST", "Comparison", "compared", "each_model"]
@@ -104,8 +105,10 @@ class Comparison:
                         yield {self.picture: _drawn(done.value)}
                         return
             except CrossvizError as error:
+                failed(error)
                 yield {self.error: str(error), self.picture: "{}"}
             except Exception as error:
+                failed(error)
                 log.error("A comparison failed in a way that crossviz does not know.", exc_info=error)
                 yield {self.error: UNEXPECTED, self.picture: "{}"}
 

@@ -10,18 +10,22 @@ from crossviz.errors import MethodError, ModelError, ModelUnavailableError
 from crossviz.explainer import Explainer, PhotoSource
 from crossviz.explanation import Explanation
 from crossviz.methods import MethodInfo
-from crossviz.models import ModelInfo, families, models
+from crossviz.models import ModelInfo, models
 from crossviz.models.base import Prepared
 from crossviz.photo import Photo, load_photo
 from crossviz.results import layer_index
 from crossviz.trace import EncodedImage
+from crossviz.web import probe
 from crossviz.web.batching import Batcher, Shared
 from crossviz.web.cores import cores
 from crossviz.web.examples import example_hashes, examples
 from crossviz.web.finished import finished
+from crossviz.web.offered import Offered
+from crossviz.web.operations.questions import note
 from crossviz.web.owners import Owners
 from crossviz.web.photo_cache import PhotoCache
 from crossviz.web.server_settings import ServerSettings
+from crossviz.web.zero_gpu import Borrowed
 from crossviz.words import check_caption
 
 if TYPE_CHECKING:
@@ -72,11 +76,17 @@ class Engine:
         self.device = device
         self.folders = folders
         self.settings = ServerSettings() if settings is None else settings
+        self.offered = Offered(model, self.settings.models)
         self.photos = PhotoCache(self.settings.cache_mb << 20)
         self._visit, self.waits = visit, waits
         self._owners: Owners[str] = Owners()
         self._explainers: dict[str, Explainer] = {}
         self._loading = Shared()
+        self._named: dict[str, str] = {}
+        self.borrowed: Borrowed | None = None
+        """Answers some models' questions on a GPU that is lent for each of them."""
+        self.on_pass: Callable[[int], None] = lambda photos: None
+        """Told how many photos a pass of a model's image tower takes."""
         self._reading: Batcher[Explainer, Prepared, EncodedImage] = Batcher(self._encode, self._most, "crossviz-photos")
 
     @property
@@ -92,8 +102,7 @@ class Engine:
         """
         name = (model or self.model).strip()
         if name not in self._explainers:
-            family = name.partition(":")[0]
-            if name != self.model and not self.folders and family in families() and name not in self._listed():
+            if name != self.model and not self.folders and name not in self.offered:
                 raise ModelUnavailableError(
                     f"'{name[:80]}' is not on the list of this server, which loads no other models for its visitors: "
                     "choose one from the list, or run crossviz on your own computer."
@@ -111,7 +120,7 @@ class Engine:
 
     def models(self) -> list[ModelInfo]:
         """The models to choose from, that of the start first; where folders may be named, those that are loaded too."""
-        infos = {info.name: info for info in models()}
+        infos = {info.name: info for info in self.offered.infos()}
         if self.model in self._explainers:
             infos = {self.model: self._explainers[self.model].info, **infos}
         if self.folders:
@@ -144,15 +153,8 @@ class Engine:
         Raises:
             CrossvizError: the photo, the caption, the model or the method will not do.
         """
-        loaded = load_photo(photo)
-        if caption is not None:
-            check_caption(caption)
-        if self.loaded(model) is None:
-            yield f"loading {(model or self.model)[:80]}"
-        explainer = self.explainer(model)
-        if (caption or method) and not self.folders:
-            check_room(explainer, caption or _WRITTEN, method or None)
-        image = self.photos.get(_key(explainer, loaded))
+        explainer, loaded = yield from self._ready(photo, model, caption, method)
+        image = self.photos.ask(_key(explainer, loaded))
         if image is None:
             yield "reading the photo"
             image = yield from self._read(explainer, loaded)
@@ -160,6 +162,21 @@ class Engine:
         else:
             self._owners.use(loaded.sha256, self._visit())
         return explainer, image.called(loaded.name)  # another visitor may have named the same photo otherwise
+
+    def _ready(
+        self, photo: PhotoSource | None, model: str, caption: str | None, method: str | None
+    ) -> Generator[str, None, tuple[Explainer, Photo]]:
+        """What is needed before a photo is read, in the order in which it costs more."""
+        loaded = load_photo(photo)
+        if caption is not None:
+            check_caption(caption)
+        if self.loaded(model) is None:
+            yield f"loading {(model or self.model)[:80]}"
+        explainer = self.explainer(model)
+        note(model=self.named(explainer))
+        if (caption or method) and not self.folders:
+            check_room(explainer, caption or _WRITTEN, method or None)
+        return explainer, loaded
 
     def steps(
         self, photo: PhotoSource | None, caption: str, model: str, method: str | None
@@ -169,9 +186,17 @@ class Engine:
         Raises:
             CrossvizError: the photo, the caption, the model or the method will not do.
         """
+        if self.borrowed is not None and self.borrowed.wanted(model or self.model):
+            _, loaded = yield from self._ready(photo, model, caption, method)
+            explanation = yield from self.borrowed.explain(
+                (model or self.model).strip(), loaded, caption, method or None
+            )
+            note(method=explanation.method)
+            return explanation
         explainer, image = yield from self.read_steps(photo, model, caption, method)
         yield "asking every word"
         explanation = explainer.explain(image, caption, method or None)
+        note(method=explanation.method)
         self._keep(explainer, image)
         return explanation
 
@@ -212,6 +237,10 @@ class Engine:
         Raises:
             CrossvizError: the model is not there or is another one, or there are no such words or checks.
         """
+        if self.borrowed is not None and self.borrowed.wanted(model or self.model):
+            self._same(self.explainer(model), explanation)
+            asked = {"span": span, "checks": checks, "box": box}
+            return (yield from self.borrowed.trust((model or self.model).strip(), explanation, **asked))
         steps = self.read_steps(explanation.photo, model)
         while True:
             try:
@@ -277,6 +306,33 @@ class Engine:
         first = examples()[0]
         self.explain(str(first.photo), first.caption)
 
+    def probe(self) -> Explanation:
+        """A tiny built-in photo explained by the first model, in the same line as visitors' photos; nothing is kept.
+
+        Raises:
+            CrossvizError: it can't be explained.
+        """
+        explainer, photo = self.explainer(self.model), probe.photo()
+        with self._reading.place(explainer, photo.sha256, explainer.prepare(photo)) as place:
+            return explainer.explain(place.answer(), probe.CAPTION)
+
+    def about(self) -> dict[str, str]:
+        """What may be told of the first model: its name, and where it computes."""
+        explainer = self.explainer(self.model)
+        return {"model": self.named(explainer), "device": explainer.device}
+
+    def named(self, explainer: Explainer) -> str:
+        """A model's name if it is one that crossviz lists; of any other, as a folder's, only the family."""
+        name = explainer.info.name
+        if name not in self._named:
+            listed = ":" not in name or name in {info.name for info in models(everything=True)}
+            self._named[name] = name if listed else f"{name.partition(':')[0]}:(own)"
+        return self._named[name]
+
+    def names_loaded(self) -> list[str]:
+        """The names of the models that are loaded."""
+        return [self.named(explainer) for explainer in [*self._explainers.values()]]
+
     @staticmethod
     def _same(explainer: Explainer, explanation: Explanation) -> None:
         if explainer.info.name != explanation.provenance.model:
@@ -301,6 +357,8 @@ class Engine:
         found = [self.photos.get(key) for key in keys]  # some may have come while these waited
         lack = [each for each, image in zip(prepared, found, strict=True) if image is None]
         made = iter(explainer.encode_many(lack))
+        if lack:
+            self.on_pass(len(lack))
         return [next(made) if image is None else image for image in found]  # kept by those who still wait for them
 
     def _most(self, explainer: Explainer) -> int:
@@ -323,10 +381,6 @@ class Engine:
         over = set(self._owners.over(here, most)) - example_hashes()
         if over:
             self.photos.drop([key for key in self.photos.kept() if key[0] in over])
-
-    @staticmethod
-    def _listed() -> set[str]:
-        return {info.name for info in models(everything=True)}
 
 
 def check_room(explainer: Explainer, caption: str, method: str | None, most: int = MOST_BYTES) -> None:

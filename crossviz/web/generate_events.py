@@ -23,6 +23,7 @@ from crossviz.web.file_names import file_name
 from crossviz.web.generate_tab import GenerateTab
 from crossviz.web.generate_values import MAX_SEED, settings_of
 from crossviz.web.kept_file import kept_file
+from crossviz.web.operations.questions import failed
 
 __all__ = ["connect", "opened_envelope"]
 
@@ -77,6 +78,7 @@ def connect(
             try:
                 asked = settings_of(seed, guidance, temperature, count, own)
             except CrossvizError as error:
+                failed(error)
                 yield {
                     tab.viewer: _envelope(job=job, idle=True),
                     **_running(tab, False),
@@ -101,6 +103,7 @@ def connect(
             data = generation.to_bytes(suffix, words=_spans(getattr(wanted, "words", None)))
             path = kept_file(data, file_name(generation.caption.text) + suffix)
         except CrossvizError as error:
+            failed(error)
             return {tab.file: None, **tab.said("general", str(error))}  # or the click would fetch the file before
         return {tab.file: path, **tab.said()}
 
@@ -109,6 +112,7 @@ def connect(
             generation = drawings.of(wanted.id)
             path = _as_photo(generation)
         except CrossvizError as error:
+            failed(error)
             yield {tab.viewer: _envelope(open=True), **tab.said("general", str(error))}  # back to where it is said
             return
         yield from explain(path, generation.caption.text, model, method)
@@ -191,6 +195,7 @@ def _running(tab: GenerateTab, on: bool) -> dict[Any, Any]:
 
 def _refused(tab: GenerateTab, error: Exception) -> dict[Any, str]:
     """Why there is no picture, under the field that it is about."""
+    failed(error)
     if isinstance(error, CaptionError):
         return tab.said("caption", str(error))
     if isinstance(error, ModelError | DeviceError):

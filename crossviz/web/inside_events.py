@@ -10,6 +10,7 @@ from crossviz.errors import CrossvizError
 from crossviz.web.checks import Kept
 from crossviz.web.components import Viewer, envelope, feed
 from crossviz.web.engine import Engine
+from crossviz.web.operations.questions import failed
 
 __all__ = ["connect", "question"]
 
@@ -34,8 +35,10 @@ def connect(engine: Engine, viewer: Viewer, asked_last: gr.State) -> None:
             found = engine.inside(explanation, kept.model, **where)
             return envelope(run=run, inside=found.as_dict())
         except CrossvizError as error:
+            failed(error)
             return envelope(run=run, error=str(error))
-        except Exception:
+        except Exception as error:
+            failed(error)
             log.exception("A cell failed in a way that crossviz does not know.")
             return envelope(run=run, error=UNEXPECTED)
 

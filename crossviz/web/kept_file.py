@@ -12,7 +12,7 @@ from gradio.processing_utils import hash_bytes
 from crossviz.errors import CrossvizError
 from crossviz.web.visits import current_visit, the_visits
 
-__all__ = ["NO_ROOM", "kept_file", "no_room"]
+__all__ = ["NO_ROOM", "is_full", "kept_file", "no_room"]
 
 NO_ROOM = "The server has no room for this file just now: try again in some minutes. Your photo and caption are kept."
 
@@ -44,12 +44,17 @@ def kept_file(data: bytes, name: str) -> str:
     return str(path)
 
 
+def is_full(error: Exception) -> bool:
+    """Whether it is how the system says that there is no room."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 @contextlib.contextmanager
 def no_room() -> Iterator[None]:
     """What the system says of a full disk, as a sentence."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if not is_full(error):
             raise
         raise CrossvizError(NO_ROOM) from error

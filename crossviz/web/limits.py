@@ -1,16 +1,25 @@
-"""What the server refuses before any handler runs, and what it tells browsers to refuse.
+"""How much a request may bring, and how slowly: what the server ends before, or while, a handler reads it.
 
-Gradio limits uploads (`max_file_size`) but no other request body, hands out any public URL as if it were its own
-(`/file=http...`, `/proxy=`), and sets no security headers.
+Gradio limits each uploaded file (`max_file_size`) but no other body, waits for a body for ever, opens a file for each
+of up to a thousand parts of an upload, and leaves those of an upload that broke off.
 """
 
+import asyncio
 import contextlib
+import os
+import re
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from crossviz.photo import MAX_BYTES
+from gradio.utils import get_upload_folder
+from python_multipart.multipart import parse_options_header
 
-__all__ = ["MAX_JSON_BYTES", "Limits"]
+from crossviz.photo import MAX_BYTES
+from crossviz.web.doors import route_path
+from crossviz.web.guard import refuse
+
+__all__ = ["MAX_JSON_BYTES", "MAX_PARTS", "MAX_UPLOAD_BYTES", "Limits"]
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -22,28 +31,17 @@ MAX_UPLOAD_BYTES = MAX_BYTES + (1 << 20)
 """Largest upload: the photo limit and the frame around it."""
 MAX_MCP_BYTES = MAX_BYTES * 4 // 3 + (1 << 20)
 """Largest message of an MCP client, which may hold a photo as base64."""
-
-_HEADERS = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"same-origin"),
-    (b"permissions-policy", b"geolocation=(), microphone=()"),
-    (
-        b"content-security-policy",
-        # Gradio's page needs inline scripts and eval. Nothing may be loaded from elsewhere, and nothing sent there.
-        b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-        b"img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; "
-        b"connect-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
-        b"form-action 'self'",
-    ),
-]
-
-
-class _TooLarge(Exception):
-    pass
+MAX_PARTS = 16
+"""Most parts of an upload. The page sends one file at a time."""
+PAUSE_SECONDS = 20.0
+"""Longest that nothing may come of a body that was begun."""
+SLOWEST = 16384
+"""Bytes a second that a body must come with, once it takes longer than a pause may: 64 MB have 68 minutes at most."""
+_PART = re.compile(r"tmp\w{8}")
 
 
 class Limits:
-    """ASGI middleware: body limits, no proxying, security headers.
+    """ASGI middleware that ends requests whose body is too large, too slow, or of too many parts.
 
     Args:
         mcp: whether there is an MCP server, whose messages may hold photos.
@@ -57,53 +55,106 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = scope["path"]
-        if _is_proxy(path):
-            await _refuse(send, 403, "This server hands out its own files only.")
-            return
-        limit = MAX_UPLOAD_BYTES if path.rstrip("/").endswith("/upload") else MAX_JSON_BYTES
+        path = route_path(scope["path"], scope.get("root_path", ""))
+        upload = path == "/gradio_api/upload"
+        limit = MAX_UPLOAD_BYTES if upload else MAX_JSON_BYTES
         if self._mcp and path.startswith("/gradio_api/mcp"):
             limit = MAX_MCP_BYTES
-        too_large = f"The request is larger than {limit} bytes."
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > limit:
-            await _refuse(send, 413, too_large)
+        headers = dict(reversed(scope["headers"]))  # of several by one name the first, as handlers read them
+        declared = headers.get(b"content-length", b"0")
+        if headers.get(b"content-encoding", b"identity") != b"identity":
+            await refuse(send, 415, "Bodies are taken as they are, not compressed.")
             return
-
-        received = 0
-        started = False
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                raise _TooLarge
-            return message
-
-        async def with_headers(message: Message) -> None:
-            nonlocal started
-            if received > limit and not started:
-                return  # the handler's own answer to the body that it did not get
-            if message["type"] == "http.response.start":
-                started = True
-                present = {name.lower() for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(h for h in _HEADERS if h[0] not in present)]
-            await send(message)
-
-        with contextlib.suppress(_TooLarge):
-            await self._app(scope, counted, with_headers)
-        if received > limit and not started:
-            await _refuse(send, 413, too_large)
+        if not declared.isdigit() or int(declared) > limit:
+            await refuse(send, 413, _too_large(limit))
+            return
+        _, options = parse_options_header(headers.get(b"content-type", b"") if upload else b"")
+        boundary = options.get(b"boundary")
+        body = _Body(receive, limit, boundary and b"--" + boundary)
+        answer = _Answer(send, body)
+        try:
+            with contextlib.suppress(_Refused):
+                await self._app(scope, body.receive, answer.send)
+        finally:
+            if upload:
+                asyncio.get_running_loop().call_later(2 * PAUSE_SECONDS, _remove_parts_left)
+        if body.refusal is not None and not answer.started:
+            await refuse(send, *body.refusal, close=True)
 
 
-def _is_proxy(path: str) -> bool:
-    """Whether a path asks for an address elsewhere."""
-    _, _, target = path.partition("/file=")
-    return "/proxy=" in path or target.lstrip("/").lower().startswith(("http:", "https:"))
+class _Refused(Exception):
+    pass
 
 
-async def _refuse(send: Send, status: int, reason: str) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), *_HEADERS]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": reason.encode()})
+class _Body:
+    """What a handler receives, counted and timed."""
+
+    def __init__(self, receive: Receive, limit: int, delimiter: bytes | None) -> None:
+        self._receive, self._limit, self._delimiter = receive, limit, delimiter
+        self.refusal: tuple[int, str] | None = None
+        self._received, self._parts, self._rest = 0, 0, b""
+        self._begun = time.monotonic()
+        self._complete = False
+
+    async def receive(self) -> Message:
+        if self._complete:  # what comes now is the news that the client has left
+            return await self._receive()
+        try:
+            message = await asyncio.wait_for(self._receive(), PAUSE_SECONDS)
+        except TimeoutError:
+            raise self._refused(408, f"Nothing came for {PAUSE_SECONDS:.0f} seconds.") from None
+        self._complete = message["type"] != "http.request" or not message.get("more_body", False)
+        data = message.get("body", b"")
+        self._received += len(data)
+        if self._received > self._limit:
+            raise self._refused(413, _too_large(self._limit))
+        elapsed = time.monotonic() - self._begun
+        if not self._complete and elapsed > PAUSE_SECONDS and self._received < SLOWEST * elapsed:
+            raise self._refused(408, f"The request came with less than {SLOWEST} bytes a second.")
+        if self._delimiter is not None and self._counted(data) > MAX_PARTS + 1:  # one more ends the last part
+            raise self._refused(413, f"An upload has {MAX_PARTS} parts at most.")
+        return message
+
+    def _refused(self, status: int, reason: str) -> _Refused:
+        self.refusal = (status, reason)
+        return _Refused(reason)
+
+    def _counted(self, data: bytes) -> int:
+        """How many delimiters came so far, also where one came in two pieces."""
+        seen = self._rest + data
+        self._parts += seen.count(self._delimiter)
+        _, _, after = seen.rpartition(self._delimiter)
+        self._rest = after[-len(self._delimiter) + 1 :]
+        return self._parts
+
+
+class _Answer:
+    """What a handler answers, unless it is to a body that it did not get."""
+
+    def __init__(self, send: Send, body: _Body) -> None:
+        self._send, self._body = send, body
+        self.started = False
+
+    async def send(self, message: Message) -> None:
+        if self._body.refusal is not None and not self.started:
+            return
+        self.started = True
+        await self._send(message)
+
+
+def _too_large(limit: int) -> str:
+    return f"The request is larger than {limit} bytes."
+
+
+def _remove_parts_left() -> None:
+    """Files that uploads left which broke off: they lie beside the folders of those that are complete.
+
+    One that is still written to is younger than the longest pause.
+    """
+    oldest = time.time() - 2 * PAUSE_SECONDS
+    with contextlib.suppress(OSError), os.scandir(get_upload_folder()) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                known = _PART.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+                if known and entry.stat(follow_symlinks=False).st_mtime < oldest:
+                    os.unlink(entry.path)

@@ -22,6 +22,7 @@ from crossviz.web.generate_events import opened_envelope
 from crossviz.web.generate_viewer import GenerationViewer
 from crossviz.web.kept_file import kept_file
 from crossviz.web.opener import Opener
+from crossviz.web.operations.questions import failed
 from crossviz.web.own_files import own_path
 
 __all__ = ["MAX_OPENED_BYTES", "Opening"]
@@ -148,6 +149,7 @@ def _is_saved(path: Path) -> bool:
 
 
 def _sentence(error: Exception) -> str:
+    failed(error)
     if isinstance(error, CrossvizError):
         return str(error)
     log.error("A file could not be opened for a reason that crossviz does not know.", exc_info=error)

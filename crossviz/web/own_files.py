@@ -5,17 +5,17 @@ from typing import Any
 from urllib.parse import unquote
 
 import gradio as gr
-from gradio.blocks import Block
 from gradio.utils import get_upload_folder
 
 from crossviz.errors import PhotoError
 
-__all__ = ["NOT_FETCHED", "own_file", "own_path"]
+__all__ = ["NOT_FETCHED", "OwnFiles", "own_path"]
 
 NOT_FETCHED = (
     "This server fetches nothing from other addresses: send the photo itself (in Python by "
     "gradio_client.handle_file with a path on your computer)."
 )
+_NONE = "There is no such uploaded photo on this server: upload it (again)."
 _HANDED_OUT = "/gradio_api/file="
 
 
@@ -23,8 +23,16 @@ def own_path(name: Any) -> str:
     """The path of an uploaded file, by its path or by the address under which this server hands it out.
 
     Raises:
-        PhotoError: it is somewhere else.
+        PhotoError: it is somewhere else, or there is none.
     """
+    path = _among_own(name)
+    if not os.path.isfile(path):
+        raise PhotoError(_NONE)
+    return path
+
+
+def _among_own(name: Any) -> str:
+    """The same, whether there is still such a file or not."""
     text = name if isinstance(name, str) else ""
     if text.lower().startswith(("http:", "https:")):
         # Not urlsplit, which raises for addresses that are none: what counts is what stands behind our own mark.
@@ -32,16 +40,41 @@ def own_path(name: Any) -> str:
         if not text:
             raise PhotoError(NOT_FETCHED)
     path, home = os.path.realpath(text.replace("\0", "") or "."), os.path.realpath(get_upload_folder())
-    if os.path.commonpath([path, home]) != home or not os.path.isfile(path):
-        raise PhotoError("There is no such uploaded photo on this server: upload it (again).")
+    if not path.startswith(home + os.sep):
+        raise PhotoError(_NONE)
     return path
 
 
-async def own_file(component: Block, name: Any) -> str | None:
-    """In the place of a component's `async_move_resource_to_block_cache`, which would fetch an address."""
-    if isinstance(name, str) and name.lower().startswith(("http:", "https:")):
+class OwnFiles(gr.Blocks):
+    """Blocks whose events take no file but those that were uploaded here.
+
+    Gradio looks at what is marked as a file only: it fetches the address in one, for any component, and a photo that
+    lacks the mark is read from wherever its path leads.
+    """
+
+    async def preprocess_data(
+        self, block_fn: Any, inputs: list[Any], state: Any, explicit_call: bool = False
+    ) -> list[Any]:
+        """As `gr.Blocks` does it, with every file that a client names looked at before."""
         try:
-            name = own_path(name)
+            looked_at = [_own_only(value) for value in inputs]
         except PhotoError as error:
             raise gr.Error(str(error), print_exception=False) from None
-    return await Block.async_move_resource_to_block_cache(component, name)
+        return await super().preprocess_data(block_fn, looked_at, state, explicit_call)
+
+
+def _own_only(value: Any) -> Any:
+    """What a client sent, its files by their real paths and with no address but `data:`.
+
+    Raises:
+        PhotoError: a file lies elsewhere.
+    """
+    if isinstance(value, list):
+        return [_own_only(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("path") is None:
+        return {key: _own_only(entry) for key, entry in value.items()}
+    url = value.get("url")
+    inline = isinstance(url, str) and url.startswith("data:")
+    return {**value, "path": _among_own(value["path"]), "url": url if inline else None, "is_stream": False}

@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
+from inspect import signature
 from typing import Any
 
 import matplotlib
@@ -25,20 +26,25 @@ from crossviz.web.choice import EMPTIED, QUIET, Choice
 from crossviz.web.compare_events import Comparison
 from crossviz.web.components import envelope, example_row, message
 from crossviz.web.components import viewer as make_viewer
+from crossviz.web.connections import limit_connections
 from crossviz.web.engine import Engine
 from crossviz.web.examples import example_of, examples, keep_photo, thumbnail
 from crossviz.web.file_names import file_name
 from crossviz.web.forget import Forgetting
 from crossviz.web.generate_events import connect as connect_generate
 from crossviz.web.generate_tab import GenerateTab
+from crossviz.web.guard import Guard, guard_first
 from crossviz.web.hide_events import connect as connect_hiding
 from crossviz.web.inside_events import connect as connect_inside
 from crossviz.web.inside_events import question as cell_question
 from crossviz.web.kept_file import kept_file
 from crossviz.web.limits import Limits
 from crossviz.web.link_events import connect as connect_link
+from crossviz.web.malformed import HANDLERS, Page, RefusedRuns
 from crossviz.web.open_events import NEW_PHOTO, Opening
 from crossviz.web.opener import opener
+from crossviz.web.operations.questions import failed
+from crossviz.web.origins import Origins
 from crossviz.web.photo_input import PhotoInput
 from crossviz.web.studio import Studio
 from crossviz.web.theme import theme
@@ -88,7 +94,7 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
     opening_example = example_of(opening.photo)
     example_name = opening_example and opening_example.name
 
-    with gr.Blocks(title="crossviz", analytics_enabled=False, fill_width=True) as page:
+    with Page(title="crossviz", analytics_enabled=False, fill_width=True) as page:
         header = _asset("header.html").replace("<!-- tabs -->", _asset("halves.html").strip() if draws else "")
         gr.HTML(header, js_on_load=_asset("header.js"), apply_default_css=False, elem_id="cv-header")
         with gr.Row(elem_id="cv-page"):
@@ -177,6 +183,7 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
                 data = explanation.to_bytes(str(wanted.format), settings=settings, cells=cells)
                 path = kept_file(data, file_name(explanation.caption.text) + str(wanted.format))
             except CrossvizError as error:
+                failed(error)
                 return {file: None, **screen.said("general", str(error))}
             return {file: path, **screen.said()}
 
@@ -238,7 +245,8 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
         connect_api(page, engine, studio)
     page.queue(default_concurrency_limit=engine.at_once, max_size=engine.settings.queue)
     visits = the_visits()
-    page.guarded = {"page": page, "visits": visits, "forgetting": Forgetting(page, engine, visits)}  # for `launch`
+    page.server_settings = engine.settings  # both for `launch`
+    page.guarded = {"page": page, "visits": visits, "forgetting": Forgetting(page, engine, visits)}
     return page
 
 
@@ -251,37 +259,59 @@ def reach_js(page: gr.Blocks) -> str:
     return _asset("reach.js").replace("/* which parts there are */", json.dumps(build_of(page)))
 
 
-def launch(page: gr.Blocks, host: str, port: int, *, mcp: bool = False) -> str:
+def launch(
+    page: gr.Blocks,
+    host: str,
+    port: int,
+    *,
+    mcp: bool = False,
+    watching: Sequence[tuple[Any, ...]] = (),
+    routes: Sequence[tuple[Any, ...]] = (),
+) -> str:
     """Start the server in the background.
 
     Args:
         mcp: whether the API is offered to MCP clients, too; needs the package `mcp`.
+        watching: ASGI middlewares that see every request, those that are refused included.
+        routes: ASGI middlewares that answer some of those that are let in.
 
     Returns:
         The page's address.
     """
+    # What Starlette calls a Middleware: the class, its arguments, its keyword arguments. The first is the outermost.
+    middleware = [
+        *watching,
+        (Guard, (), {"origins": Origins.of(host, page.server_settings), "mcp": mcp}),
+        *routes,
+        (Limits, (), {"mcp": mcp}),
+        (VisitGuard, (), page.guarded),
+        (RefusedRuns, (), {}),
+    ]
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
+        root_path=page.server_settings.root_path or None,
         prevent_thread_lock=True,
         quiet=True,
         share=False,
+        num_workers=0,
         show_error=False,
         ssr_mode=False,
         state_session_capacity=MAX_SESSIONS,
         enable_monitoring=False,
-        run_history=False,
+        **({"run_history": False} if "run_history" in signature(page.launch).parameters else {}),
         footer_links=[],
         max_file_size=MAX_BYTES,
         theme=theme(),
         # Gradio's own `css` rewrites every rule and loses those for containers.
         head=f"<style>{viewer_css()}{_asset('page.css')}</style><script>{reach_js(page)}</script>",
-        # What Starlette calls a Middleware: the class, its arguments, its keyword arguments.
         mcp_server=mcp,
         app_kwargs={
-            "middleware": [(Limits, (), {"mcp": mcp}), (VisitGuard, (), page.guarded)],
-            "docs_url": None,
-            "redoc_url": None,
+            "middleware": middleware,
+            "lifespan": guard_first(len(middleware)),
+            "exception_handlers": HANDLERS,
+            "openapi_url": None,
         },
     )
+    limit_connections(page.server)
     return address.rstrip("/")

@@ -27,6 +27,8 @@ class PhotoCache:
         self._images: OrderedDict[Hashable, EncodedImage] = OrderedDict()
         self._sizes: dict[Hashable, int] = {}
         self._total = 0
+        self.hits = self.misses = 0
+        """How many questions found their photo, and how many did not."""
         self._lock = threading.Lock()
 
     def get(self, key: Hashable) -> EncodedImage | None:
@@ -36,6 +38,14 @@ class PhotoCache:
             if image is not None:
                 self._images.move_to_end(key)
             return image
+
+    def ask(self, key: Hashable) -> EncodedImage | None:
+        """As `get`, for a question: it is counted."""
+        image = self.get(key)
+        with self._lock:
+            self.hits += image is not None
+            self.misses += image is None
+        return image
 
     def put(self, key: Hashable, image: EncodedImage) -> None:
         """Keep a photo, or count one again that has grown since."""

@@ -11,6 +11,7 @@ from crossviz.errors import CrossvizError
 from crossviz.web.checks import Kept, Runs, in_one_thread
 from crossviz.web.components import Viewer, envelope, feed
 from crossviz.web.engine import Engine
+from crossviz.web.operations.questions import failed
 
 __all__ = ["connect"]
 
@@ -51,8 +52,10 @@ def connect(engine: Engine, viewer: Viewer, asked_last: gr.State) -> None:
                             report = kept.add(finished.value)
             yield envelope(run=run, report=report.as_dict())
         except CrossvizError as error:
+            failed(error)
             yield envelope(run=run, error=str(error))
-        except Exception:
+        except Exception as error:
+            failed(error)
             log.exception("A check failed in a way that crossviz does not know.")
             yield envelope(run=run, error=UNEXPECTED)
 
@@ -67,8 +70,10 @@ def connect(engine: Engine, viewer: Viewer, asked_last: gr.State) -> None:
             told = {f"{start}:{end}": report.as_dict() for (start, end), report in reports.items()}
             return envelope(run=run, reports=told)
         except CrossvizError as error:
+            failed(error)
             return envelope(run=run, error=str(error))
-        except Exception:
+        except Exception as error:
+            failed(error)
             log.exception("A box failed in a way that crossviz does not know.")
             return envelope(run=run, error=UNEXPECTED)
 

@@ -1,8 +1,9 @@
 """Screens compared with stored baselines, and one HTML report of all of them.
 
-Two browsers draw text differently, and so do two machines with other fonts. A baseline is therefore compared only
-where the Chromium version, the platform and the widths of a few texts are those it was recorded with; elsewhere the
-report says so, and the tests rely on what holds everywhere (canvas pixels, layout, roles).
+Two browsers draw text differently, so do two machines with other fonts, and another Gradio has other controls. A
+baseline is therefore compared only where the Chromium version, the platform, the Gradio and the widths of a few texts
+are those it was recorded with; elsewhere the report says so, and the tests rely on what holds everywhere (canvas
+pixels, layout, roles).
 """
 
 import base64
@@ -12,6 +13,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +82,7 @@ class Album:
             self.entries.append(_Entry(name, "recorded", {"now": seen}))
             return
         if here != self._recorded_environment():
-            self.entries.append(_Entry(name, "not comparable here: other browser or fonts", {"now": seen}))
+            self.entries.append(_Entry(name, "not comparable here: other browser, Gradio or fonts", {"now": seen}))
             return
         if not stored.is_file():
             self.entries.append(_Entry(name, "no baseline", {"now": seen}, failed=True))
@@ -126,6 +128,7 @@ class Album:
         return {
             "chromium": page.context.browser.version.partition(".")[0],
             "platform": sys.platform,
+            "gradio": metadata.version("gradio"),
             "text widths": page.evaluate(_MEASURE),
         }
 

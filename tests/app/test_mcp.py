@@ -1,13 +1,12 @@
 """The API as tools of an MCP client."""
 
-import asyncio
 import base64
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from apart import run_apart
 from watched import free_port
 
 from crossviz.web.examples import examples
@@ -37,8 +36,7 @@ def call(address: str, *calls: tuple[str, dict]):
             tools = (await session.list_tools()).tools
             return tools, [await session.call_tool(name, given) for name, given in calls]
 
-    with ThreadPoolExecutor(1) as apart:  # Playwright's loop may be running in this thread
-        return apart.submit(lambda: asyncio.run(run())).result()
+    return run_apart(run())
 
 
 def test_the_tools_say_what_they_take(address):

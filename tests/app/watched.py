@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page
 
 __all__ = ["AXE", "PATIENCE", "Watched", "arrived", "drawn", "free_port", "painted", "pointed", "ready", "until"]
 
-PATIENCE = 60_000
+PATIENCE = 40_000
 """Milliseconds that a test waits for anything, at most: what takes seconds on two idle cores takes far longer on busy
 ones."""
 

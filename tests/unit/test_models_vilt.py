@@ -59,16 +59,15 @@ def traced(model, photo=None, caption=CAPTION, hidden=()):
 @contextmanager
 def heard():
     """What transformers logs as a warning or worse, which it writes to the terminal."""
-    from transformers.utils import logging as theirs
-
+    theirs = logging.getLogger("transformers")
     remarks: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: remarks.append(record.getMessage())
-    theirs.add_handler(handler)
+    theirs.addHandler(handler)
     try:
         yield remarks
     finally:
-        theirs.remove_handler(handler)
+        theirs.removeHandler(handler)
 
 
 def in_sequence(found):

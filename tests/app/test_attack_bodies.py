@@ -1,0 +1,336 @@
+"""Bodies that are too large, too many, too deep, packed, or too slow: each is ended with a sentence, and others are
+answered meanwhile."""
+
+import gzip
+import json
+import os
+import socket
+import time
+import zlib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from gradio.utils import get_upload_folder
+from stranger import ask, multipart, raw, request, said, upload
+
+from crossviz.web import connections, limits
+from crossviz.web.limits import MAX_JSON_BYTES, MAX_PARTS, MAX_UPLOAD_BYTES
+
+JSON = {"content-type": "application/json"}
+
+
+def head(app: str, path: str, *lines: str) -> bytes:
+    host = urlsplit(app).netloc
+    return "\r\n".join([f"POST {path} HTTP/1.1", f"Host: {host}", "Connection: close", *lines, "", ""]).encode()
+
+
+def chunked(piece: bytes, count: int):
+    for _ in range(count):
+        yield b"%x\r\n%s\r\n" % (len(piece), piece)
+    yield b"0\r\n\r\n"
+
+
+def alive(app: str) -> None:
+    assert "No photo was given" in said(ask(app, "answer", [None, "a dog", "crossviz-mini", None]))
+
+
+def parts_left() -> set[str]:
+    """Files of uploads that are not complete."""
+    with os.scandir(get_upload_folder()) as entries:
+        return {entry.name for entry in entries if entry.is_file()}
+
+
+# Too large
+
+
+def test_a_body_that_says_it_is_too_large_is_not_waited_for(app):
+    for path, limit in [("/gradio_api/upload", MAX_UPLOAD_BYTES), ("/gradio_api/call/explain", MAX_JSON_BYTES)]:
+        came = raw(app, head(app, path, f"Content-Length: {limit + 1}", "Content-Type: multipart/form-data"))
+        assert came.startswith(b"HTTP/1.1 413") and b"larger than" in came
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/run/offer", "/gradio_api/call/v2/explain", "/gradio_api/cancel"])
+def test_a_body_of_unknown_length_is_counted(app, path):
+    came = raw(
+        app,
+        head(app, path, "Transfer-Encoding: chunked", "Content-Type: application/json"),
+        more=chunked(b"a" * 65536, 17),
+    )
+    assert came.startswith(b"HTTP/1.1 413") or came == b""
+
+
+def test_an_upload_of_unknown_length_is_counted(app, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_UPLOAD_BYTES", 1 << 20)
+    body, headers = multipart([("files", "a.png", b"a" * (2 << 20))])
+    lines = ["Transfer-Encoding: chunked", f"Content-Type: {headers['content-type']}"]
+    came = raw(app, head(app, "/gradio_api/upload", *lines), more=chunked(body[:65536], 40))
+    assert came.startswith(b"HTTP/1.1 413") or came == b""
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Content-Length: -1"],
+        ["Content-Length: 1e3"],
+        ["Content-Length: 0x10"],
+        ["Content-Length: 5", "Content-Length: 6"],
+        ["Content-Length: 5,6"],
+        ["Content-Length: " + "9" * 60],
+        ["Transfer-Encoding: gzip, chunked"],
+        ["Transfer-Encoding: chunked, identity"],
+        ["Transfer-Encoding: xchunked"],
+    ],
+)
+def test_a_length_that_is_none_is_refused(app, lines):
+    came = raw(app, head(app, "/gradio_api/queue/join", *lines) + b"{}   ")
+    assert came[9:12] in (b"400", b"413", b"501"), came[:100]
+
+
+def test_a_request_hidden_in_another_is_not_answered(app):
+    # Both a length and chunks: what a proxy takes for one body, a server may take for two requests.
+    hidden = f"GET /config HTTP/1.1\r\nHost: {urlsplit(app).netloc}\r\n\r\n".encode()
+    lines = ["Content-Length: 4", "Transfer-Encoding: chunked", "Content-Type: application/json"]
+    came = raw(app, head(app, "/gradio_api/reset", *lines) + b"0\r\n\r\n" + hidden)
+    assert b"components" not in came and came.count(b"HTTP/1.1") <= 1
+
+
+def test_packed_bodies_are_not_unpacked(app):
+    huge = b'{"data": ["' + b"a" * (64 << 20) + b'"]}'
+    for kind, packed in [("gzip", gzip.compress(huge, 1)), ("deflate", zlib.compress(huge, 1)), ("br", b"1234")]:
+        reply = request(app, "POST", "/gradio_api/queue/join", packed, {**JSON, "content-encoding": kind})
+        assert reply.status == 415 and b"not compressed" in reply.body
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":', '[{"b":['])
+def test_json_of_any_depth_is_refused_or_answered(app, opening):
+    deep = opening * 50_000
+    for body in (deep.encode(), f'{{"data": {deep}'.encode(), f'{{"data": [{"[" * 400}{"]" * 400}]}}'.encode()):
+        reply = request(app, "POST", "/gradio_api/call/explain", body, JSON)
+        assert reply.status in (200, 400, 422) and len(reply.body) < 2 * len(body)
+    alive(app)
+
+
+def test_huge_heads_are_refused(app):
+    host = f"Host: {urlsplit(app).netloc}\r\nConnection: close\r\n"
+    for sent in (
+        f"GET /{'a' * 10_000} HTTP/1.1\r\n{host}\r\n",
+        f"GET /config?{'a' * 100_000} HTTP/1.1\r\n{host}\r\n",
+        f"GET / HTTP/1.1\r\n{host}X-A: {'a' * 100_000}\r\n\r\n",
+        f"GET / HTTP/1.1\r\n{host}" + "".join(f"X-{i}: {i}\r\n" for i in range(20_000)) + "\r\n",
+        f"GET / HTTP/1.1\r\n{host}Bad Header\x00: 1\r\n\r\n",
+    ):
+        came = raw(app, sent.encode())
+        assert came == b"" or (came[9:12] in (b"400", b"414", b"431") and b"nosniff" in came)
+    alive(app)
+
+
+# Too many
+
+
+def test_an_upload_has_few_parts(app):
+    few = [("files", f"{i}.png", b"x") for i in range(MAX_PARTS)]
+    assert request(app, "POST", "/gradio_api/upload", *multipart(few)).status == 200
+    for many in (
+        [("files", f"{i}.png", b"x") for i in range(1000)],
+        [("other", f"{i}.png", b"x") for i in range(MAX_PARTS + 1)],
+        [(f"field{i}", None, b"x") for i in range(20_000)],
+    ):
+        reply = request(app, "POST", "/gradio_api/upload", *multipart(many))
+        assert (reply.status, reply.body) == (413, f"An upload has {MAX_PARTS} parts at most.".encode())
+
+
+@pytest.mark.parametrize("boundary", ["b0undary", "-" * 30 + "'()+_,-./:=?", "a b"])
+def test_parts_are_counted_wherever_the_body_is_cut(app, boundary):
+    body, _ = multipart([("files", "a.png", b"x")] * 40, boundary)
+    host = f"POST /gradio_api/upload HTTP/1.1\r\nHost: {urlsplit(app).netloc}\r\nConnection: close\r\n"
+    sent = f'{host}Content-Type: multipart/form-data; boundary="{boundary}"\r\nTransfer-Encoding: chunked\r\n\r\n'
+    pieces = (body[i : i + 7] for i in range(0, len(body), 7))
+    came = raw(app, sent.encode(), more=(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces))
+    assert came.startswith(b"HTTP/1.1 413"), came[:200]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"--b0undary--\r\n",
+        b"--b0undary\r\ncontent-disposition: form-data\r\n\r\nx\r\n--b0undary--\r\n",
+        b"--b0undary\r\n" + b"x: " + b"a" * 9000 + b"\r\n\r\n",
+        b"--other\r\n\r\n",
+        b'--b0undary\r\ncontent-disposition: form-data; name="files"; filename="a',
+    ],
+)
+def test_a_broken_upload_is_answered_and_leaves_nothing(app, body):
+    before = parts_left()
+    headers = {"content-type": "multipart/form-data; boundary=b0undary"}
+    assert request(app, "POST", "/gradio_api/upload", body, headers).status in (200, 400, 413)
+    assert parts_left() <= before
+    for kind in ("text/plain", "multipart/form-data", "application/x-www-form-urlencoded"):
+        assert request(app, "POST", "/gradio_api/upload", body, {"content-type": kind}).status in (200, 400)
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../../../tmp/crossviz-escaped.png",
+        "/tmp/crossviz-escaped.png",
+        "..\\..\\crossviz-escaped.png",
+        "C:\\crossviz-escaped.png",
+        "a\0b.png",
+        "%00.png",
+        "%2e%2e%2fa.png",
+        "a" * 4096 + ".png",
+        "\u202egnp.exe",
+        "CON",
+        "nul.png",
+        ".",
+        "..",
+        "...",
+        " ",
+        ".htaccess",
+        "<img src=x onerror=alert(1)>.png",
+        "a;b&c|d$(id)`id`.png",
+        "\U0001f600.png",
+        "a/../b.png",
+        "-rf",
+        "~root",
+    ],
+)
+def test_no_name_of_a_file_leaves_its_folder_or_spoils_an_answer(app, name):
+    body, headers = multipart([("files", name, b"content of " + name.encode())])
+    reply = request(app, "POST", "/gradio_api/upload", body, headers)
+    assert not os.path.exists("/tmp/crossviz-escaped.png")
+    if reply.status != 200:
+        assert reply.status == 400 and len(reply.body) < 5000
+        return
+    (path,) = json.loads(reply.body)
+    home = Path(get_upload_folder()).resolve()
+    assert home in Path(path).resolve().parents and Path(path).resolve().parent != home
+    shown = said(ask(app, "answer", [{"path": path, "meta": {"_type": "gradio.FileData"}}, "a", "crossviz-mini", None]))
+    assert str(home) not in shown and len(shown) < 2000
+
+
+# Too slow
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(limits, "PAUSE_SECONDS", 0.4)
+    monkeypatch.setattr(connections, "QUIET_SECONDS", 0.4)
+
+
+def begun(app: str, data: bytes) -> socket.socket:
+    parts = urlsplit(app)
+    connection = socket.create_connection((parts.hostname, parts.port), timeout=60)
+    connection.sendall(data)
+    return connection
+
+
+def ended(connection: socket.socket) -> bytes:
+    came = b""
+    try:
+        while part := connection.recv(65536):
+            came += part
+    except ConnectionError:
+        pass
+    connection.close()
+    return came
+
+
+def test_bodies_of_which_nothing_comes_end_and_hold_up_nobody(app, impatient, monkeypatch):
+    monkeypatch.setattr(limits, "PAUSE_SECONDS", 2.0)
+    body, headers = multipart([("files", "a.png", b"a" * 4000)])
+    lines = ["Content-Length: 5000", f"Content-Type: {headers['content-type']}"]
+    slow = [begun(app, head(app, "/gradio_api/upload", *lines) + body[:200]) for _ in range(40)]
+    slow += [begun(app, head(app, "/gradio_api/queue/join", "Content-Length: 500") + b'{"data"') for _ in range(40)]
+    alive(app)
+    upload(app, b"x")
+    for connection in slow:
+        came = ended(connection)
+        assert came.startswith(b"HTTP/1.1 408") and b"Nothing came for 2 seconds" in came
+
+
+def test_a_body_that_trickles_ends(app, impatient, monkeypatch):
+    removed = []
+    monkeypatch.setattr(limits, "_remove_parts_left", lambda: removed.append(True))
+    body, headers = multipart([("files", "a.png", b"a" * 4000)])
+    connection = begun(
+        app, head(app, "/gradio_api/upload", "Content-Length: 4000", f"Content-Type: {headers['content-type']}")
+    )
+    came = b""
+    try:
+        for byte in body[:60]:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.02)
+    except ConnectionError:
+        pass
+    came = ended(connection)
+    assert came.startswith(b"HTTP/1.1 408") and b"bytes a second" in came
+
+
+def test_what_broken_uploads_leave_is_removed(monkeypatch):
+    folder = Path(get_upload_folder())
+    folder.mkdir(parents=True, exist_ok=True)
+    old, young, other = folder / "tmpabcd1234", folder / "tmpabcd5678", folder / "notes.txt"
+    for path in (old, young, other):
+        path.write_bytes(b"x")
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    try:
+        limits._remove_parts_left()
+        assert not old.exists() and young.exists() and other.exists()
+    finally:
+        young.unlink()
+        other.unlink()
+
+
+def test_a_head_that_does_not_come_ends(app, impatient):
+    silent, half = begun(app, b""), begun(app, b"GET / HTTP/1.1\r\nHost: ")
+    assert ended(silent) == b""
+    assert ended(half).startswith(b"HTTP/1.1 408")
+    served = begun(app, f"GET /robots.txt HTTP/1.1\r\nHost: {urlsplit(app).netloc}\r\n\r\n".encode())
+    served.recv(65536)
+    served.sendall(b"GET / HTTP/1.1\r\n")  # the next one on the same connection
+    assert b"HTTP/1.1 408" in ended(served)
+
+
+def test_who_takes_nothing_of_an_answer_is_left(app, impatient):
+    asked = f"GET /config HTTP/1.1\r\nHost: {urlsplit(app).netloc}\r\n\r\n".encode() * 40
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(60)
+    parts = urlsplit(app)
+    connection.connect((parts.hostname, parts.port))
+    connection.sendall(asked)
+    time.sleep(2)
+    assert len(ended(connection)) < 8 << 20  # what was on the way already, of more than 30 MB
+    alive(app)
+
+
+def test_a_long_answer_that_is_waited_for_is_not_cut(app, impatient):
+    connection = begun(app, f"GET /gradio_api/heartbeat/abc HTTP/1.1\r\nHost: {urlsplit(app).netloc}\r\n\r\n".encode())
+    connection.settimeout(2)
+    came = b""
+    with pytest.raises(TimeoutError):
+        while True:
+            part = connection.recv(65536)
+            assert part, "The stream was ended."
+            came += part
+    assert b"ALIVE" in came
+    connection.close()
+
+
+def test_there_are_so_many_connections_and_no_more(app, monkeypatch):
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 20)
+    held = [begun(app, b"") for _ in range(30)]
+    refused = [came for came in map(ended, held[-8:]) if came]
+    assert refused and all(came.startswith(b"HTTP/1.1 503") and b"nosniff" in came for came in refused)
+    for connection in held:
+        connection.close()
+    time.sleep(0.1)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 800)
+    alive(app)

@@ -24,7 +24,7 @@ from crossviz.web.guard import MAX_ADDRESS_BYTES
 from crossviz.web.limits import MAX_JSON_BYTES, MAX_UPLOAD_BYTES, PAUSE_SECONDS
 
 pytestmark = pytest.mark.skipif(
-    not os.environ.get("CROSSVIZ_TEST_PROXY"), reason="starts nginx and two apps: run `make test-proxy`"
+    not os.environ.get("PROXY_TESTS"), reason="starts nginx and two apps: run `make test-proxy`"
 )
 CONF = Path(__file__).resolve().parents[2] / "deploy" / "nginx.conf"
 MAIN = """

@@ -117,7 +117,7 @@ def test_what_a_stranger_says_of_the_address_is_not_believed(behind):
     assert reply.status == 200 and "frame-ancestors" in reply.headers["content-security-policy"]
     if path:
         moved = request(server, "GET", path)
-        assert (moved.status, moved.headers["location"]) == (308, f"{path}/")
+        assert (moved.status, moved.headers["location"]) == (301, f"{path}/")
 
 
 def test_one_visitors_requests_reach_one_replica(behind):

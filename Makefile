@@ -43,7 +43,7 @@ fuzz:
 
 test-proxy:
 	@scripts/setup test
-	@CROSSVIZ_TEST_PROXY=1 $(PY) -m pytest tests/app/test_nginx.py
+	@PROXY_TESTS=1 $(PY) -m pytest tests/app/test_nginx.py
 
 # One after the other, each to its end; the status is that of both.
 test-versions:

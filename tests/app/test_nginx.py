@@ -24,7 +24,7 @@ from crossviz.web.guard import MAX_ADDRESS_BYTES
 from crossviz.web.limits import MAX_JSON_BYTES, MAX_UPLOAD_BYTES, PAUSE_SECONDS
 
 pytestmark = pytest.mark.skipif(
-    not os.environ.get("CROSSVIZ_TEST_PROXY"), reason="starts nginx and two apps: run `make test-proxy`"
+    not os.environ.get("PROXY_TESTS"), reason="starts nginx and two apps: run `make test-proxy`"
 )
 CONF = Path(__file__).resolve().parents[2] / "deploy" / "nginx.conf"
 MAIN = """
@@ -117,7 +117,7 @@ def test_what_a_stranger_says_of_the_address_is_not_believed(behind):
     assert reply.status == 200 and "frame-ancestors" in reply.headers["content-security-policy"]
     if path:
         moved = request(server, "GET", path)
-        assert (moved.status, moved.headers["location"]) == (308, f"{path}/")
+        assert (moved.status, moved.headers["location"]) == (301, f"{path}/")
 
 
 def test_one_visitors_requests_reach_one_replica(behind):

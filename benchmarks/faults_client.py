@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Answer", "Client", "Row", "files_below", "memory_mb", "wait_for"]
+__all__ = ["Answer", "Client", "Row", "ended", "files_below", "memory_mb", "photo", "wait_for"]
 
 PATIENCE_S = 300
+IDLE_S = 2.0
+"""How long a connection may be idle; the server's own limit is 5 seconds."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,18 @@ class Client:
     """
 
     def __init__(self, port: int) -> None:
+        self._used = time.monotonic()
         self.line = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
 
     def send(self, verb: str, path: str, body: bytes | None = None, kind: str = "") -> tuple[int, bytes, Any]:
         """Status, body and headers."""
+        if time.monotonic() - self._used > IDLE_S:
+            self.line.close()  # before the server does; opened anew by the request
         self.line.request(verb, f"/gradio_api/{path}", body, {"content-type": kind} if body is not None else {})
         answer = self.line.getresponse()
-        return answer.status, answer.read(), answer.headers
+        found = answer.status, answer.read(), answer.headers
+        self._used = time.monotonic()
+        return found
 
     def upload(self, content: bytes, name: str = "p.jpg") -> tuple[int, str]:
         """Status, and the path on the server or why there is none."""

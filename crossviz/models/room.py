@@ -1,5 +1,7 @@
 """How much memory an explanation's attention takes, before anything of it is computed."""
 
+from weakref import WeakKeyDictionary
+
 from torch import nn
 
 from crossviz.models.base import Model
@@ -12,6 +14,9 @@ _BY_TOKEN = 3
 _BY_PATCH = 3
 """The image tower's own probs, what the autograd graph keeps of them, and their gradients."""
 
+_counted: WeakKeyDictionary[Model, int] = WeakKeyDictionary()
+"""Heads by model: the modules are gone through once."""
+
 
 def attention_bytes(model: Model, tokens: int, reads_tower: bool) -> int:
     """Bytes of attention that an explanation holds at once: an estimate that counts every head of the model.
@@ -23,7 +28,9 @@ def attention_bytes(model: Model, tokens: int, reads_tower: bool) -> int:
         tokens: of the caption, as the model reads it.
         reads_tower: whether the method reads the attention among the patches, too.
     """
-    heads = sum(_heads(site) for site in model.attention_sites().values())
+    if model not in _counted:
+        _counted[model] = sum(_heads(site) for site in model.attention_sites().values())
+    heads = _counted[model]
     keys = model.grid.num_prefix_tokens + model.grid.num_patches + 1  # a null key, say
     return _FLOAT32 * heads * keys * (_BY_TOKEN * tokens + (_BY_PATCH * keys if reads_tower else 0))
 

@@ -25,6 +25,7 @@ from crossviz.render.payload import viewer_payload
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach a hub; read when huggingface_hub is imported
 _cache = tempfile.TemporaryDirectory(prefix="crossviz-tests-")
+tempfile.tempdir = _cache.name  # Gradio's Python client makes a folder for each call, and leaves it
 os.environ["XDG_CACHE_HOME"] = _cache.name  # nothing is left in the user's home, and nothing is taken from it
 
 expect.set_options(timeout=PATIENCE)

@@ -102,7 +102,7 @@ class VisitGuard:
             return
         try:
             said = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             said = None  # Gradio says what is wrong with it
         said = said if isinstance(said, dict) else {}
         visit = said.get("session_hash") if path.endswith(_JOIN) else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from crossviz.web.doors import OPEN
 from fuzz import captions
 from fuzz.client import Answer, Client
 from fuzz.photo_seeds import photo_seeds
@@ -16,7 +17,15 @@ __all__ = ["Request", "make_requests", "send_request"]
 
 _CAPTION = "a woman in an orange suit and a dog"
 _ENDLESS = ("heartbeat", "queue/data", "upload_progress", "startup-events", "playlist", "stream")
-_LEFT_OUT = ("/dev/reload", "vibe", "/run-history")
+_CLOSED = dict.fromkeys(
+    (
+        *("/openapi.json", "/docs", "/login", "/monitoring", "/monitoring/{key}", "/gradio_api/deep_link"),
+        *("/gradio_api/component_server", "/gradio_api/process_recording", "/gradio_api/proxy={url}", "/svelte/{path}"),
+        *("/gradio_api/stream/{event_id}", "/gradio_api/vibe-edit", "/gradio_api/dev/reload", "/custom_component/{id}"),
+    ),
+    "GET",
+)
+"""Some of Gradio's routes that the server does not open."""
 _SLOW = {"generate": 0.05, "trust": 0.2, "compare": 0.2}
 """How many of the requests to these are sent; each takes seconds."""
 _ODD: tuple[Any, ...] = (
@@ -71,7 +80,6 @@ class _Known:
 def make_requests(client: Client) -> Callable[[int], Request]:
     """Ask the server what it takes; gives what makes the request of a number."""
     info = json.loads(client.send("GET", "/gradio_api/info").body)
-    routes = json.loads(client.send("GET", "/openapi.json").body)["paths"]
     config = json.loads(client.send("GET", "/config").body)
     models = [model["name"] for model in client.call("models", []).result[0]["models"] if model["available"]]
     methods = [method["name"] for method in client.call("methods", [""]).result[0]["methods"]]
@@ -105,10 +113,7 @@ def make_requests(client: Client) -> Callable[[int], Request]:
         "temperature": [None, 1.0],
     }
     endpoints = {name.strip("/"): entry["parameters"] for name, entry in info["named_endpoints"].items()}
-    ways = [
-        (way.upper(), path) for path, methods in routes.items() for way in methods if way in ("get", "post", "head")
-    ]
-    known = [(way, path) for way, path in ways if not any(part in path for part in _LEFT_OUT)]
+    known = [(way, path) for path, ways in {**OPEN, **_CLOSED}.items() for way in (*ways.split(), "POST", "PUT")]
     events = [event for event in config["dependencies"] if event["api_visibility"] == "private"]
     return lambda number: _make(number, _Known(endpoints, known, events, values))
 
@@ -228,7 +233,7 @@ def _route(rng: random.Random, known: _Known) -> Request:
         names = ("session_hash", "upload_id", "event_id", "__theme", "view", "deep_link", "fn_index", "x[]")
         whole += f"?{rng.choice(names)}={quote(str(rng.choice(_ODD))[:300], errors='replace')}"
     body, kind = None, "application/json"
-    if way == "POST":
+    if way in ("POST", "PUT"):
         names = ("data", "session_hash", "event_id", "fn_index", "component_id", "fn_name", "type", "files")
         made = json.dumps({name: rng.choice(_ODD) for name in rng.sample(names, 4)}).encode()
         body = made if rng.random() < 0.6 else rng.choice(_BODIES)

@@ -32,7 +32,7 @@ class Holds:
     """Files in its folder for temporary ones, uploads and what it handed out aside."""
 
     def __str__(self) -> str:
-        return f"{self.mb:.0f} MB, {self.files} open files, {self.left} temporary files"
+        return f"{self.mb:.0f} MB, {self.files} files open, {self.left} left"
 
 
 @dataclass

@@ -15,11 +15,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from gradio.exceptions import InvalidPathError
 from gradio.route_utils import FnIndexInferError
+from starlette.exceptions import HTTPException
 
 from crossviz.web.kept_file import is_full
 from crossviz.web.own_files import OwnFiles
 
-__all__ = ["HANDLERS", "Page", "RefusedRuns"]
+__all__ = ["HANDLERS", "Page", "Refusals"]
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +68,13 @@ async def _tripped_over(request: Request, error: Exception) -> JSONResponse:
     """What a route of Gradio's raised while it took the request apart."""
     if is_full(error):
         raise error  # no fault of the request's: `VisitGuard` says so
-    log.warning("A request to %.80r was refused: %s in a route.", request.scope["path"], type(error).__name__)
+    log.warning("A request was refused: %s in %.60s.", type(error).__name__, _route(request))
     return JSONResponse({"detail": NO_REQUEST}, 400)
+
+
+def _route(request: Request) -> str:
+    """As Gradio writes it, without what a visitor put into its places."""
+    return getattr(request.scope.get("route"), "path", "a route")
 
 
 HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[JSONResponse]]] = {
@@ -80,23 +86,25 @@ HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[JSONRes
 """For FastAPI: what answers to the errors that routes raise. Functions of crossviz run in the queue, not in a route."""
 
 
-class RefusedRuns:
-    """ASGI middleware: an event that is run without the queue and refused with a sentence is no fault of the server.
+class Refusals:
+    """ASGI middleware: what Gradio refuses is no fault of the server.
 
-    Gradio gives it the status 500 as any other error; one without a sentence keeps it.
+    An event that is run without the queue and refused with a sentence gets status 500 from Gradio, as any other error
+    does; one without a sentence keeps it. A stream that nobody has asked for ends in an error after its beginning.
     """
 
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
         self._app = app
 
     async def __call__(self, scope: Message, receive: Callable, send: Callable[[Message], Awaitable[None]]) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(("/gradio_api/run/", "/gradio_api/api/")):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        run = scope["path"].startswith(("/gradio_api/run/", "/gradio_api/api/"))
         begun: list[Message] = []
 
         async def told(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == 500:
+            if run and message["type"] == "http.response.start" and message["status"] == 500:
                 begun.append(message)
                 return
             if begun:
@@ -105,4 +113,10 @@ class RefusedRuns:
                 await send({**start, "status": 422 if refused else 500})
             await send(message)
 
-        await self._app(scope, receive, told)
+        try:
+            await self._app(scope, receive, told)
+        except RuntimeError as error:
+            if not isinstance(error.__cause__, HTTPException):
+                raise
+            log.info("A stream was asked for that is not there.")  # it has begun: its status can't tell any more
+            await send({"type": "http.response.body", "body": b""})

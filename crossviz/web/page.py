@@ -40,7 +40,7 @@ from crossviz.web.inside_events import question as cell_question
 from crossviz.web.kept_file import kept_file
 from crossviz.web.limits import Limits
 from crossviz.web.link_events import connect as connect_link
-from crossviz.web.malformed import HANDLERS, Page, RefusedRuns
+from crossviz.web.malformed import HANDLERS, Page, Refusals
 from crossviz.web.open_events import NEW_PHOTO, Opening
 from crossviz.web.opener import opener
 from crossviz.web.operations.questions import failed
@@ -285,7 +285,7 @@ def launch(
         *routes,
         (Limits, (), {"mcp": mcp}),
         (VisitGuard, (), page.guarded),
-        (RefusedRuns, (), {}),
+        (Refusals, (), {}),
     ]
     _, address, _ = page.launch(
         server_name=host,

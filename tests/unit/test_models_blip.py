@@ -108,7 +108,7 @@ def test_masks_are_read_and_what_is_substituted_has_the_same_gradient(subject):
 def test_calls_that_are_not_covered_are_refused(subject):
     text = subject.model.text_model
     cross = {"cross": text.encoder.layer[1].crossattention.self}
-    with torch.no_grad(), capture(cross), pytest.raises(CaptureError, match="called with `(past_key_values|cache)`"):
+    with torch.no_grad(), capture(cross), pytest.raises(CaptureError, match=r"called with `(past_key_values|cache)`"):
         text(input_ids=subject.ids, encoder_hidden_states=subject.states, is_decoder=True, use_cache=True)
     states = torch.randn(1, 4, 32)
     with torch.no_grad(), capture(cross), pytest.raises(CaptureError, match="`more`"):

@@ -13,7 +13,7 @@ from crossviz.generation import Generation
 
 __all__ = ["bundle_seeds", "made_once", "small_seeds"]
 
-_KEPT = "CROSSVIZ_FUZZ_SEEDS"
+_KEPT = "FUZZ_SEEDS"  # not CROSSVIZ_: the app refuses settings that it does not know
 _GENERATION_SUFFIXES = (".npz", ".json", ".png", ".gif", ".html")
 _CAPTION = "a woman in an orange suit, and no dog"
 

@@ -107,8 +107,9 @@ def serving() -> Iterator[Server]:
                 command, cwd=ROOT, env={**os.environ, **own}, stdout=subprocess.PIPE, stderr=log, text=True
             )
             try:
-                if "is ready" not in app.stdout.readline():
-                    raise RuntimeError("The app did not start: run `python app.py` to see why.")
+                if not any("is ready" in line for line in app.stdout):
+                    said = (folder / "log").read_text("utf-8", "replace")[-2000:]
+                    raise RuntimeError(f"The app did not start: {said}")
                 yield Server(port, app, folder)
             finally:
                 app.terminate()

@@ -128,7 +128,13 @@ def serving(env: Mapping[str, str], root: Path = ROOT, limit_kb: int | None = No
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    whole = {**os.environ, "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port), **env}
+    whole = {
+        **os.environ,
+        "CROSSVIZ_LOG": "off",
+        "GRADIO_SERVER_NAME": "127.0.0.1",
+        "GRADIO_SERVER_PORT": str(port),
+        **env,
+    }
     command = [sys.executable, "app.py"]
     if limit_kb is not None:
         limited = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({limit_kb} * 1024,) * 2); "

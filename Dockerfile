@@ -39,5 +39,5 @@ ENV GRADIO_SERVER_NAME=0.0.0.0 \
 EXPOSE 7860
 # A real explanation of a tiny photo (docs/deploy.md); it may take as long as CROSSVIZ_HEALTH_SECONDS says.
 HEALTHCHECK --interval=30s --timeout=25s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/health', timeout=24).close()"]
+    CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('GRADIO_SERVER_PORT') or 7860), timeout=24); c.request('GET', '/health'); sys.exit(c.getresponse().status != 200)"]
 CMD ["python", "app.py"]

@@ -49,7 +49,7 @@ test-proxy:
 test-versions:
 	@scripts/setup test
 	@status=0; for end in lowest newest; do \
-	    scripts/versions $$end && \
+	    $(PY) scripts/versions $$end && \
 	    .venv-$$end/bin/python -m pytest -m "not pinned" --numprocesses $(JOBS) --dist loadfile $(T) || status=1; \
 	done; exit $$status
 

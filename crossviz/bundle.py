@@ -101,6 +101,8 @@ class Bundle:
             BundleError: if they are no bundle, damaged, too large, or of a schema this version can't read.
         """
         try:
+            if data.count(b"PK\x01\x02") > 2 * MAX_MEMBERS:  # before zipfile makes an object of each entry
+                raise BundleError(f"The file has more than {MAX_MEMBERS} parts: crossviz did not write it.")
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 return cls._from_zip(archive, MAX_EXPANDED_BYTES if most_bytes is None else most_bytes)
         except BundleError:

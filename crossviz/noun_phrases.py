@@ -8,7 +8,7 @@ are. Nothing but the standard library is needed to ask it.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -111,7 +111,6 @@ def noun_phrases(caption: Caption | str) -> tuple[tuple[int, int], ...]:
     return tuple((first, last) for first, last in _found(caption.text) if unread.isdisjoint(range(first, last + 1)))
 
 
-@lru_cache(maxsize=256)
 def _found(text: str) -> tuple[tuple[int, int], ...]:
     spans = split_words(text)
     words = [text[start:end] for start, end in spans]

@@ -19,6 +19,13 @@ __all__ = ["Tokenized", "tokenize"]
 _SPECIAL_LITERAL = re.compile(r"<(?=(?:start|end)_of_text>)", re.IGNORECASE)
 
 
+class _Fixed(dict[str, str]):
+    """A tokenizer's memory of words, to which nothing that visitors write is added."""
+
+    def __setitem__(self, key: str, value: str) -> None:
+        pass
+
+
 class Tokenized(NamedTuple):
     """A caption as a text tower reads it."""
 
@@ -56,6 +63,8 @@ def tokenize(tokenizer: Any, text: str, context_length: int | None = None) -> To
 
 
 def _byte_pair(tokenizer: Any, text: str, length: int) -> Tokenized:
+    if type(getattr(tokenizer, "cache", None)) is dict:
+        tokenizer.cache = _Fixed(tokenizer.cache)  # open_clip's would grow with every new word
     cleaned = tokenizer.clean_fn(text)
     safe = _SPECIAL_LITERAL.sub("< ", cleaned)
     spans = align(text, safe)

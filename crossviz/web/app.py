@@ -72,8 +72,10 @@ def serve(
         CrossvizError: the port, the model or the MCP server can't be had, or a setting in the environment will not do.
     """
     started = time.perf_counter()
-    stop_on_sigterm()
+    undo = stop_on_sigterm()
     settings = ServerSettings.of()
+    if settings.threads is None:  # empty, or a share of a core: before PyTorch, which would take all of the computer's
+        os.environ.pop("OMP_NUM_THREADS", None)
     host, port = host or settings.host, settings.port if port is None else port
     model, device = model or settings.model, device or settings.device
     mcp = settings.mcp if mcp is None else mcp
@@ -85,6 +87,10 @@ def serve(
     if mcp:
         check_mcp()
     logs.configure(settings)
+    # They have handlers of their own, which write whole texts and addresses; what fails is raised as well.
+    for library in ("HF_HUB", "TRANSFORMERS", "DIFFUSERS"):
+        os.environ[f"{library}_VERBOSITY"] = "critical"
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     # A proxy on this computer asks from it, too: where one is set up, who asks may be anyone.
     alone = Origins.of(host, settings).private and not settings.root_path and not settings.models
     page, engine, borrowed = _modules(settings, model, device, alone)
@@ -107,8 +113,10 @@ def serve(
         try:
             blocks.block_thread()
         finally:
-            blocks.close()
+            blocks.close(verbose=False)
             remove_folder()
+            tempfile.tempdir = None
+            undo()
 
 
 def check_mcp() -> None:

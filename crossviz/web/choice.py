@@ -14,7 +14,7 @@ from crossviz.render.sentences import attention_sentence
 from crossviz.web.answers import UNEXPECTED, log
 from crossviz.web.components import Message, message
 from crossviz.web.engine import Engine
-from crossviz.web.open_choice import OpenDropdown
+from crossviz.web.open_choice import NamedDropdown, OpenDropdown
 from crossviz.web.operations.questions import failed
 
 __all__ = ["Choice", "about_method", "about_model", "method_choices", "model_choices"]
@@ -74,7 +74,7 @@ class Choice:
         self.engine = engine
         self.ready = engine.loaded(model) is not None
         several = self.ready and len(engine.methods(model)) > 1
-        self.model = gr.Dropdown(
+        self.model = NamedDropdown(
             choices=model_choices(engine) if self.ready else [(model, model)],
             value=model,
             allow_custom_value=True,

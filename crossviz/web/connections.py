@@ -6,6 +6,8 @@ server itself and passes no setting on, so what serves a connection is exchanged
 
 import asyncio
 import logging
+import socket
+import struct
 from typing import Any
 
 from crossviz.web.headers import BARE
@@ -35,8 +37,10 @@ def _limited(protocol: type) -> type:
         """One connection. `cycle` is its request and what is answered to it, None before the first."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:
+            self.ws_protocol_class = None  # a websocket's protocol would take the connection, and the watch never end
             super().connection_made(transport)
             self._untaken, self._seen, self._heard = 0, None, False
+            self._taking, self._acknowledged = False, 0
             self._watch = self.loop.call_later(QUIET_SECONDS, self._look)
             if len(self.connections) > MAX_CONNECTIONS:
                 log.warning("There are more than %d connections: the newest is refused.", MAX_CONNECTIONS)
@@ -50,6 +54,10 @@ def _limited(protocol: type) -> type:
             self._heard = True
             super().data_received(data)
 
+        def resume_writing(self) -> None:
+            self._taking = True  # what waited was taken, and more has come in its place
+            super().resume_writing()
+
         def send_400_response(self, msg: str) -> None:
             self._answer(b"400 Bad Request", msg)
 
@@ -58,7 +66,10 @@ def _limited(protocol: type) -> type:
             self._watch = self.loop.call_later(QUIET_SECONDS, self._look)
             waiting = self.transport.get_write_buffer_size()
             asks = self.cycle is not None and not self.cycle.response_complete
-            if waiting >= self._untaken > 0:
+            acknowledged = _acknowledged(self.transport)
+            taking = self._taking or acknowledged > self._acknowledged
+            self._taking, self._acknowledged = False, acknowledged
+            if waiting >= self._untaken > 0 and not taking:
                 self.transport.abort()
             elif not asks and not waiting and self.cycle is self._seen:
                 if self._heard:
@@ -73,3 +84,12 @@ def _limited(protocol: type) -> type:
             self.transport.close()
 
     return Limited
+
+
+def _acknowledged(transport: asyncio.Transport) -> int:
+    """Bytes that the other side's system has taken (tcpi_bytes_acked); 0 where this system does not say: Linux does."""
+    try:
+        info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
+        return struct.unpack_from("=Q", info, 120)[0]
+    except (AttributeError, OSError, struct.error):
+        return 0

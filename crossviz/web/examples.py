@@ -5,7 +5,7 @@ import io
 import json
 import shutil
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from crossviz.paths import assets_dir
@@ -44,13 +44,17 @@ class Example:
         return self.photo.stem
 
 
-@cache
 def examples() -> tuple[Example, ...]:
     """The examples, in the order of the index.
 
     The photos are copies in the folder of this process: Gradio serves files from there, wherever crossviz itself is
     installed.
     """
+    return _examples_in(own_folder())
+
+
+@lru_cache(maxsize=1)
+def _examples_in(_: Path) -> tuple[Example, ...]:
     home = assets_dir() / "examples"
     index = json.loads((home / "examples.json").read_text("utf-8"))
     return tuple(Example(**{**entry, "photo": Path(shutil.copy(home / entry["photo"], _folder()))}) for entry in index)
@@ -84,7 +88,6 @@ def keep_photo(photo: Photo) -> Path:
     return path
 
 
-@cache
 def _folder() -> Path:
     folder = own_folder() / FILES / EXAMPLES
     folder.mkdir(exist_ok=True)

@@ -68,3 +68,5 @@ class Forgetting:
             if self._visits.known(visit) or now - since > AWAY_S:
                 queue.pending_messages_per_session.pop(visit, None)
                 queue.pending_event_ids_session.pop(visit, None)
+        for visit in set(queue.pending_event_ids_session) - set(queue.pending_messages_per_session) - running:
+            queue.pending_event_ids_session.pop(visit, None)

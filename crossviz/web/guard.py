@@ -5,9 +5,11 @@ What is let in: the addresses of `doors.py`, under the names of `origins.py`, fr
 
 import logging
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from gradio.utils import get_upload_folder
 
@@ -62,11 +64,19 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = route_path(scope["path"], scope.get("root_path", ""))
+        # Of a whole address the path counts; a slash at its end would keep all routes from being found.
+        root = scope["root_path"] = urlsplit(scope.get("root_path", "")).path.rstrip("/")
+        path = route_path(scope["path"], root)
         answering = _Answer(send, page_headers(self._origins, path), path.startswith(_FILE))
-        refusal = self._refusal(scope, path)
+        refusal = self._refusal(scope, path or "/")
         if refusal is not None:
             await refuse(answering.send, *refusal)
+            return
+        if not path:  # the sub-path without its slash, to which the page's own addresses are relative
+            query = b"?" + scope["query_string"] if scope["query_string"] else b""
+            headers = [(b"location", root.encode() + b"/" + query), (b"content-length", b"0")]
+            await answering.send({"type": "http.response.start", "status": 307, "headers": headers})
+            await answering.send({"type": "http.response.body", "body": b""})
             return
         scope["headers"] = [header for header in scope["headers"] if self._passed_on(*header)]
         if path.rstrip("/") == "/gradio_api/info" and b"page=" not in scope["query_string"]:
@@ -102,7 +112,10 @@ class Guard:
         if scope["method"] not in methods and not asks_first:
             return 405, f"Only {', '.join(sorted(methods))}."
         # Browsers say where a request comes from. A link from elsewhere is fine; what is sent from elsewhere is not.
-        foreign = headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site") and not self._lets_ask(headers)
+        # Over plain http (and Safari before 16.4) they do not, but they name the origin of what they send.
+        site = headers.get(b"sec-fetch-site")
+        elsewhere = _elsewhere(headers) if site is None else site in (b"cross-site", b"same-site")
+        foreign = elsewhere and not self._lets_ask(headers)
         if foreign and scope["method"] not in ("GET", "HEAD"):
             return 403, "This server is asked by its own page, or by programs: other pages in CROSSVIZ_ALLOW_ORIGINS."
         return None
@@ -114,7 +127,7 @@ class Guard:
         if name == b"origin":  # Gradio would let every origin that it hears of read the answer
             return self._origins.lets_ask(value.decode("latin-1"))
         if name == b"x-forwarded-proto":
-            return value in (b"http", b"https")
+            return {each.strip() for each in value.split(b",")} <= {b"http", b"https"}  # the first counts
         return name not in _NOT_PASSED_ON
 
 
@@ -140,6 +153,15 @@ class _Answer:
         if (b"content-type", b"text/event-stream; charset=utf-8") in given:
             given.append((b"x-accel-buffering", b"no"))  # nginx hands on what it gets at once
         return [*given, *(header for header in self._headers if header[0] not in present)]
+
+
+def _elsewhere(headers: dict[bytes, bytes]) -> bool:
+    """Whether the origin of what is sent has another name than the server was asked by, whatever the ports."""
+    if b"origin" not in headers:
+        return False
+    named = [headers.get(b"host", b""), *headers.get(b"x-forwarded-host", b"").split(b",")]
+    ours = {re.sub(rb":\d*$", b"", name.strip().lower()) for name in named}
+    return re.sub(rb":\d*$", b"", headers[b"origin"].partition(b"://")[2].lower()) not in ours
 
 
 def _is_own(name: str) -> bool:

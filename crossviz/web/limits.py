@@ -7,7 +7,6 @@ of up to a thousand parts of an upload, and leaves those of an upload that broke
 import asyncio
 import contextlib
 import os
-import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -18,6 +17,7 @@ from python_multipart.multipart import parse_options_header
 from crossviz.photo import MAX_BYTES
 from crossviz.web.doors import route_path
 from crossviz.web.guard import refuse
+from crossviz.web.visits import PART
 
 __all__ = ["MAX_JSON_BYTES", "MAX_PARTS", "MAX_UPLOAD_BYTES", "Limits"]
 
@@ -37,7 +37,6 @@ PAUSE_SECONDS = 20.0
 """Longest that nothing may come of a body that was begun."""
 SLOWEST = 16384
 """Bytes a second that a body must come with, once it takes longer than a pause may: 64 MB have 68 minutes at most."""
-_PART = re.compile(r"tmp\w{8}")
 
 
 class Limits:
@@ -149,12 +148,13 @@ def _too_large(limit: int) -> str:
 def _remove_parts_left() -> None:
     """Files that uploads left which broke off: they lie beside the folders of those that are complete.
 
-    One that is still written to is younger than the longest pause.
+    Of an upload of several, the first may be complete long before the last: all that goes on is younger than the
+    slowest upload.
     """
-    oldest = time.time() - 2 * PAUSE_SECONDS
+    oldest = time.time() - MAX_UPLOAD_BYTES / SLOWEST - 2 * PAUSE_SECONDS
     with contextlib.suppress(OSError), os.scandir(get_upload_folder()) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
-                known = _PART.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+                known = PART.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
                 if known and entry.stat(follow_symlinks=False).st_mtime < oldest:
                     os.unlink(entry.path)

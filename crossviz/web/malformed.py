@@ -17,6 +17,7 @@ from gradio.exceptions import InvalidPathError
 from gradio.route_utils import FnIndexInferError
 from starlette.exceptions import HTTPException
 
+from crossviz.web.doors import route_path
 from crossviz.web.kept_file import is_full
 from crossviz.web.own_files import OwnFiles
 
@@ -100,7 +101,8 @@ class Refusals:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        run = scope["path"].startswith(("/gradio_api/run/", "/gradio_api/api/"))
+        path = route_path(scope["path"], scope.get("root_path", ""))
+        run = path.startswith(("/gradio_api/run/", "/gradio_api/api/"))
         begun: list[Message] = []
 
         async def told(message: Message) -> None:

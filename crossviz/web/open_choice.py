@@ -10,7 +10,7 @@ import gradio as gr
 
 from crossviz.web.scripted import Quiet
 
-__all__ = ["OpenChecks", "OpenDropdown"]
+__all__ = ["NamedDropdown", "OpenChecks", "OpenDropdown"]
 
 
 class OpenDropdown(gr.Dropdown, metaclass=Quiet):
@@ -21,6 +21,15 @@ class OpenDropdown(gr.Dropdown, metaclass=Quiet):
 
     def preprocess(self, payload: Any) -> str | None:
         return payload if isinstance(payload, str) else None
+
+
+class NamedDropdown(OpenDropdown):
+    """The same where a name counts: what is no text is refused, not taken for the first of the list."""
+
+    def preprocess(self, payload: Any) -> str | None:
+        if payload is not None and not isinstance(payload, str):
+            raise ValueError("a name is a text")  # `Page` has a sentence for it
+        return payload
 
 
 class OpenChecks(gr.CheckboxGroup, metaclass=Quiet):

@@ -40,7 +40,8 @@ class Origins:
             environ: tells whether this is a Space.
         """
         names = settings.hosts
-        hosts = None if "*" in names or not (names or host in LOOPBACK) else LOOPBACK | frozenset(names)
+        own = LOOPBACK | {host.lower()}  # the server asks itself by the address that it listens on
+        hosts = None if "*" in names or not (names or host in LOOPBACK) else own | frozenset(names)
         spaces = _SPACES if environ.get("SPACE_ID") else ()
         return cls(hosts, settings.frame_ancestors or spaces, frozenset(settings.allow_origins))
 

@@ -13,6 +13,7 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -28,6 +29,8 @@ FILES = "files"
 _LOCK = "lock"
 _UNFINISHED_S = 3600
 _locks: list[int] = []
+_made: list[tuple[int, str | None]] = []
+"""The process that made the folder, and what `GRADIO_TEMP_DIR` was until then."""
 
 
 @cache
@@ -54,15 +57,23 @@ def own_folder() -> Path:
             f"The folder for temporary files, {str(home)[:200]}, can't be written to ({error.strerror}): make room "
             "there, or name another by GRADIO_TEMP_DIR."
         ) from None
+    _made[:] = [(os.getpid(), os.environ.get("GRADIO_TEMP_DIR"))]
     os.environ["GRADIO_TEMP_DIR"] = str(folder / FILES)
     atexit.register(remove_folder)
     return folder
 
 
 def remove_folder() -> None:
-    """Delete what this process wrote."""
-    if own_folder.cache_info().currsize:
-        shutil.rmtree(own_folder(), ignore_errors=True)
+    """Delete what this process wrote, and let the next who asks have a new folder."""
+    if not own_folder.cache_info().currsize or _made[0][0] != os.getpid():
+        return  # none was made, or by the process that this one was forked from
+    shutil.rmtree(own_folder(), ignore_errors=True)
+    own_folder.cache_clear()
+    os.environ.pop("GRADIO_TEMP_DIR", None)
+    if _made[0][1] is not None:
+        os.environ["GRADIO_TEMP_DIR"] = _made[0][1]
+    while _locks:
+        os.close(_locks.pop())
 
 
 def sweep_folders(home: Path) -> list[str]:
@@ -86,23 +97,29 @@ def sweep_folders(home: Path) -> list[str]:
     return swept
 
 
-def stop_on_sigterm() -> None:
+def stop_on_sigterm() -> Callable[[], object]:
     """Let SIGTERM, by which containers are stopped, end the server as Ctrl+C does, with nothing left behind. Only the
-    main thread may; elsewhere nothing changes."""
+    main thread may; elsewhere nothing changes.
+
+    Returns:
+        What sets it back.
+    """
     if threading.current_thread() is not threading.main_thread():
-        return
+        return lambda: None
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)  # once is enough
         raise SystemExit(0)
 
-    signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, stop)
+    return lambda: signal.signal(signal.SIGTERM, before)
 
 
 def _lock(folder: Path) -> None:
+    if os.name == "nt":
+        return  # a folder with an open file can't be renamed there, and nothing is swept
     lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    with contextlib.suppress(ImportError):  # Windows: nothing is swept there either
-        _hold(lock)
+    _hold(lock)
     _locks.append(lock)  # open as long as the process lives
 
 

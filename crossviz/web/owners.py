@@ -37,6 +37,10 @@ class Owners(Generic[Key]):
             if visit is not None:
                 use.visits.add(visit)
 
+    def __contains__(self, key: object) -> bool:
+        with self._lock:
+            return key in self._uses
+
     def found(self, keys: Iterable[Key]) -> None:
         """What is there: of what was never used the time begins to run now."""
         with self._lock:

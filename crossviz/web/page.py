@@ -288,7 +288,7 @@ def launch(
         (Refusals, (), {}),
     ]
     _, address, _ = page.launch(
-        server_name=host,
+        server_name=f"[{host}]" if ":" in host else host,  # as it stands in an address
         server_port=port,
         root_path=page.server_settings.root_path or None,
         prevent_thread_lock=True,

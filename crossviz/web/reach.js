@@ -130,10 +130,12 @@
       const messages = (rest + text.decode(chunk, { stream: true })).split("\n\n");
       rest = messages.pop();
       for (const message of messages) {
+        if (message.includes('"msg":"unexpected_error"')) return true;
         if (message.includes('"msg":"process_completed"'))
           for (const event of open.keys()) if (message.includes(event)) open.delete(event);
         if (message.includes('"msg":"estimation"')) queued(JSON.parse(message.slice(6)));
       }
+      return false;
     };
     const lost = () => {
       const completed = { msg: "process_completed", output: {}, success: true };
@@ -148,17 +150,18 @@
       if (error.name === "AbortError") throw error;
       return new Response(lost(), { headers: { "content-type": "text/event-stream" } });
     }
-    if (!answer.ok || !answer.body) return answer;
+    if (!answer.ok || !answer.body) return new Response(lost(), { headers: { "content-type": "text/event-stream" } });
     const reader = answer.body.getReader();
     const stream = new ReadableStream({
       async pull(controller) {
         try {
           const { done, value } = await reader.read();
-          if (!done) { note(value); return controller.enqueue(value); }
-          if (open.size) controller.enqueue(lost());
+          if (!done && !note(value)) return controller.enqueue(value);
+          if (open.size || !done) controller.enqueue(lost());
           controller.close();
+          if (!done) reader.cancel().catch(() => {});
         } catch (error) {
-          if (init.signal?.aborted) return controller.error(error);
+          if ((init.signal ?? input.signal)?.aborted) return controller.error(error);
           controller.enqueue(lost());
           controller.close();
         }
@@ -176,19 +179,41 @@
     tell(viewer(), "cv-queued", `waiting: ${before}${rank_eta >= 1 ? `, about ${Math.ceil(rank_eta)} s` : ""}`);
   }
 
-  let listening = false;
-  /** Opens the line by which the server knows that this page is open; Gradio does so only once. */
+  let own = null, leaving = false;
+  addEventListener("pagehide", () => { leaving = true; own?.abort(); });
+  addEventListener("pageshow", ({ persisted }) => { leaving = false; if (persisted) listen(); });
+
+  /** Opens the line by which the server knows that this page is open, and opens it again whenever it breaks off. */
   async function listen() {
-    if (listening) return;
-    listening = true;
-    try {
-      const reader = (await ask(fetched(`heartbeat/${window.__gradio_session_hash__}`))).body.getReader();
-      while (!(await reader.read()).done);
-    } catch {
-      // the next question opens it again
-    } finally {
-      listening = false;
+    own?.abort();
+    const { signal } = (own = new AbortController());
+    for (let pause = 0; !leaving && !signal.aborted; ) {
+      const began = Date.now();
+      try {
+        const path = fetched(`heartbeat/${window.__gradio_session_hash__}`);
+        await ended((await ask(path, { signal })).body.getReader());
+      } catch {
+        // again, below
+      }
+      pause = Date.now() - began > 10000 ? 0 : Math.min(60000, 2 * pause + 500);
+      if (pause) await new Promise((done) => setTimeout(done, pause));
     }
+  }
+
+  /** Reads to the end. */
+  async function ended(reader) {
+    while (!(await reader.read()).done);
+  }
+
+  /** Gradio's own line, which it opens once: when it breaks off, ours takes its place. */
+  async function line(input, init) {
+    const answer = await ask(input, init);
+    if (!answer.ok || !answer.body) return answer;
+    const [its, ours] = answer.body.tee();
+    ended(ours.getReader()).catch(() => {}).then(() => {
+      if (!leaving && !(init?.signal ?? input.signal)?.aborted) listen();
+    });
+    return new Response(its, { status: answer.status, headers: answer.headers });
   }
 
   /** A question that stands in no line: without the server it changes nothing. */
@@ -206,6 +231,7 @@
     const { pathname } = new URL(input.url ?? input, location.href);
     if (pathname.endsWith("/queue/join") && typeof init?.body === "string") return join(input, init);
     if (pathname.includes("/gradio_api/run/") && typeof init?.body === "string") return at_once(input, init);
+    if (pathname.includes("/gradio_api/heartbeat/")) return line(input, init);
     if (pathname.endsWith("/queue/data")) return data(input, init ?? {});
     if (pathname.endsWith("/gradio_api/upload") && init?.body instanceof FormData) return upload(input, init);
     return ask(input, init);

@@ -16,6 +16,8 @@ __all__ = ["ServerSettings"]
 PREFIX = "CROSSVIZ_"
 OF_TESTS = {"CROSSVIZ_RECORD"}
 _LINK = re.compile(r"CROSSVIZ_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP)(_\w+)?)")
+_SHARE = re.compile(r"[0-9]+m")
+"""Thousandths of a core, as Kubernetes writes them and platforms pass them on as OMP_NUM_THREADS."""
 HOSTS = Listed(
     "host names without a port, or *", re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f:]*:[0-9a-f:.]*")
 )
@@ -113,7 +115,8 @@ class ServerSettings:
         given = {}
         for name, each in known.items():
             text = environ.get(name, "").strip()
-            if text and not _of_a_link(name, environ):
+            share = name == "OMP_NUM_THREADS" and _SHARE.fullmatch(text) is not None  # OpenMP can't read it either
+            if text and not share and not _of_a_link(name, environ):
                 kind = each.metadata["kind"]
                 try:
                     value = kind.read(text)

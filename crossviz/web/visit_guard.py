@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import gradio as gr
 
@@ -40,7 +40,8 @@ PAGE = b"x-crossviz-page"
 no longer has."""
 ANOTHER = "The server was renewed while this page was open: copy your caption, then load the page again."
 GONE = "There is no such photo on this server any more: add it again."
-_JOIN, _CALL, _HEARTBEAT, _UPLOAD = "/queue/join", "/gradio_api/call/", "/gradio_api/heartbeat/", "/gradio_api/upload"
+_JOIN, _DATA = "/queue/join", "/queue/data"
+_CALL, _HEARTBEAT, _UPLOAD = "/gradio_api/call/", "/gradio_api/heartbeat/", "/gradio_api/upload"
 
 
 class VisitGuard:
@@ -66,6 +67,8 @@ class VisitGuard:
             await self._app(scope, receive, send)
         elif _HEARTBEAT in path:
             await self._line(path.rpartition("/")[2], scope, receive, send)
+        elif path.endswith(_DATA):
+            await self._stream(scope, receive, send)
         elif scope["method"] == "POST" and (path.endswith(_JOIN) or _CALL in path):
             await self._question(path, scope, receive, send)
         elif path.endswith(_UPLOAD):
@@ -101,6 +104,15 @@ class VisitGuard:
         finally:
             if known:
                 self._visits.left(visit)
+
+    async def _stream(self, scope: Message, receive: Receive, send: Send) -> None:
+        """The answers to a visit's questions, as they come."""
+        visit = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("session_hash", [""])[0]
+        self._visits.reads(visit, 1)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._visits.reads(visit, -1)
 
     async def _question(self, path: str, scope: Message, receive: Receive, send: Send) -> None:
         body, gone = await _read(receive)

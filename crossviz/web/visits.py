@@ -6,12 +6,13 @@ heartbeat); one without such a line, a program's, goes on for some minutes after
 
 import contextlib
 import os
+import re
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,24 @@ from crossviz.web.examples import EXAMPLES
 from crossviz.web.own_folder import FILES, own_folder
 from crossviz.web.owners import Owners
 
-__all__ = ["AWAY_S", "GRACE_S", "Visits", "current_visit", "still_waits", "the_visits"]
+__all__ = ["AWAY_S", "GRACE_S", "PART", "Visits", "current_visit", "still_waits", "the_visits"]
 
 AWAY_S = 600.0
 """How long a visit without a line goes on after its last question, and what is in no visit is kept after it was used
 last: long enough to fetch an answer's file."""
 GRACE_S = 3.0
 """How long the line may be interrupted."""
+MOST_VISITS = 10_000
+"""Visits that are remembered at a time: there are far fewer connections, so no page is forgotten."""
+PART = re.compile(r"tmp\w{8}")
+"""How Gradio calls what is still being uploaded; `limits.py` removes what is left of broken uploads."""
 
 
 @dataclass
 class _Visit:
     heard: float
     lines: int = 0
+    streams: int = 0
     hung_up: bool = False
 
 
@@ -56,7 +62,7 @@ class Visits:
     def came(self, visit: str) -> None:
         """A page opened its line."""
         with self._lock:
-            known = self._visits.setdefault(visit, _Visit(self._clock()))
+            known = self._known(visit)
             known.lines, known.hung_up = known.lines + 1, False
 
     def left(self, visit: str) -> None:
@@ -67,13 +73,27 @@ class Visits:
                 known.lines = max(0, known.lines - 1)
                 known.heard, known.hung_up = self._clock(), known.lines == 0
 
+    def reads(self, visit: str, more: int) -> None:
+        """A stream of answers was opened (1), or ended (-1): as long as there is one, someone waits."""
+        with self._lock:
+            known = self._visits.get(visit)
+            if known is not None:
+                known.streams, known.heard = max(0, known.streams + more), self._clock()
+
     def asked(self, visit: str) -> bool:
         """A question came; returns whether the page has a line open."""
         with self._lock:
-            known = self._visits.setdefault(visit, _Visit(self._clock()))
+            known = self._known(visit)
             if not known.lines:
                 known.heard, known.hung_up = self._clock(), False
             return known.lines > 0
+
+    def _known(self, visit: str) -> _Visit:
+        """To be called with the lock held. Of too many, the first without a page is forgotten."""
+        if visit not in self._visits and len(self._visits) >= MOST_VISITS:
+            idle = (name for name, each in self._visits.items() if not each.lines and not each.streams)
+            self._visits.pop(next(idle, None), None)
+        return self._visits.setdefault(visit, _Visit(self._clock()))
 
     def known(self, visit: str | None) -> str | None:
         """The visit if there was ever a sign of it, else None."""
@@ -84,7 +104,9 @@ class Visits:
         known = self._visits.get(visit)
         if known is None:
             return False
-        return known.lines > 0 or self._clock() - known.heard < (GRACE_S if known.hung_up else AWAY_S)
+        if known.lines or known.streams:
+            return True
+        return self._clock() - known.heard < (GRACE_S if known.hung_up else AWAY_S)
 
     def __len__(self) -> int:
         return sum(self.here(visit) for visit in list(self._visits))
@@ -104,7 +126,7 @@ class Visits:
         Args:
             name: what lies in `folder`.
         """
-        if (self.folder / name).exists():
+        if os.path.exists(self.folder / name):  # no error for what can be no name
             self._named[name] = time.time()
             self._files.use(name, visit)
 
@@ -116,10 +138,11 @@ class Visits:
                 if not self.here(visit) and self._clock() - known.heard > 2 * AWAY_S:
                     del self._visits[visit]
         with contextlib.suppress(FileNotFoundError):
-            self._files.found(entry.name for entry in os.scandir(self.folder) if entry.name != EXAMPLES)
+            names = [entry.name for entry in os.scandir(self.folder)]
+            self._files.found(name for name in names if name != EXAMPLES and not PART.fullmatch(name))
         deleted = []
         for name in self._files.over(self.here, AWAY_S):
-            if name == EXAMPLES:
+            if name == EXAMPLES or name in self._files:  # named again meanwhile
                 continue
             if _changed(self.folder / name) > self._named.pop(name, 0.0) > 0:
                 self._files.use(name, None)  # sent again a moment ago, and not yet asked about
@@ -137,7 +160,7 @@ class Visits:
             if isinstance(part, dict) and isinstance(part.get("path"), str):
                 if part["path"].lower().startswith(("http:", "https:")):
                     continue  # nothing is fetched; what is said of it stands in `own_files`
-                path = os.path.realpath(part["path"].replace("\0", ""))
+                path = os.path.realpath(part["path"].replace("\0", "").encode("utf-8", "replace").decode())
                 if not path.startswith(f"{self.folder}{os.sep}") or not os.path.isfile(path):
                     yield part["path"]
             elif isinstance(part, dict | list):
@@ -164,10 +187,14 @@ class Visits:
                 yield from self._entries(part)
 
 
-@cache
 def the_visits() -> Visits:
     """The visits of this process."""
-    return Visits((own_folder() / FILES).resolve())
+    return _visits_in(own_folder() / FILES)
+
+
+@lru_cache(maxsize=1)
+def _visits_in(folder: Path) -> Visits:
+    return Visits(folder.resolve())
 
 
 def current_visit() -> str | None:

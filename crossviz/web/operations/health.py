@@ -53,9 +53,13 @@ class Health:
         if self._running is None:
             if self._last is not None and now - self._ended < FRESH_S:
                 return self._last
-            self._begun, self._running = now, Future()
-            self._running.set_running_or_notify_cancel()  # a client that leaves must not cancel it for the others
-            threading.Thread(target=self._run, args=(self._running,), name="crossviz-health", daemon=True).start()
+            begun: Future[Result] = Future()
+            begun.set_running_or_notify_cancel()  # a client that leaves must not cancel it for the others
+            try:
+                threading.Thread(target=self._run, args=(begun,), name="crossviz-health", daemon=True).start()
+            except RuntimeError as error:  # there are no more threads to be had; who asks next tries again
+                return _failed(type(error).__name__)
+            self._begun, self._running = now, begun
         running, left = self._running, self._begun + self._limit - now
         if left > 0:
             await asyncio.wait([asyncio.wrap_future(running)], timeout=left)

@@ -58,6 +58,7 @@ def configure(settings: ServerSettings, stream: TextIO | None = None) -> None:
         level = LEVELS[settings.log_level or ("debug" if settings.log == "json" else "info")]
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines() if settings.log == "json" else TextLines())
+    logging.raiseExceptions = False  # else a line that can't be written is told with all that it was to be filled with
     root = logging.getLogger()
     for other in root.handlers[:]:
         root.removeHandler(other)

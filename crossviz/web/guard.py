@@ -161,7 +161,7 @@ def _elsewhere(headers: dict[bytes, bytes]) -> bool:
         return False
     named = [headers.get(b"host", b""), *headers.get(b"x-forwarded-host", b"").split(b",")]
     ours = {re.sub(rb":\d*$", b"", name.strip().lower()) for name in named}
-    return re.sub(rb":\d*$", b"", headers[b"origin"].partition(b"://")[2].lower()) not in ours
+    return re.sub(rb":\d*$", b"", headers[b"origin"].partition(b"://")[2].lower()) not in ours - {b""}
 
 
 def _is_own(name: str) -> bool:

@@ -28,6 +28,8 @@ FILES = "files"
 """The part of it that Gradio may hand out."""
 _LOCK = "lock"
 _UNFINISHED_S = 3600
+CLEARING_S = 5.0
+"""Seconds after SIGTERM in which another one changes nothing."""
 _locks: list[int] = []
 _made: list[tuple[int, str | None]] = []
 """The process that made the folder, and what `GRADIO_TEMP_DIR` was until then."""
@@ -107,9 +109,13 @@ def stop_on_sigterm() -> Callable[[], object]:
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
 
+    said = -CLEARING_S
+
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)  # once is enough
-        raise SystemExit(0)
+        nonlocal said
+        if time.monotonic() - said > CLEARING_S:  # not while it clears away
+            said = time.monotonic()
+            raise SystemExit(0)
 
     before = signal.signal(signal.SIGTERM, stop)
     return lambda: signal.signal(signal.SIGTERM, before)

@@ -278,6 +278,8 @@ def test_what_broken_uploads_leave_is_removed(monkeypatch):
     old, young, other = folder / "tmpabcd1234", folder / "tmpabcd5678", folder / "notes.txt"
     for path in (old, young, other):
         path.write_bytes(b"x")
+    minutes = time.time() - 30 * 60  # complete, of an upload whose other files still come
+    os.utime(young, (minutes, minutes))
     for path in (old, other):
         os.utime(path, (0, 0))
     try:
@@ -309,6 +311,23 @@ def test_who_takes_nothing_of_an_answer_is_left(app, impatient):
     time.sleep(2)
     assert len(ended(connection)) < 8 << 20  # what was on the way already, of more than 30 MB
     alive(app)
+
+
+def test_who_takes_an_answer_slowly_gets_it_whole(app, impatient):
+    asked = f"GET /config HTTP/1.1\r\nHost: {urlsplit(app).netloc}\r\n\r\n".encode()
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(60)
+    parts = urlsplit(app)
+    connection.connect((parts.hostname, parts.port))
+    connection.sendall(asked * 20 + asked.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    came, until = 0, time.monotonic() + 3
+    while part := connection.recv(20_000 if time.monotonic() < until else 1 << 20):
+        came += len(part)
+        if time.monotonic() < until:
+            time.sleep(0.05)
+    assert came > 21 * len(request(app, "GET", "/config").body)
+    connection.close()
 
 
 def test_a_long_answer_that_is_waited_for_is_not_cut(app, impatient):

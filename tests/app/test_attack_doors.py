@@ -220,6 +220,18 @@ def test_what_another_page_sends_is_refused(app, site):
     assert request(app, "GET", "/", headers=headers).status == 200  # a link
 
 
+@pytest.mark.parametrize(("origin", "refused"), [("http://evil.example", True), ("null", True), ("", False)])
+def test_what_another_page_sends_over_plain_http_is_refused(app, origin, refused):
+    """Browsers name the origin there, and nothing else."""
+    sent = request(app, "POST", "/gradio_api/cancel", b"{}", {"origin": origin or app, "content-type": "text/plain"})
+    assert (sent.status == 403) == refused
+
+
+def test_a_websockets_protocol_never_takes_a_connection(app):
+    headers = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    assert request(app, "POST", "/config", b"", headers).status == 405
+
+
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost"])
 def test_no_other_origin_may_read_an_answer(app, origin):
     headers = {"origin": origin, "access-control-request-method": "POST"}

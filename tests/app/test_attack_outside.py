@@ -37,6 +37,8 @@ def test_the_address_is_the_proxys_whatever_a_stranger_says(own):
         assert config["root"] == f"http://127.0.0.1:81{PREFIX}"
     secure = request(own.url, "GET", "/config", headers={"x-forwarded-proto": "https", "host": "localhost"})
     assert json.loads(secure.body)["root"] == f"https://localhost{PREFIX}"
+    several = request(own.url, "GET", "/config", headers={"x-forwarded-proto": "https,http", "host": "localhost"})
+    assert json.loads(several.body)["root"] == f"https://localhost{PREFIX}"
     odd = request(own.url, "GET", "/config", headers={"x-forwarded-proto": "javascript", "host": "localhost"})
     assert json.loads(odd.body)["root"] == f"http://localhost{PREFIX}"
 
@@ -46,6 +48,8 @@ def test_a_sub_path_opens_no_door(own, path):
     for under in (path, PREFIX + path, PREFIX + PREFIX + path, PREFIX + "/" + path, PREFIX + "/." + path):
         assert request(own.url, "GET", under).status in (403, 404)
     assert request(own.url, "GET", PREFIX + "/config").status == 200  # of a proxy that leaves the prefix
+    bare = request(own.url, "GET", PREFIX + "?a=b")
+    assert (bare.status, bare.headers["location"]) == (307, PREFIX + "/?a=b")
 
 
 def test_pages_that_are_named_may_show_it_and_ask_it(own):

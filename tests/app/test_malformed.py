@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from stranger import ask
 
 from crossviz.web import malformed
 from fuzz.client import Client
@@ -54,6 +55,11 @@ def test_bodies_that_are_none(client, path, body, status):
     answer = client.post(f"/gradio_api/{path}", body)
     assert "Traceback" not in answer.body
     assert answer.status == status or (status is None and answer.status < 500)
+
+
+@pytest.mark.parametrize("model", [5, {"a": 1}, ["x"]])
+def test_a_model_that_is_no_text(client, app, model):
+    assert ask(app, "answer", [None, "a dog", model, None])["output"]["error"] == malformed.WRONG_VALUES
 
 
 def test_an_event_that_is_the_pages_own_has_nothing_to_run(client):

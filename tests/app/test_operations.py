@@ -362,3 +362,18 @@ def test_what_is_refused_before_it_comes_to_a_route_is_told_apart(server):
     key = ("crossviz_http_requests_total", ("method", "GET"), ("route", "(refused)"))
     refused = {each: value for each, value in figures(server).items() if each[:3] == key}
     assert sum(refused.values()) == sum(before.get(each, 0) for each in refused) + 1
+
+
+def test_without_a_thread_to_be_had_health_fails_and_comes_back(monkeypatch):
+    checked = Health(lambda: None, dict, 5)
+
+    async def twice():
+        with monkeypatch.context() as patch:
+            patch.setattr(health.threading, "Thread", none_left)
+            first = await checked.result()
+        return first[0], (await checked.result())[0]
+
+    def none_left(**_):
+        raise RuntimeError("can't start new thread")
+
+    assert run_apart(twice()) == (503, 200)

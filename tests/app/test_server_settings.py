@@ -207,3 +207,7 @@ def test_the_operator_says_which_models_may_be_chosen():
         engine.explainer("open_clip:ViT-B-32/openai")
     with pytest.raises(CrossvizError, match="names 'coca-mimi', and there is no such model: did you mean coca-mini"):
         Offered("crossviz-mini", ("coca-mimi",)).check()
+
+
+def test_a_share_of_a_core_is_no_number_of_threads():
+    assert ServerSettings.of({"OMP_NUM_THREADS": "3500m"}).threads is None

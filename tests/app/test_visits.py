@@ -134,7 +134,52 @@ def test_what_is_sent_again_while_its_visit_ends_waits_for_its_question(visits, 
     assert path.exists()
 
 
-@pytest.mark.parametrize("named", ["..", ".", "", "nothing-there"])
+def test_what_is_still_being_uploaded_is_left_alone(visits, clock, tmp_path):
+    (tmp_path / "tmpabcd1234").write_bytes(b"half")
+    for _ in range(3):
+        assert visits.sweep() == []
+        clock.now += AWAY_S + 1
+
+
+def test_what_is_named_while_it_is_swept_stays(visits, clock, monkeypatch):
+    (visits.folder / "a").mkdir()
+    visits.came("ann")
+    visits.came("bob")
+    visits.keep("a", "ann")
+    visits.left("ann")
+    clock.now += GRACE_S + 1
+    over = visits._files.over
+
+    def overtaken(*asked):
+        found = over(*asked)
+        visits.keep("a", "bob")
+        return found
+
+    monkeypatch.setattr(visits._files, "over", overtaken)
+    assert visits.sweep() == [] and (visits.folder / "a").exists()
+
+
+def test_someone_who_reads_the_answers_is_here(visits, clock):
+    visits.asked("ann")
+    visits.reads("ann", 1)
+    clock.now += 2 * AWAY_S
+    assert visits.here("ann")
+    visits.reads("ann", -1)
+    clock.now += AWAY_S + 1
+    assert not visits.here("ann")
+    visits.reads("nobody", 1)
+    assert visits.known("nobody") is None
+
+
+def test_so_many_visits_are_remembered_and_no_page_is_forgotten(visits, monkeypatch):
+    monkeypatch.setattr("crossviz.web.visits.MOST_VISITS", 5)
+    visits.came("page")
+    for number in range(20):
+        visits.asked(str(number))
+    assert visits.here("page") and visits.here("19") and len(visits) == 5
+
+
+@pytest.mark.parametrize("named", ["..", ".", "", "nothing-there", "a" * 300])
 def test_names_that_are_no_files_are_kept_for_nobody(visits, named):
     visits.uses(question(visits.folder / named), "ann")
     assert visits.sweep() == []

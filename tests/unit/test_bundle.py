@@ -374,3 +374,11 @@ def test_only_documents_take_a_bundle():
     for suffix in DOCUMENTS:
         with pytest.raises(BundleError):
             embed(suffix, b"nothing of the kind", b"")
+
+
+def test_a_directory_of_a_million_entries_is_not_read(monkeypatch):
+    entry = b"PK\x01\x02" + bytes(42)
+    end = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 65535, 65535, len(entry) * 200_000, 0, 0)
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *asked: pytest.fail("its entries were made"))
+    with pytest.raises(BundleError, match="parts"):
+        Bundle.from_npz(entry * 200_000 + end)

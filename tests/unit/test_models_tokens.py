@@ -157,3 +157,11 @@ def test_a_fast_tokenizer_whose_tokens_are_not_in_the_text_is_refused():
 
     with pytest.raises(ModelError, match="Token 1 of this model's Inserting"):
         tokenize(Inserting(8), "a dog")
+
+
+def test_nothing_that_was_written_stays_in_the_tokenizer():
+    tokenizer = import_open_clip().tokenizer.SimpleTokenizer()
+    tokenize(tokenizer, "a zxqvwish dog")
+    known = len(tokenizer.cache)
+    tokenize(tokenizer, "a qwzxish zxqvwish cat")
+    assert len(tokenizer.cache) == known and not any("zxish" in word for word in tokenizer.cache)

@@ -14,11 +14,11 @@ from crossviz.web.engine import Engine, check_room
 class Planted:
     """A model of 3 sites with 2, 4 and 1 heads, over a grid of 5 x 7 patches and one class token."""
 
-    def __init__(self):
+    def __init__(self, *names):
         self.grid = PatchGrid(5, 7, 1)
         named = nn.Module()
         named.num_attention_heads = 4
-        self._sites = {"a": nn.MultiheadAttention(8, 2), "b": named, "c": nn.Module()}
+        self._sites = dict(zip(names, (nn.MultiheadAttention(8, 2), named, nn.Module()), strict=True))
 
     def attention_sites(self):
         return self._sites
@@ -26,8 +26,10 @@ class Planted:
 
 def test_every_head_counts_and_patches_among_themselves_where_they_are_read():
     heads, keys, tokens = 2 + 4 + 1, 1 + 5 * 7 + 1, 11
-    assert attention_bytes(Planted(), tokens, False) == 4 * heads * tokens * keys * 3
-    assert attention_bytes(Planted(), tokens, True) == 4 * heads * keys * 3 * (tokens + keys)
+    assert attention_bytes(Planted(*"abc"), tokens, False) == 4 * heads * tokens * keys * 3
+    assert attention_bytes(Planted(*"abc"), tokens, True) == 4 * heads * keys * 3 * (tokens + keys)
+    named = Planted("visual.0", "text.0", "text.1")
+    assert attention_bytes(named, tokens, True) == 4 * keys * 3 * (heads * tokens + 2 * keys)
 
 
 def test_the_bound_is_kept_to_the_byte():

@@ -360,4 +360,7 @@ def _shown(name: str) -> str:
     """A name for a message: quoted, control characters escaped, not longer than a line."""
     if name == "photo":
         return "The photo"
-    return repr(name if len(name) <= 60 else name[:40] + "…" + name[-19:])
+    shown = repr(name if len(name) <= 60 else name[:40] + "…" + name[-19:])
+    return (
+        shown if len(shown) <= 150 else repr(name[:9] + "…" + name[-4:])
+    )  # ten characters stand for one without a look

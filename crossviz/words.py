@@ -406,8 +406,11 @@ def _normalised(text: str) -> str:
 
 
 def _short(value: object, limit: int = 60) -> str:
-    """User input for a message: quoted, escaped, and cut to `limit` characters."""
+    """User input for a message: quoted, escaped, and cut to `limit` characters, or fewer where escapes make it long."""
     if isinstance(value, str) and len(value) > limit:
         value = value[: limit - 1] + "…"
     shown = repr(value)
+    while isinstance(value, str) and len(shown) > 2 * limit + 3:  # ten characters stand for one that has no look
+        value = value[: len(value) // 2] + "…"
+        shown = repr(value)
     return shown if isinstance(value, str) or len(shown) <= limit else shown[: limit - 1] + "…"

@@ -462,3 +462,9 @@ def test_every_word_of_a_whole_caption_can_be_chosen():
     assert not any(word.truncated for word in caption.words)
     with pytest.raises(CaptionError):
         whole_caption("...")
+
+
+def test_a_caption_of_escapes_makes_no_long_sentence():
+    with pytest.raises(CaptionError) as error:
+        check_caption("\U000f9c08 " * 200)
+    assert len(str(error.value)) < 250

@@ -361,6 +361,5 @@ def _shown(name: str) -> str:
     if name == "photo":
         return "The photo"
     shown = repr(name if len(name) <= 60 else name[:40] + "…" + name[-19:])
-    return (
-        shown if len(shown) <= 150 else repr(name[:9] + "…" + name[-4:])
-    )  # ten characters stand for one without a look
+    # Ten characters stand for one that has no look.
+    return shown if len(shown) <= 150 else repr(name[:9] + "…" + name[-4:])

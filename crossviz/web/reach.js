@@ -5,9 +5,10 @@
   if (window.crossvizReach) return;
   window.crossvizReach = true;
   const GONE = "The server can't be reached: try again in a moment. Your photo and caption are kept.";
-  const HERE = "x-crossviz-page", UNHEARD = "x-crossviz-unheard", MOST_FILES = 4;
+  const HERE = "x-crossviz-page", UNHEARD = "x-crossviz-unheard", MOST_FILES = 4, MOST_EARLY = 64;
   const ask = window.fetch.bind(window);
   const open = new Map(); // questions that are not answered yet, by event
+  const early = new Set(); // questions whose answer came before it was known that they are this page's
   const sent = new Map(); // files that this page sent, by their path on the server
   const moved = new Map(); // paths that the server no longer has, and where it has the file now
   const said = new Set(); // where something was said that the server does not know of
@@ -69,7 +70,8 @@
     if (answer.headers.has(UNHEARD)) listen();
     if (answer.ok) {
       unsay();
-      open.set((await answer.clone().json()).event_id, asked);
+      const { event_id } = await answer.clone().json();
+      if (!early.delete(event_id)) open.set(event_id, asked);
     } else if (answer.status >= 409 && answer.status !== 422) {
       const { detail } = await answer.json().catch(() => ({}));
       say(asked, typeof detail === "string" ? detail : GONE);
@@ -126,20 +128,20 @@
   async function data(input, init) {
     const text = new TextDecoder(), bytes = new TextEncoder();
     let rest = "", answer = null;
+    // The messages that are whole, so that what follows a break stands by itself; none where the server gives up.
     const note = (chunk) => {
       const messages = (rest + text.decode(chunk, { stream: true })).split("\n\n");
       rest = messages.pop();
+      if (messages.some((message) => message.includes('"msg":"unexpected_error"'))) return null;
       for (const message of messages) {
-        if (message.includes('"msg":"unexpected_error"')) return true;
-        if (message.includes('"msg":"process_completed"'))
-          for (const event of open.keys()) if (message.includes(event)) open.delete(event);
+        if (message.includes('"msg":"process_completed"')) completed(message.match(/"event_id":"(\w+)"/)?.[1]);
         if (message.includes('"msg":"estimation"')) queued(JSON.parse(message.slice(6)));
       }
-      return false;
+      return bytes.encode(messages.map((message) => `${message}\n\n`).join(""));
     };
     const lost = () => {
-      const completed = { msg: "process_completed", output: {}, success: true };
-      const ends = [...open.keys()].map((event_id) => ({ ...completed, event_id }));
+      const none = { msg: "process_completed", output: {}, success: true };
+      const ends = [...open.keys()].map((event_id) => ({ ...none, event_id }));
       for (const asked of open.values()) say(asked, GONE);
       open.clear();
       return bytes.encode([...ends, { msg: "close_stream" }].map((end) => `data: ${JSON.stringify(end)}\n\n`).join(""));
@@ -156,7 +158,8 @@
       async pull(controller) {
         try {
           const { done, value } = await reader.read();
-          if (!done && !note(value)) return controller.enqueue(value);
+          const whole = done ? null : note(value);
+          if (whole) return controller.enqueue(whole);
           if (open.size || !done) controller.enqueue(lost());
           controller.close();
           if (!done) reader.cancel().catch(() => {});
@@ -169,6 +172,12 @@
       cancel: (reason) => reader.cancel(reason),
     });
     return new Response(stream, { status: answer.status, headers: answer.headers });
+  }
+
+  function completed(event) {
+    if (open.delete(event)) return;
+    early.add(event);
+    for (const other of [...early].slice(0, -MOST_EARLY)) early.delete(other);
   }
 
   /** How many questions are answered before one of ours, which has not begun. */
@@ -205,16 +214,10 @@
     while (!(await reader.read()).done);
   }
 
-  /** Gradio's own line, which it opens once: when it breaks off, ours takes its place. */
-  async function line(input, init) {
-    const answer = await ask(input, init);
-    if (!answer.ok || !answer.body) return answer;
-    const [its, ours] = answer.body.tee();
-    ended(ours.getReader()).catch(() => {}).then(() => {
-      if (!leaving && !(init?.signal ?? input.signal)?.aborted) listen();
-    });
-    return new Response(its, { status: answer.status, headers: answer.headers });
-  }
+  // Gradio's own line, which it opens once, before this is here: when it breaks off, ours takes its place.
+  new PerformanceObserver((loaded) => {
+    if (!own && loaded.getEntries().some(({ name }) => name.includes("/gradio_api/heartbeat/"))) listen();
+  }).observe({ type: "resource", buffered: true });
 
   /** A question that stands in no line: without the server it changes nothing. */
   async function at_once(input, init) {
@@ -231,7 +234,6 @@
     const { pathname } = new URL(input.url ?? input, location.href);
     if (pathname.endsWith("/queue/join") && typeof init?.body === "string") return join(input, init);
     if (pathname.includes("/gradio_api/run/") && typeof init?.body === "string") return at_once(input, init);
-    if (pathname.includes("/gradio_api/heartbeat/")) return line(input, init);
     if (pathname.endsWith("/queue/data")) return data(input, init ?? {});
     if (pathname.endsWith("/gradio_api/upload") && init?.body instanceof FormData) return upload(input, init);
     return ask(input, init);

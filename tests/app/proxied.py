@@ -97,21 +97,26 @@ def started(**environment: str) -> Iterator[App]:
 
 
 @contextmanager
-def proxy(upstream: int, prefix: str, **added: str) -> Iterator[str]:
-    """The address of a reverse proxy that takes the prefix off, passes the host on, and adds headers."""
+def proxy(upstream: int, prefix: str, passing: list | None = None, **added: str) -> Iterator[str]:
+    """The address of a reverse proxy that takes the prefix off, passes the host on, and adds headers.
+
+    Args:
+        passing: every path and the client's connection are added to it, so that a test can break one off.
+    """
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
-        threading.Thread(target=_serve, args=(listening, upstream, prefix, added), daemon=True).start()
+        given = (upstream, prefix, added, [] if passing is None else passing)
+        threading.Thread(target=_serve, args=(listening, *given), daemon=True).start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}{prefix}"
 
 
-def _serve(listening: socket.socket, upstream: int, prefix: str, added: dict[str, str]) -> None:
+def _serve(listening: socket.socket, *given) -> None:
     with suppress(OSError):  # closed: the test is over
         while True:
             client, _ = listening.accept()
-            threading.Thread(target=_pass_on, args=(client, upstream, prefix, added), daemon=True).start()
+            threading.Thread(target=_pass_on, args=(client, *given), daemon=True).start()
 
 
-def _pass_on(client: socket.socket, upstream: int, prefix: str, added: dict[str, str]) -> None:
+def _pass_on(client: socket.socket, upstream: int, prefix: str, added: dict[str, str], passing: list) -> None:
     with closing(client), suppress(OSError):
         head = b""
         while b"\r\n\r\n" not in head:
@@ -126,6 +131,7 @@ def _pass_on(client: socket.socket, upstream: int, prefix: str, added: dict[str,
             status = b"204 No Content" if path == "/favicon.ico" else b"404 Not Found"  # the host's own, not ours
             client.sendall(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
             return
+        passing.append((path, client))
         kept = [header for header in headers if not header.lower().startswith("connection:")]
         kept += [f"{name.replace('_', '-')}: {value}" for name, value in {**added, "connection": "close"}.items()]
         sent = "\r\n".join([f"{method} {path[len(prefix) :]} {version}", *kept, "", ""])

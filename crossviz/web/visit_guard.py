@@ -108,11 +108,12 @@ class VisitGuard:
     async def _stream(self, scope: Message, receive: Receive, send: Send) -> None:
         """The answers to a visit's questions, as they come."""
         visit = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("session_hash", [""])[0]
-        self._visits.reads(visit, 1)
+        counted = self._visits.reads(visit, 1)
         try:
             await self._app(scope, receive, send)
         finally:
-            self._visits.reads(visit, -1)
+            if counted:
+                self._visits.reads(visit, -1)
 
     async def _question(self, path: str, scope: Message, receive: Receive, send: Send) -> None:
         body, gone = await _read(receive)

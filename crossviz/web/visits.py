@@ -73,12 +73,14 @@ class Visits:
                 known.lines = max(0, known.lines - 1)
                 known.heard, known.hung_up = self._clock(), known.lines == 0
 
-    def reads(self, visit: str, more: int) -> None:
-        """A stream of answers was opened (1), or ended (-1): as long as there is one, someone waits."""
+    def reads(self, visit: str, more: int) -> bool:
+        """A stream of answers was opened (1), or ended (-1): as long as there is one, someone waits; returns whether
+        there is such a visit."""
         with self._lock:
             known = self._visits.get(visit)
             if known is not None:
                 known.streams, known.heard = max(0, known.streams + more), self._clock()
+            return known is not None
 
     def asked(self, visit: str) -> bool:
         """A question came; returns whether the page has a line open."""

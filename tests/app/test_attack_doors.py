@@ -3,12 +3,14 @@
 import json
 import re
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from gradio import Blocks
 from stranger import ask, raw, request, said, upload
 from watched import free_port
 
+from crossviz.web import connections
 from crossviz.web.doors import MCP, OPEN, methods_of
 
 CLOSED = {
@@ -227,9 +229,18 @@ def test_what_another_page_sends_over_plain_http_is_refused(app, origin, refused
     assert (sent.status == 403) == refused
 
 
-def test_a_websockets_protocol_never_takes_a_connection(app):
-    headers = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
-    assert request(app, "POST", "/config", b"", headers).status == 405
+def test_a_websockets_protocol_never_takes_a_connection():
+    """Where one is installed, uvicorn would hand the connection to it, and nobody would watch it any more."""
+    seen = []
+
+    class Protocol:
+        loop, connections, ws_protocol_class = SimpleNamespace(call_later=lambda *_: None), (), object
+
+        def connection_made(self, transport):
+            seen.append(self.ws_protocol_class)
+
+    connections._limited(Protocol)().connection_made(None)
+    assert seen == [None]
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://localhost"])

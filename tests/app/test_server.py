@@ -54,9 +54,9 @@ def test_the_app_starts_says_so_in_one_line_and_answers():
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
             assert b"crossviz" in answer.read()
         address = f"http://127.0.0.1:{port}"
-        assert request(address, "GET", "/health")[0] == 200
+        assert request(address, "GET", "/health").status == 200
         said = {"content-type": "application/json"}
-        assert request(address, "POST", "/gradio_api/run/explain", '{"data": ["zq7marked"]}', said)[0] >= 400
+        assert request(address, "POST", "/gradio_api/run/explain", b'{"data": ["zq7marked"]}', said).status >= 400
     finally:
         process.terminate()
         rest, _ = process.communicate(timeout=120)

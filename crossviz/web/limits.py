@@ -1,23 +1,20 @@
 """How much a request may bring, and how slowly: what the server ends before, or while, a handler reads it.
 
-Gradio limits each uploaded file (`max_file_size`) but no other body, waits for a body for ever, opens a file for each
-of up to a thousand parts of an upload, and leaves those of an upload that broke off.
+Gradio limits each uploaded file (`max_file_size`) but no other body, waits for a body for ever, and opens a file for
+each of up to a thousand parts of an upload.
 """
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from gradio.utils import get_upload_folder
 from python_multipart.multipart import parse_options_header
 
 from crossviz.photo import MAX_BYTES
 from crossviz.web.doors import route_path
 from crossviz.web.guard import refuse
-from crossviz.web.visits import PART
 
 __all__ = ["MAX_JSON_BYTES", "MAX_PARTS", "MAX_UPLOAD_BYTES", "Limits"]
 
@@ -71,12 +68,8 @@ class Limits:
         boundary = options.get(b"boundary")
         body = _Body(receive, limit, boundary and b"--" + boundary)
         answer = _Answer(send, body)
-        try:
-            with contextlib.suppress(_Refused):
-                await self._app(scope, body.receive, answer.send)
-        finally:
-            if upload:
-                asyncio.get_running_loop().call_later(2 * PAUSE_SECONDS, _remove_parts_left)
+        with contextlib.suppress(_Refused):
+            await self._app(scope, body.receive, answer.send)
         if body.refusal is not None and not answer.started:
             await refuse(send, *body.refusal, close=True)
 
@@ -143,18 +136,3 @@ class _Answer:
 
 def _too_large(limit: int) -> str:
     return f"The request is larger than {limit} bytes."
-
-
-def _remove_parts_left() -> None:
-    """Files that uploads left which broke off: they lie beside the folders of those that are complete.
-
-    Of an upload of several, the first may be complete long before the last: all that goes on is younger than the
-    slowest upload.
-    """
-    oldest = time.time() - MAX_UPLOAD_BYTES / SLOWEST - 2 * PAUSE_SECONDS
-    with contextlib.suppress(OSError), os.scandir(get_upload_folder()) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                known = PART.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
-                if known and entry.stat(follow_symlinks=False).st_mtime < oldest:
-                    os.unlink(entry.path)

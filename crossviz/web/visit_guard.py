@@ -16,7 +16,7 @@ from crossviz.errors import CrossvizError
 from crossviz.version import __version__
 from crossviz.web.forget import Forgetting
 from crossviz.web.kept_file import no_room
-from crossviz.web.uploads import leave_nothing_half_written
+from crossviz.web.uploads import note_parts, nothing_half_written
 from crossviz.web.visits import Visits
 from crossviz.web.waiting import busy_sentence, measure_recent, wait_s
 
@@ -78,7 +78,7 @@ class VisitGuard:
 
     async def _live(self, scope: Message, receive: Receive, send: Send) -> None:
         """The whole life of the server."""
-        leave_nothing_half_written()
+        note_parts()
         measure_recent(self._page)
         sweeping = asyncio.create_task(self._sweep())
         try:
@@ -180,7 +180,7 @@ class VisitGuard:
             await send(message)
 
         try:
-            with no_room():
+            with no_room(), nothing_half_written():
                 await self._app(scope, receive, noted)
         except CrossvizError as error:
             log.warning("An upload found no room on the disk.")

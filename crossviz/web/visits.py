@@ -22,7 +22,7 @@ from crossviz.web.examples import EXAMPLES
 from crossviz.web.own_folder import FILES, own_folder
 from crossviz.web.owners import Owners
 
-__all__ = ["AWAY_S", "GRACE_S", "PART", "Visits", "current_visit", "still_waits", "the_visits"]
+__all__ = ["AWAY_S", "GRACE_S", "Visits", "current_visit", "still_waits", "the_visits"]
 
 AWAY_S = 600.0
 """How long a visit without a line goes on after its last question, and what is in no visit is kept after it was used
@@ -31,8 +31,8 @@ GRACE_S = 3.0
 """How long the line may be interrupted."""
 MOST_VISITS = 10_000
 """Visits that are remembered at a time: there are far fewer connections, so no page is forgotten."""
-PART = re.compile(r"tmp\w{8}")
-"""How Gradio calls what is still being uploaded; `limits.py` removes what is left of broken uploads."""
+_PART = re.compile(r"tmp\w{8}")
+"""How Gradio calls what is still being uploaded, which `uploads.py` deletes where nothing becomes of it."""
 
 
 @dataclass
@@ -141,7 +141,7 @@ class Visits:
                     del self._visits[visit]
         with contextlib.suppress(FileNotFoundError):
             names = [entry.name for entry in os.scandir(self.folder)]
-            self._files.found(name for name in names if name != EXAMPLES and not PART.fullmatch(name))
+            self._files.found(name for name in names if name != EXAMPLES and not _PART.fullmatch(name))
         deleted = []
         for name in self._files.over(self.here, AWAY_S):
             if name == EXAMPLES or name in self._files:  # named again meanwhile

@@ -41,6 +41,14 @@ def parts_left() -> set[str]:
         return {entry.name for entry in entries if entry.is_file()}
 
 
+def assert_nothing_left(before: set[str]) -> None:
+    """It is deleted when the answer was sent."""
+    end = time.monotonic() + 10
+    while left := parts_left() - before:
+        assert time.monotonic() < end, left
+        time.sleep(0.01)
+
+
 # Too large
 
 
@@ -159,15 +167,18 @@ def test_parts_are_counted_wherever_the_body_is_cut(app, boundary):
         b"--b0undary\r\n" + b"x: " + b"a" * 9000 + b"\r\n\r\n",
         b"--other\r\n\r\n",
         b'--b0undary\r\ncontent-disposition: form-data; name="files"; filename="a',
+        b'--b0undary\r\ncontent-disposition: form-data; name="files"; filename="a.png"\r\n\r\nx',
+        b'--b0undary\r\ncontent-disposition: form-data; name="other"; filename="a.png"\r\n\r\nx\r\n--b0undary--\r\n',
     ],
 )
 def test_a_broken_upload_is_answered_and_leaves_nothing(app, body):
     before = parts_left()
     headers = {"content-type": "multipart/form-data; boundary=b0undary"}
     assert request(app, "POST", "/gradio_api/upload", body, headers).status in (200, 400, 413)
-    assert parts_left() <= before
+    assert_nothing_left(before)
     for kind in ("text/plain", "multipart/form-data", "application/x-www-form-urlencoded"):
         assert request(app, "POST", "/gradio_api/upload", body, {"content-type": kind}).status in (200, 400)
+    assert_nothing_left(before)
 
 
 # Names
@@ -201,8 +212,10 @@ def test_a_broken_upload_is_answered_and_leaves_nothing(app, body):
     ],
 )
 def test_no_name_of_a_file_leaves_its_folder_or_spoils_an_answer(app, name):
+    before = parts_left()
     body, headers = multipart([("files", name, b"content of " + name.encode())])
     reply = request(app, "POST", "/gradio_api/upload", body, headers)
+    assert_nothing_left(before)
     assert not os.path.exists("/tmp/crossviz-escaped.png")
     if reply.status != 200:
         assert reply.status == 400 and len(reply.body) < 5000
@@ -243,6 +256,7 @@ def ended(connection: socket.socket) -> bytes:
 
 def test_bodies_of_which_nothing_comes_end_and_hold_up_nobody(app, impatient, monkeypatch):
     monkeypatch.setattr(limits, "PAUSE_SECONDS", 2.0)
+    before = parts_left()
     body, headers = multipart([("files", "a.png", b"a" * 4000)])
     lines = ["Content-Length: 5000", f"Content-Type: {headers['content-type']}"]
     slow = [begun(app, head(app, "/gradio_api/upload", *lines) + body[:200]) for _ in range(40)]
@@ -252,11 +266,11 @@ def test_bodies_of_which_nothing_comes_end_and_hold_up_nobody(app, impatient, mo
     for connection in slow:
         came = ended(connection)
         assert came.startswith(b"HTTP/1.1 408") and b"Nothing came for 2 seconds" in came
+    assert_nothing_left(before)
 
 
-def test_a_body_that_trickles_ends(app, impatient, monkeypatch):
-    removed = []
-    monkeypatch.setattr(limits, "_remove_parts_left", lambda: removed.append(True))
+def test_a_body_that_trickles_ends(app, impatient):
+    before = parts_left()
     body, headers = multipart([("files", "a.png", b"a" * 4000)])
     connection = begun(
         app, head(app, "/gradio_api/upload", "Content-Length: 4000", f"Content-Type: {headers['content-type']}")
@@ -270,24 +284,7 @@ def test_a_body_that_trickles_ends(app, impatient, monkeypatch):
         pass
     came = ended(connection)
     assert came.startswith(b"HTTP/1.1 408") and b"bytes a second" in came
-
-
-def test_what_broken_uploads_leave_is_removed(monkeypatch):
-    folder = Path(get_upload_folder())
-    folder.mkdir(parents=True, exist_ok=True)
-    old, young, other = folder / "tmpabcd1234", folder / "tmpabcd5678", folder / "notes.txt"
-    for path in (old, young, other):
-        path.write_bytes(b"x")
-    minutes = time.time() - 30 * 60  # complete, of an upload whose other files still come
-    os.utime(young, (minutes, minutes))
-    for path in (old, other):
-        os.utime(path, (0, 0))
-    try:
-        limits._remove_parts_left()
-        assert not old.exists() and young.exists() and other.exists()
-    finally:
-        young.unlink()
-        other.unlink()
+    assert_nothing_left(before)
 
 
 def test_a_head_that_does_not_come_ends(app, impatient):

@@ -4,7 +4,7 @@ from contextlib import closing
 
 from crossviz.errors import CrossvizError
 from crossviz.web.api_json import explanation_json, heatmap_json, method_json, model_json
-from crossviz.web.api_values import File, a_list, an_option, explained, handed_out, phrase_of, text_of
+from crossviz.web.api_values import File, a_list, an_option, explained, explained_phrase, handed_out, text_of
 from crossviz.web.checks import in_one_thread
 from crossviz.web.engine import Engine
 from crossviz.web.file_names import file_name
@@ -71,8 +71,8 @@ class Asking:
         wide = an_option("width", width, int)
         if wide is not None and not 1 <= wide <= MAX_WIDTH:
             raise CrossvizError(f"`width` must lie between 1 and {MAX_WIDTH} pixels, not {wide}.")
-        explanation = explained(self._engine, photo, caption, model, method)
-        phrase = phrase_of(explanation, text, span, word)
+        chosen = {"text": text, "span": span, "word": word}
+        explanation, phrase = explained_phrase(self._engine, photo, caption, model, method, **chosen)
         part = {"layer": layer, "head": head}
         answer = heatmap_json(explanation, phrase, **part)
         if picture is not True:
@@ -109,8 +109,8 @@ class Asking:
             One plain sentence and the figures of each check, as JSON
         """
         names, corners = a_list("checks", checks, str), a_list("box", box, float, int)
-        explanation = explained(self._engine, photo, caption, model, method)
-        phrase = phrase_of(explanation, text, span, word)
+        chosen = {"text": text, "span": span, "word": word}
+        explanation, phrase = explained_phrase(self._engine, photo, caption, model, method, **chosen)
         corners = None if corners is None else tuple(corners)
         asked = (explanation, text_of("model", model), (phrase.start, phrase.end), names, corners)
         with closing(in_one_thread(lambda: self._engine.trust_steps(*asked))) as running:

@@ -3,7 +3,7 @@
 from crossviz.errors import CrossvizError
 from crossviz.map_difference import difference
 from crossviz.web.api_json import difference_json
-from crossviz.web.api_values import File, a_list, an_option, explained, handed_out, phrase_of, text_of
+from crossviz.web.api_values import File, a_list, an_option, explained, explained_phrase, handed_out, text_of
 from crossviz.web.engine import Engine
 from crossviz.web.file_names import file_name
 
@@ -50,14 +50,14 @@ class Closer:
             The vectors, scores and sums of the cell, every one as the model computed it, as JSON
         """
         given = {"layer": layer, "head": head, "token": token}
-        chosen = {name: an_option(name, value, int) for name, value in given.items()}
+        cell = {name: an_option(name, value, int) for name, value in given.items()}
         place = a_list("patch", patch, int)
         if place is not None and len(place) != 2:
             raise CrossvizError(f"`patch` must be a row and a column, but is {place!r:.60}.")
-        explanation = explained(self._engine, photo, caption, model, "")
-        phrase = phrase_of(explanation, text, span, word)
+        chosen = {"text": text, "span": span, "word": word}
+        explanation, phrase = explained_phrase(self._engine, photo, caption, model, "", **chosen)
         where = {"span": (phrase.start, phrase.end), "patch": None if place is None else tuple(place)}
-        return self._engine.inside(explanation, text_of("model", model), **where, **chosen).as_dict()
+        return self._engine.inside(explanation, text_of("model", model), **where, **cell).as_dict()
 
     def difference(
         self,
@@ -95,8 +95,8 @@ class Closer:
         second_model = model if other_model is None else other_model
         same = text_of("model", second_model) == text_of("model", model)
         second_method = (method if same else "") if other_method is None else other_method
-        first = explained(self._engine, photo, caption, model, method)
-        phrase = phrase_of(first, text, span, word)
+        chosen = {"text": text, "span": span, "word": word}
+        first, phrase = explained_phrase(self._engine, photo, caption, model, method, **chosen)
         second_caption = caption if other_caption is None else other_caption
         second = explained(self._engine, photo, second_caption, second_model, second_method)
         other = an_option("other_text", other_text, str)

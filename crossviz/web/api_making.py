@@ -8,7 +8,7 @@ from crossviz.explanation import SUFFIXES
 from crossviz.photo import load_photo
 from crossviz.render.failed import Failed
 from crossviz.web.api_json import explanation_json
-from crossviz.web.api_values import File, a_list, explained, handed_out, photo_of, phrase_of, text_of
+from crossviz.web.api_values import File, a_list, explained, explained_phrase, handed_out, photo_of, text_of
 from crossviz.web.checks import in_one_thread
 from crossviz.web.compare_events import FEWEST, MOST, each_model
 from crossviz.web.engine import Engine
@@ -77,8 +77,8 @@ class Making:
         Returns:
             What `explain` gives, with the guesses, as JSON
         """
-        shown = explained(self._engine, photo, caption, model, method)
-        phrase = phrase_of(shown, text, span, word)
+        chosen = {"text": text, "span": span, "word": word}
+        shown, phrase = explained_phrase(self._engine, photo, caption, model, method, **chosen)
         steps = self._engine.again_steps(shown, text_of("model", model), (phrase.start, phrase.end))
         return explanation_json(self._engine.finished(steps))
 

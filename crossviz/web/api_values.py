@@ -10,16 +10,16 @@ from crossviz.explanation import Explanation
 from crossviz.web.engine import Engine
 from crossviz.web.kept_file import kept_file
 from crossviz.web.own_files import own_path
-from crossviz.words import Phrase
+from crossviz.words import Phrase, whole_caption
 
 __all__ = [
     "File",
     "a_list",
     "an_option",
     "explained",
+    "explained_phrase",
     "handed_out",
     "photo_of",
-    "phrase_of",
     "text_of",
 ]
 
@@ -83,17 +83,6 @@ def photo_of(value: Any) -> str:
     return own_path(value["path"])
 
 
-def phrase_of(explanation: Explanation, text: Any, span: Any, word: Any) -> Phrase:
-    """The word or phrase that is named by exactly one of the three.
-
-    Raises:
-        CrossvizError: there is none.
-    """
-    start_end = a_list("span", span, int)
-    chosen = {"text": an_option("text", text, str), "word": an_option("word", word, int)}
-    return explanation.caption.phrase(**chosen, span=None if start_end is None else tuple(start_end))
-
-
 def explained(engine: Engine, photo: Any, caption: Any, model: Any, method: Any) -> Explanation:
     """The explanation that is asked for.
 
@@ -102,6 +91,27 @@ def explained(engine: Engine, photo: Any, caption: Any, model: Any, method: Any)
     """
     asked = text_of("caption", caption), text_of("model", model), text_of("method", method)
     return engine.explain(photo_of(photo), *asked)
+
+
+def explained_phrase(
+    engine: Engine, photo: Any, caption: Any, model: Any, method: Any, *, text: Any, span: Any, word: Any
+) -> tuple[Explanation, Phrase]:
+    """The explanation that is asked for, and the word or phrase of it that is named by exactly one of the three.
+
+    Raises:
+        CrossvizError: photo, caption, model or method will not do, or there is no such phrase, which is said before
+            anything is computed.
+    """
+    photo_of(photo)
+    start_end = a_list("span", span, int)
+    chosen = {
+        "text": an_option("text", text, str),
+        "span": None if start_end is None else tuple(start_end),
+        "word": an_option("word", word, int),
+    }
+    whole_caption(text_of("caption", caption)).phrase(**chosen)
+    explanation = explained(engine, photo, caption, model, method)
+    return explanation, explanation.caption.phrase(**chosen)  # which may not have been read
 
 
 def handed_out(content: bytes | Image.Image, name: str) -> File:

@@ -212,8 +212,7 @@ class Engine:
         Raises:
             CrossvizError: the model is not there, is another one or guesses no words, or there are no such words.
         """
-        explainer, image = yield from self.read_steps(explanation.photo, model)
-        self._same(explainer, explanation)
+        explainer, image = yield from self._reread(explanation, model, explanation.method)
         yield "asking every word" if hide is None else "letting the model guess"
         again = explainer.explain(image, explanation.caption.text, explanation.method, hide=hide)
         self._keep(explainer, image)
@@ -241,14 +240,13 @@ class Engine:
             self._same(self.explainer(model), explanation)
             asked = {"span": span, "checks": checks, "box": box}
             return (yield from self.borrowed.trust((model or self.model).strip(), explanation, **asked))
-        steps = self.read_steps(explanation.photo, model)
+        steps = self._reread(explanation, model, explanation.method)
         while True:
             try:
                 yield 0.0, next(steps)
             except StopIteration as done:
                 explainer, image = done.value
                 break
-        self._same(explainer, explanation)
         report = yield from explainer.trust_steps(image, explanation, span=span, checks=checks, box=box)
         self._keep(explainer, image)
         return report
@@ -274,8 +272,7 @@ class Engine:
         Raises:
             CrossvizError: the model is not there, is another one or can't be opened, or there is no such cell.
         """
-        explainer, image = self.finished(self.read_steps(explanation.photo, model))
-        self._same(explainer, explanation)
+        explainer, image = self.finished(self._reread(explanation, model, None))
         chart = explanation.map
         of_map = chart.method == "cross_attention" and chart.per_head is not None
         label = chart.layers[layer_index(chart.layers, layer)] if of_map and layer is not None else None
@@ -332,6 +329,16 @@ class Engine:
     def names_loaded(self) -> list[str]:
         """The names of the models that are loaded."""
         return [self.named(explainer) for explainer in [*self._explainers.values()]]
+
+    def _reread(
+        self, explanation: Explanation, model: str, method: str | None
+    ) -> Generator[str, None, tuple[Explainer, EncodedImage]]:
+        """`read_steps` of what was explained already, here or elsewhere, in the model of that name."""
+        if self.loaded(model) is not None:
+            self._same(self.explainer(model), explanation)  # before its methods are looked for
+        explainer, image = yield from self.read_steps(explanation.photo, model, explanation.caption.text, method)
+        self._same(explainer, explanation)
+        return explainer, image
 
     @staticmethod
     def _same(explainer: Explainer, explanation: Explanation) -> None:

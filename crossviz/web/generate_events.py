@@ -17,6 +17,7 @@ from crossviz.generation import Generation, Progress
 from crossviz.models.generators import Settings
 from crossviz.render.generation_payload import generation_payload, picture_data_url
 from crossviz.web.answers import UNEXPECTED, log
+from crossviz.web.asked import Asked
 from crossviz.web.choice import QUIET
 from crossviz.web.drawings import Drawings
 from crossviz.web.file_names import file_name
@@ -89,25 +90,25 @@ def connect(
         except Exception as error:
             yield {tab.viewer: _envelope(job=job, idle=True), **_running(tab, False), **_refused(tab, error)}
 
-    def pick(picked: gr.EventData, model: Any, *rest: Any) -> Iterator[dict[Any, Any]]:
+    def pick(picked: Asked, model: Any, *rest: Any) -> Iterator[dict[Any, Any]]:
         caption = picked.caption
         filled = {tab.caption: caption} if isinstance(caption, str) else {}
         for update in draw(model, caption, *rest):
             yield {**filled, **update}
             filled = {}  # what is typed meanwhile stays
 
-    def save(wanted: gr.EventData, drawings: Drawings) -> dict[Any, Any]:
+    def save(wanted: Asked, drawings: Drawings) -> dict[Any, Any]:
         try:
             generation = drawings.of(wanted.id)
             suffix = wanted.format if isinstance(wanted.format, str) else ""
-            data = generation.to_bytes(suffix, words=_spans(getattr(wanted, "words", None)))
+            data = generation.to_bytes(suffix, words=_spans(wanted.words))
             path = kept_file(data, file_name(generation.caption.text) + suffix)
         except CrossvizError as error:
             failed(error)
             return {tab.file: None, **tab.said("general", str(error))}  # or the click would fetch the file before
         return {tab.file: path, **tab.said()}
 
-    def explain_picture(wanted: gr.EventData, drawings: Drawings, model: Any, method: Any) -> Iterator[dict[Any, Any]]:
+    def explain_picture(wanted: Asked, drawings: Drawings, model: Any, method: Any) -> Iterator[dict[Any, Any]]:
         try:
             generation = drawings.of(wanted.id)
             path = _as_photo(generation)

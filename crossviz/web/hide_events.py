@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-import gradio as gr
 from gradio.events import Dependency
 
 from crossviz.errors import CrossvizError
 from crossviz.web.answers import Screen
+from crossviz.web.asked import Asked
 from crossviz.web.checks import Kept
 
 __all__ = ["connect"]
@@ -22,7 +22,7 @@ def connect(screen: Screen) -> Dependency:
         The event, which may be cancelled.
     """
 
-    def hidden(asked: gr.EventData, kept: Kept) -> Iterator[dict[Any, Any]]:
+    def hidden(asked: Asked, kept: Kept) -> Iterator[dict[Any, Any]]:
         try:
             explanation, span = kept.of(asked.id), _span(asked)
         except CrossvizError as error:
@@ -40,7 +40,7 @@ def connect(screen: Screen) -> Dependency:
     )
 
 
-def _span(asked: gr.EventData) -> tuple[int, int] | None:
+def _span(asked: Asked) -> tuple[int, int] | None:
     """Start and end in characters; None where every word is to be read again.
 
     Raises:

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from crossviz.errors import CrossvizError
+from crossviz.web.asked import Asked
 from crossviz.web.checks import Kept
 from crossviz.web.components import Viewer, envelope, feed
 from crossviz.web.engine import Engine
@@ -28,10 +29,10 @@ def connect(engine: Engine, viewer: Viewer, asked_last: gr.State) -> None:
     """
     opened = feed("cv-opened", "cv-inside")
 
-    def open_cell(asked: gr.EventData, kept: Kept) -> str:
+    def open_cell(asked: Asked, kept: Kept) -> str:
         run = asked.run
         try:
-            explanation, where = kept.of(asked.id), question({name: getattr(asked, name, None) for name in CELL})
+            explanation, where = kept.of(asked.id), question({name: getattr(asked, name) for name in CELL})
             found = engine.inside(explanation, kept.model, **where)
             return envelope(run=run, inside=found.as_dict())
         except CrossvizError as error:

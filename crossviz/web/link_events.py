@@ -7,6 +7,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from crossviz.web.answers import STALE, Screen
+from crossviz.web.asked import Asked
 from crossviz.web.choice import QUIET, Choice
 from crossviz.web.components import envelope
 from crossviz.web.examples import example_named
@@ -43,7 +44,7 @@ def connect(
         The event, which may be cancelled.
     """
 
-    def opened(asked: gr.EventData) -> Iterator[dict[Any, Any]]:
+    def opened(asked: Asked) -> Iterator[dict[Any, Any]]:
         engine = screen.engine
         text, model, method, name = (_text(asked, part) for part in ("caption", "model", "method", "example"))
         model = model[:_MOST_NAME].strip() or engine.model
@@ -74,6 +75,6 @@ def connect(
     )
 
 
-def _text(asked: gr.EventData, part: str) -> str:
-    value = getattr(asked, part, "")
+def _text(asked: Asked, part: str) -> str:
+    value = getattr(asked, part)
     return value if isinstance(value, str) else ""

@@ -15,6 +15,7 @@ from crossviz.generation import Generation
 from crossviz.loading import load_any
 from crossviz.photo import MAX_BYTES, Photo, load_photo
 from crossviz.web.answers import UNEXPECTED, Screen, log
+from crossviz.web.asked import Asked
 from crossviz.web.choice import QUIET, Choice
 from crossviz.web.components import Message, envelope
 from crossviz.web.examples import example_of
@@ -73,9 +74,9 @@ class Opening:
             self.photo.upload(self._uploaded, inputs=self.photo, trigger_mode="always_last", **shared),
         ]
 
-    def _opened(self, asked: gr.EventData) -> Iterator[dict[Any, Any]]:
+    def _opened(self, asked: Asked) -> Iterator[dict[Any, Any]]:
         try:
-            path = Path(own_path(getattr(asked, "path", None)))
+            path = Path(own_path(asked.path))
             if path.suffix.lower() in LOADABLE and (path.suffix.lower() not in _PICTURES or _is_saved(path)):
                 yield self._shown(path)
             else:

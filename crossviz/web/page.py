@@ -21,6 +21,7 @@ from crossviz.view_settings import ViewSettings
 from crossviz.web import viewer_css
 from crossviz.web.answers import FIELDS, Screen
 from crossviz.web.api import connect as connect_api
+from crossviz.web.asked import Asked
 from crossviz.web.checks import FORGOTTEN, Kept
 from crossviz.web.choice import EMPTIED, QUIET, Choice
 from crossviz.web.compare_events import Comparison
@@ -159,8 +160,10 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
             if not known and engine.loaded(model_name) is not None:
                 yield choice.follow(model_name, method_name, write)  # what it offers is known only now
 
-        def example(picked: gr.EventData, model_name: str, method_name: str | None) -> Iterator[dict[Any, Any]]:
-            chosen_example = examples()[int(picked.index) % len(examples())]
+        def example(picked: Asked, model_name: str, method_name: str | None) -> Iterator[dict[Any, Any]]:
+            if type(picked.index) is not int:
+                raise gr.Error("An example is named by its number, a whole one.", print_exception=False)
+            chosen_example = examples()[picked.index % len(examples())]
             filled = {photo: str(chosen_example.photo), caption: chosen_example.caption}
             for update in answer(str(chosen_example.photo), chosen_example.caption, model_name, method_name):
                 yield {**filled, **update}
@@ -171,14 +174,14 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
                 yield {**filled, **update}
                 filled = {}
 
-        def save(wanted: gr.EventData, kept: Kept) -> dict[Any, Any]:
+        def save(wanted: Asked, kept: Kept) -> dict[Any, Any]:
             if wanted.format not in SUFFIXES:
                 return {file: None, **screen.said("general", FORGOTTEN)}  # or the click would fetch the file before
             try:
                 explanation = kept.of(wanted.id)
-                settings = ViewSettings.from_json(getattr(wanted, "settings", {}))
+                settings = ViewSettings.from_json(wanted.settings or {})
                 cells = []
-                if wanted.format == ".html" and getattr(wanted, "cell", None) is not None:
+                if wanted.format == ".html" and wanted.cell is not None:
                     cells.append(engine.inside(explanation, kept.model, **cell_question(wanted.cell)))
                 data = explanation.to_bytes(str(wanted.format), settings=settings, cells=cells)
                 path = kept_file(data, file_name(explanation.caption.text) + str(wanted.format))

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from crossviz.errors import CrossvizError
+from crossviz.web.asked import Asked
 from crossviz.web.checks import Kept, Runs, in_one_thread
 from crossviz.web.components import Viewer, envelope, feed
 from crossviz.web.engine import Engine
@@ -32,7 +33,7 @@ def connect(engine: Engine, viewer: Viewer, asked_last: gr.State) -> None:
     runs = gr.State(Runs())
     checked, located = feed("cv-checked"), feed("cv-located")
 
-    def check(asked: gr.EventData, kept: Kept, own: Runs) -> Iterator[str]:
+    def check(asked: Asked, kept: Kept, own: Runs) -> Iterator[str]:
         run = asked.run
         try:
             run, span = _question(asked)
@@ -59,10 +60,12 @@ def connect(engine: Engine, viewer: Viewer, asked_last: gr.State) -> None:
             log.exception("A check failed in a way that crossviz does not know.")
             yield envelope(run=run, error=UNEXPECTED)
 
-    def rest(asked: gr.EventData, own: Runs) -> None:
-        own.end(int(asked.run))
+    def rest(asked: Asked, own: Runs) -> None:
+        if type(asked.run) is not int:
+            raise gr.Error("A check is ended by its number, a whole one.", print_exception=False)
+        own.end(asked.run)
 
-    def box(asked: gr.EventData, kept: Kept) -> str:
+    def box(asked: Asked, kept: Kept) -> str:
         run = asked.run
         try:
             run, span = _question(asked)
@@ -85,7 +88,7 @@ def connect(engine: Engine, viewer: Viewer, asked_last: gr.State) -> None:
     viewer.box(box, inputs=asked_last, outputs=located, concurrency_limit=2, concurrency_id="box", **hidden)
 
 
-def _question(asked: gr.EventData) -> tuple[int, tuple[int, int]]:
+def _question(asked: Asked) -> tuple[int, tuple[int, int]]:
     """The number of the run, and the span in characters.
 
     Raises:

@@ -22,6 +22,7 @@ import crossviz
 from crossviz.errors import CrossvizError, PhotoError
 from crossviz.web import api
 from crossviz.web.app import check_mcp
+from crossviz.web.engine import Engine
 from crossviz.web.examples import examples
 from crossviz.web.own_files import own_path
 
@@ -69,10 +70,11 @@ def test_the_page_keeps_its_own_events_private(drawing_app):
 
 def test_every_parameter_is_described_where_mcp_clients_read_it():
     from crossviz.web.api_asking import Asking
+    from crossviz.web.api_closer import Closer
     from crossviz.web.api_drawing import Drawing
     from crossviz.web.api_making import Making
 
-    for kind in (Asking, Making, Drawing):
+    for kind in (Asking, Closer, Making, Drawing):
         for name, method in vars(kind).items():
             if not name.startswith("_"):
                 said, parameters, returns = get_function_description(method)
@@ -222,6 +224,15 @@ def test_what_will_not_do_is_one_sentence(client, photo, caplog, name, given, sa
     said = str(error.value)
     assert says in said and "Traceback" not in said and "\n" not in said
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize("name", ["/heatmap", "/trust", "/hide", "/inside", "/difference"])
+def test_a_word_that_is_not_there_is_said_before_anything_is_computed(client, photo, monkeypatch, name):
+    monkeypatch.setattr(Engine, "explain", lambda *asked: pytest.fail("the photo was explained"))
+    model = {"model": "vilt-mini"} if name == "/hide" else {}
+    for chosen, says in (({"text": "dog"}, "The caption's words are"), ({"text": "coat", "word": 5}, "only one of")):
+        with pytest.raises(AppError, match=says):
+            client.predict(photo=photo, caption=CAPTION, **model, **chosen, api_name=name)
 
 
 def test_a_file_that_is_no_photo_is_said(client, tmp_path):

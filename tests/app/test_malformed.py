@@ -70,6 +70,17 @@ def test_an_event_that_is_the_pages_own_has_nothing_to_run(client):
     assert (answer.status, json.loads(answer.body)["error"]) == (422, malformed.NOT_FROM_HERE)
 
 
+@pytest.mark.parametrize("sent", [None, {}, [], "run", 5, {"run": "x", "id": [], "index": {}, "format": [], "path": 7}])
+def test_events_without_what_belongs_to_them(app, client, sent, capfd):
+    events = json.loads(client.send("GET", "/config").body)["dependencies"]
+    with_parts = [event for event in events if event["collects_event_data"] and event["backend_fn"]]
+    assert len(with_parts) > 8
+    for event in with_parts:
+        done = ask(app, event["api_name"], [None] * len(event["inputs"]), sent)
+        assert done["success"] or done["output"]["error"], event["api_name"]
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_odd_requests_of_every_kind_leave_the_server_as_it_was(client, photo, capfd):
     ask = [photo, "a woman in a suit", "", ""]
     before = client.call("explain", ask).result

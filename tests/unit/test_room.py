@@ -48,3 +48,18 @@ def test_a_huge_grid_is_refused_before_the_photo_is_read(monkeypatch):
     monkeypatch.setattr(Explainer, "encode_many", lambda *asked: pytest.fail("the photo was read"))
     with pytest.raises(MethodError, match=r"512 x 512 patches .* at most 2\.0 GiB"):
         Engine("crossviz-mini").explain(photo(), "a dog", method="legrad")
+
+
+@pytest.mark.parametrize("again", ["again", "trust", "inside"])
+def test_so_is_what_is_asked_of_an_answer_that_was_opened(monkeypatch, again):
+    engine, loaded = Engine("vilt-mini"), Explainer("vilt-mini")
+    opened = loaded.explain(photo(), "a dog")
+    ask = {
+        "again": lambda: engine.finished(engine.again_steps(opened, "vilt-mini", (2, 5))),
+        "trust": lambda: engine.finished(engine.trust_steps(opened, "vilt-mini", (2, 5))),
+        "inside": lambda: engine.inside(opened, "vilt-mini", (2, 5), None, None),
+    }[again]
+    monkeypatch.setattr(loaded._model, "grid", PatchGrid(4096, 4096, 0))
+    monkeypatch.setattr(Explainer, "encode_many", lambda *asked: pytest.fail("the photo was read"))
+    with pytest.raises(MethodError, match=r"4096 x 4096 patches .* at most 2\.0 GiB"):
+        ask()

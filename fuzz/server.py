@@ -29,7 +29,7 @@ class Holds:
     files: int
     """Open file descriptors."""
     left: int
-    """Files in its folder for temporary ones, uploads and what it handed out aside."""
+    """Files in its folder for temporary ones, and those of uploads and answers that were not finished."""
 
     def __str__(self) -> str:
         return f"{self.mb:.0f} MB, {self.files} files open, {self.left} left"
@@ -51,8 +51,9 @@ class Server:
             return Holds(0, 0, 0)
         lines = (home / "status").read_text().splitlines()
         kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
-        left = sum(path.is_file() for path in (self.folder / "tmp").rglob("*"))
-        return Holds(kilobytes / 1024, len([*(home / "fd").iterdir()]), left)
+        left = [path for path in (self.folder / "tmp").rglob("*") if path.is_file()]
+        left += [*(self.folder / "uploads").glob("*/files/tmp*"), *(self.folder / "uploads").glob("*/files/part-*")]
+        return Holds(kilobytes / 1024, len([*(home / "fd").iterdir()]), len(left))
 
     @property
     def alive(self) -> bool:

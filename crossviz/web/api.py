@@ -1,7 +1,7 @@
 """The API: named endpoints for what the screen does. docs/api.md says what goes in and what comes out.
 
 An endpoint's docstring is what Gradio shows of it, and what an MCP client reads of the tool: one line per parameter.
-Nothing is kept between calls: each answers from what was sent, with the page's own engine, queue and sentences.
+No call needs an earlier one: each answers from what was sent, with the page's own engine, queue and sentences.
 """
 
 import functools

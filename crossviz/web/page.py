@@ -70,7 +70,7 @@ _AGAIN = """() => {
   return [photo, caption, model, method];
 }"""
 MAX_SESSIONS = 200
-"""Visitors whose last explanation is kept for saving; those who came longest ago are forgotten first."""
+"""Visitors whose last explanation is kept for saving; those who asked longest ago are forgotten first."""
 _NOTE_NEW_PHOTO = f"""() => {{
   const viewer = document.querySelector("#cv-viewer .cv-host");
   viewer.dispatchEvent(new CustomEvent("cv-stale", {{ detail: {json.dumps(NEW_PHOTO)} }}));

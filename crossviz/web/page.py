@@ -52,6 +52,7 @@ from crossviz.web.theme import theme
 from crossviz.web.trust_events import connect as connect_trust
 from crossviz.web.visit_guard import VisitGuard, build_of
 from crossviz.web.visits import the_visits
+from crossviz.web.without_proxy import without_proxy
 from crossviz.web.write_events import connect as connect_writing
 
 __all__ = ["build", "launch"]
@@ -69,6 +70,9 @@ _AGAIN = """() => {
   const { photo, caption, model, method } = document.querySelector("#cv-viewer .cv-host").cvAgain;
   return [photo, caption, model, method];
 }"""
+_OWN_WAYS = {"run_history": False, "_frontend": False}
+"""Of some versions of Gradio. With the second it does not ask for its own page, which ends the start on a machine so
+busy that this takes three seconds."""
 MAX_SESSIONS = 200
 """Visitors whose last explanation is kept for saving; those who asked longest ago are forgotten first."""
 _NOTE_NEW_PHOTO = f"""() => {{
@@ -290,31 +294,32 @@ def launch(
         (VisitGuard, (), page.guarded),
         (Refusals, (), {}),
     ]
-    _, address, _ = page.launch(
-        server_name=f"[{host}]" if ":" in host else host,  # as it stands in an address
-        server_port=port,
-        root_path=page.server_settings.root_path or None,
-        prevent_thread_lock=True,
-        quiet=True,
-        share=False,
-        num_workers=0,
-        show_error=False,
-        ssr_mode=False,
-        state_session_capacity=MAX_SESSIONS,
-        enable_monitoring=False,
-        **({"run_history": False} if "run_history" in signature(page.launch).parameters else {}),
-        footer_links=[],
-        max_file_size=MAX_BYTES,
-        theme=theme(),
-        # Gradio's own `css` rewrites every rule and loses those for containers.
-        head=f"<style>{viewer_css()}{_asset('page.css')}</style><script>{reach_js(page)}</script>",
-        mcp_server=mcp,
-        app_kwargs={
-            "middleware": middleware,
-            "lifespan": guard_first(len(middleware)),
-            "exception_handlers": HANDLERS,
-            "openapi_url": None,
-        },
-    )
+    with without_proxy():
+        _, address, _ = page.launch(
+            server_name=f"[{host}]" if ":" in host else host,  # as it stands in an address
+            server_port=port,
+            root_path=page.server_settings.root_path or None,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            num_workers=0,
+            show_error=False,
+            ssr_mode=False,
+            state_session_capacity=MAX_SESSIONS,
+            enable_monitoring=False,
+            **{name: value for name, value in _OWN_WAYS.items() if name in signature(page.launch).parameters},
+            footer_links=[],
+            max_file_size=MAX_BYTES,
+            theme=theme(),
+            # Gradio's own `css` rewrites every rule and loses those for containers.
+            head=f"<style>{viewer_css()}{_asset('page.css')}</style><script>{reach_js(page)}</script>",
+            mcp_server=mcp,
+            app_kwargs={
+                "middleware": middleware,
+                "lifespan": guard_first(len(middleware)),
+                "exception_handlers": HANDLERS,
+                "openapi_url": None,
+            },
+        )
     limit_connections(page.server)
     return address.rstrip("/")

@@ -39,7 +39,10 @@ def test_addresses_that_cannot_be(host, port):
 
 def test_the_app_starts_says_so_in_one_line_and_answers():
     port = free_port()
-    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port)}
+    proxies = dict.fromkeys(("HTTP_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")  # of a network, for what is outside
+    environment = {**os.environ, **proxies, "GRADIO_SERVER_PORT": str(port)}
+    for name in ("NO_PROXY", "no_proxy"):
+        environment.pop(name, None)
     process = subprocess.Popen(
         [sys.executable, "app.py"],
         cwd=ROOT,

@@ -16,8 +16,9 @@ from crossviz.errors import CrossvizError
 from crossviz.version import __version__
 from crossviz.web.forget import Forgetting
 from crossviz.web.kept_file import no_room
+from crossviz.web.messages import keep_messages
 from crossviz.web.uploads import note_parts, nothing_half_written
-from crossviz.web.visits import Visits
+from crossviz.web.visits import MOST_NAME, Visits
 from crossviz.web.waiting import busy_sentence, measure_recent, wait_s
 
 __all__ = ["SWEEP_S", "UNHEARD", "VisitGuard", "build_of"]
@@ -30,9 +31,9 @@ Send = Callable[[Message], Awaitable[None]]
 
 SWEEP_S = 1.0
 """Seconds between two looks at who has left."""
-MOST_PATHS, MOST_PARTS, MOST_NAME = 32, 900, 64
-"""Files that a question names, lists and mappings in it, and characters of a visit's number, at most: the page's own
-questions have far fewer, and all of them are looked at while others wait."""
+MOST_PATHS, MOST_PARTS = 32, 900
+"""Files that a question names, lists and mappings in it, at most: the page's own questions have far fewer, and all of
+them are looked at while others wait."""
 UNHEARD = b"x-crossviz-unheard"
 """The header of an answer that tells a page to open its line again."""
 PAGE = b"x-crossviz-page"
@@ -80,6 +81,7 @@ class VisitGuard:
         """The whole life of the server."""
         note_parts()
         measure_recent(self._page)
+        keep_messages(self._page, self._visits)
         sweeping = asyncio.create_task(self._sweep())
         try:
             await self._app(scope, receive, send)

@@ -22,7 +22,7 @@ from crossviz.web.examples import EXAMPLES
 from crossviz.web.own_folder import FILES, own_folder
 from crossviz.web.owners import Owners
 
-__all__ = ["AWAY_S", "GRACE_S", "Visits", "current_visit", "still_waits", "the_visits"]
+__all__ = ["AWAY_S", "GRACE_S", "MOST_NAME", "Visits", "current_visit", "still_waits", "the_visits"]
 
 AWAY_S = 600.0
 """How long a visit without a line goes on after its last question, and what is in no visit is kept after it was used
@@ -31,6 +31,8 @@ GRACE_S = 3.0
 """How long the line may be interrupted."""
 MOST_VISITS = 10_000
 """Visits that are remembered at a time: there are far fewer connections, so no page is forgotten."""
+MOST_NAME = 64
+"""Characters of a visit's number: Gradio's have 11, those of its Python client 36."""
 _PART = re.compile(r"tmp\w{8}")
 """How Gradio calls what is still being uploaded, which `uploads.py` deletes where nothing becomes of it."""
 
@@ -109,6 +111,11 @@ class Visits:
         if known.lines or known.streams:
             return True
         return self._clock() - known.heard < (GRACE_S if known.hung_up else AWAY_S)
+
+    def open(self, visit: str) -> bool:
+        """Whether a visit's page is open: its line, or a stream of answers; a moment after its line broke, too."""
+        known = self._visits.get(visit)
+        return known is not None and (known.lines > 0 or known.streams > 0 or (known.hung_up and self.here(visit)))
 
     def __len__(self) -> int:
         return sum(self.here(visit) for visit in list(self._visits))

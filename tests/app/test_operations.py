@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import copy
 import io
 import json
 import logging
@@ -289,6 +290,17 @@ def test_a_model_that_fails_is_unhealthy_until_it_is_well(server, monkeypatch):
     assert (status, told["status"], told["reason"]) == (503, "failed", "RuntimeError")
     assert TOKEN not in server.written.getvalue() and "unhealthy" in server.written.getvalue()[begun:]
     assert results(checked)[0][0] == 200
+
+
+def test_a_queue_that_has_stopped_is_unhealthy(server, monkeypatch):
+    monkeypatch.setattr(health, "FRESH_S", 0.0)
+    stopped = copy.copy(server.page._queue)
+    stopped.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(server.page, "_queue", stopped)
+        status, body = ask(f"{server.url}/health")
+    assert (status, json.loads(body)["reason"]) == (503, "StoppedError")
+    assert ask(f"{server.url}/health")[0] == 200
 
 
 def test_a_line_that_does_not_move_is_unhealthy_until_it_does(server, monkeypatch, go_on):

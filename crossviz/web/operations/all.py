@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -33,7 +34,7 @@ class Operations:
     def __init__(self, engine: "Engine", page: "gr.Blocks", settings: ServerSettings) -> None:
         self._settings, self._ends = settings, []
         prefix = urlsplit(settings.root_path).path.rstrip("/")
-        self._health = (Health(engine.probe, engine.about, settings.health_seconds), prefix)
+        self._health = (Health(partial(_probe, engine, page), engine.about, settings.health_seconds), prefix)
         self._paths = [path for start in {"", prefix} for path in (start + HEALTH, start + LIVE)]
         requests: list[Callable[[Answered], None]] = []
         questions: list[Callable[[Question], None]] = []
@@ -67,6 +68,21 @@ class Operations:
     def __exit__(self, *_: object) -> None:
         for end in self._ends:
             end()
+
+
+class StoppedError(CrossvizError):
+    """Gradio's queue takes no question any more, until the server is started anew."""
+
+
+def _probe(engine: "Engine", page: "gr.Blocks") -> None:
+    """Explain the tiny photo, where questions come through.
+
+    Raises:
+        StoppedError: they don't.
+    """
+    if page._queue.stopped:
+        raise StoppedError("The queue of questions has stopped: start the server again.")
+    engine.probe()
 
 
 def _metrics() -> "type[Metrics]":

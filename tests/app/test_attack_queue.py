@@ -1,0 +1,207 @@
+"""Questions without end, and answers that nobody reads: the line goes on, and memory stays within its bounds."""
+
+import http.client
+import json
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import pytest
+from gradio.queueing import Queue
+from stranger import FILE, Reply, answer_of, call, dependencies, request, upload
+from watched import free_port
+
+from crossviz.explainer import Explainer
+from crossviz.web import messages
+from crossviz.web.examples import examples
+from crossviz.web.visits import the_visits
+
+PATIENCE_S = 60
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def served():
+    """The app's blocks, one question at a time; its address as `url`."""
+    from crossviz.web.app import build
+    from crossviz.web.page import launch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CROSSVIZ_AT_ONCE", "1")
+        page = build()
+    page.url = launch(page, "127.0.0.1", free_port())
+    yield page
+    page.close(verbose=False)
+
+
+@pytest.fixture
+def held(monkeypatch, go_on):
+    """Explanations wait until `go_on`."""
+    encode = Explainer.encode_many
+
+    def waiting(self, prepared):
+        assert go_on.wait(PATIENCE_S)
+        return encode(self, prepared)
+
+    monkeypatch.setattr(Explainer, "encode_many", waiting)
+
+
+@pytest.fixture
+def open_page(served):
+    """`open_page(visit)`: a page's line, open until the test ends."""
+    lines = []
+
+    def opened(visit: str) -> None:
+        line = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=PATIENCE_S)
+        line.request("GET", f"/gradio_api/heartbeat/{visit}")
+        line.getresponse()
+        lines.append(line)
+        wait_for(lambda: the_visits().open(visit))
+
+    yield opened
+    for line in lines:
+        line.close()
+
+
+def wait_for(true: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < end, "It never came true."
+        time.sleep(0.02)
+
+
+def join(served, visit: str, event: int, data: list) -> Reply:
+    body = {"data": data, "fn_index": event, "session_hash": visit}
+    return request(served.url, "POST", "/gradio_api/queue/join", json.dumps(body).encode(), JSON)
+
+
+def explain(served, visit: str, caption: str) -> Reply:
+    """A question with a long answer."""
+    photo = {"path": upload(served.url, examples()[0].photo.read_bytes()), **FILE}
+    return join(served, visit, dependencies(served.url)["explain"], [photo, caption, "", ""])
+
+
+def nothing(served, visit: str) -> Reply:
+    """A question with a tiny answer: there is nothing on the server that it asks."""
+    return join(served, visit, next(number for number, fn in served.fns.items() if fn.fn is None), [])
+
+
+def read(served, visit: str) -> list[dict]:
+    """What a visit's stream says until it ends."""
+    text = request(served.url, "GET", f"/gradio_api/queue/data?session_hash={visit}").body.decode()
+    return [json.loads(line[5:]) for line in text.split("\n") if line.startswith("data:")]
+
+
+def answers(served, visit: str) -> list[bool]:
+    """Of each answer in a visit's stream, whether it is one."""
+    return [told["success"] for told in read(served, visit) if told["msg"] == "process_completed"]
+
+
+def idle(served) -> bool:
+    return not served._queue.event_ids_to_events
+
+
+def goes_on(served) -> bool:
+    """Whether the next visitor is answered."""
+    photo = {"path": upload(served.url, examples()[0].photo.read_bytes()), **FILE}
+    told = answer_of(call(served.url, "explain", [photo, "a dog that is next", "", ""]))
+    return not served._queue.stopped and told["caption"] == "a dog that is next"
+
+
+def test_visits_without_end_displace_one_that_waits_and_stop_nothing(served, monkeypatch, held, go_on):
+    monkeypatch.setattr(messages, "MOST_QUEUES", 8)
+    for number in range(4):
+        assert explain(served, "waits", f"a dog and {number} cats").status == 200
+    for number in range(16):
+        assert nothing(served, f"tiny{number}").status == 200
+    assert "waits" not in served._queue.pending_messages_per_session
+    go_on.set()
+    wait_for(lambda: idle(served))
+    assert goes_on(served)
+    assert read(served, "waits")[-1]["session_not_found"]
+
+
+def test_a_visit_without_a_number_stops_nothing(served, held, go_on):
+    for number in range(3):
+        explain(served, "", f"a dog and {number} birds")
+    go_on.set()
+    wait_for(lambda: idle(served))
+    assert goes_on(served)
+
+
+def test_an_open_page_and_an_open_stream_keep_their_place(served, monkeypatch, held, go_on, open_page):
+    monkeypatch.setattr(messages, "MOST_QUEUES", 8)
+    open_page("page")
+    assert explain(served, "page", "a dog and a page").status == 200
+    photo = {"path": upload(served.url, examples()[0].photo.read_bytes()), **FILE}
+    asked = {"data": [photo, "a dog and a program", "", ""]}
+    reply = request(served.url, "POST", "/gradio_api/call/explain", json.dumps(asked).encode(), JSON)
+    event = json.loads(reply.body)["event_id"]
+    stream = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=PATIENCE_S)
+    stream.request("GET", f"/gradio_api/call/explain/{event}")
+    wait_for(lambda: served._queue.pending_messages_per_session[event].readers)
+    for number in range(16):
+        assert nothing(served, f"tiny{number}").status == 200
+    go_on.set()
+    assert "event: complete" in stream.getresponse().read().decode()
+    assert answers(served, "page") == [True]
+
+
+def test_who_reads_nothing_is_refused(served, monkeypatch):
+    monkeypatch.setattr(messages, "MOST_UNREAD", 3)
+    for _ in range(3):
+        assert nothing(served, "deaf").status == 200
+    wait_for(lambda: idle(served))
+    refused = [nothing(served, "deaf")]
+    asked = json.dumps({"data": [None, "", "", ""], "session_hash": "deaf"}).encode()
+    refused.append(request(served.url, "POST", "/gradio_api/call/explain", asked, JSON))
+    hidden = {"data": [], "fn_index": 0, "session_hash": "deaf", "more": [[]] * 1000}  # more than is looked through
+    refused.append(request(served.url, "POST", "/gradio_api/queue/join", json.dumps(hidden).encode(), JSON))
+    assert [(reply.status, json.loads(reply.body)["detail"]) for reply in refused] == [
+        (429, messages.UNREAD.format(3))
+    ] * 3
+    assert answers(served, "deaf") == [False] * 3
+    assert nothing(served, "deaf").status == 200
+
+
+def test_what_nobody_reads_keeps_to_its_bound(served, monkeypatch, open_page):
+    said = served._queue.pending_messages_per_session
+    before = said.held
+    assert explain(served, "first", "a dog and the first").status == 200
+    wait_for(lambda: idle(served))
+    one = said.held - before
+    monkeypatch.setattr(messages, "MOST_UNREAD_BYTES", 9 * one // 2)
+    open_page("page")
+    assert explain(served, "page", "a dog and a page").status == 200
+    for number in range(6):
+        if number % 2:
+            assert explain(served, f"unread{number}", f"a dog and {number} mice").status == 200
+        else:
+            photo = {"path": upload(served.url, examples()[0].photo.read_bytes()), **FILE}
+            asked = json.dumps({"data": [photo, f"a dog and {number} mice", "", ""]}).encode()
+            assert request(served.url, "POST", "/gradio_api/call/explain", asked, JSON).status == 200
+        wait_for(lambda: idle(served))
+        assert 0 < said.held <= messages.MOST_UNREAD_BYTES
+    assert said.held == sum(queue.held for queue in said.values())
+    assert "first" not in said and "unread1" not in said
+    assert answers(served, "unread5") == answers(served, "page") == [True]
+    assert said.held == sum(queue.held for queue in said.values())
+
+
+def test_a_text_is_counted_as_it_lies_in_memory():
+    told = {"data": ["a" * 1_000_000, {"value": [{"b": "c" * 1_000_000}]}, 1.5, None], "is_generating": False}
+    message = messages.ProcessCompletedMessage(output=told, success=True)
+    assert 2_000_000 < messages.size_of(message) < 2_010_000
+
+
+def test_a_number_of_a_megabyte_is_no_visits(served):
+    reply = nothing(served, "a" * 900_000)
+    assert (reply.status, json.loads(reply.body)["detail"]) == (422, messages.TOO_LONG)
+    assert not [visit for visit in served._queue.pending_messages_per_session if len(visit) > messages.MOST_NAME]
+
+
+def test_what_is_used_of_gradios_own_is_there():
+    """Private parts: a Gradio without them needs another way."""
+    parts = vars(Queue(True, 1, 1.0, 1, None, 1))
+    assert {"pending_messages_per_session", "pending_event_ids_session", "event_ids_to_events", "stopped"} <= set(parts)
+    assert {"push", "send_message"} <= set(dir(Queue))

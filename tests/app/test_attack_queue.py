@@ -1,22 +1,25 @@
 """Questions without end, and answers that nobody reads: the line goes on, and memory stays within its bounds."""
 
+import asyncio
 import http.client
+import io
 import json
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from gradio.queueing import Queue
+from PIL import Image
 from stranger import FILE, Reply, answer_of, call, dependencies, request, upload
 from watched import free_port
 
 from crossviz.explainer import Explainer
 from crossviz.web import messages
-from crossviz.web.examples import examples
 from crossviz.web.visits import the_visits
 
-PATIENCE_S = 60
+PATIENCE_S = 20
 JSON = {"content-type": "application/json"}
 
 
@@ -75,10 +78,22 @@ def join(served, visit: str, event: int, data: list) -> Reply:
     return request(served.url, "POST", "/gradio_api/queue/join", json.dumps(body).encode(), JSON)
 
 
-def explain(served, visit: str, caption: str) -> Reply:
+def question(served) -> list:
+    """What an explanation is asked with: a photo that nobody sent before has to be worked on."""
+    png = io.BytesIO()
+    Image.fromarray(np.random.default_rng().integers(0, 256, (40, 60, 3), np.uint8)).save(png, "PNG")
+    return [{"path": upload(served.url, png.getvalue()), **FILE}, "a dog and a cat", "", ""]
+
+
+def explain(served, visit: str) -> Reply:
     """A question with a long answer."""
-    photo = {"path": upload(served.url, examples()[0].photo.read_bytes()), **FILE}
-    return join(served, visit, dependencies(served.url)["explain"], [photo, caption, "", ""])
+    return join(served, visit, dependencies(served.url)["explain"], question(served))
+
+
+def explain_by_api(served) -> Reply:
+    """The same, as programs ask it, which have no number."""
+    body = json.dumps({"data": question(served)}).encode()
+    return request(served.url, "POST", "/gradio_api/call/explain", body, JSON)
 
 
 def nothing(served, visit: str) -> Reply:
@@ -103,18 +118,19 @@ def idle(served) -> bool:
 
 def goes_on(served) -> bool:
     """Whether the next visitor is answered."""
-    photo = {"path": upload(served.url, examples()[0].photo.read_bytes()), **FILE}
-    told = answer_of(call(served.url, "explain", [photo, "a dog that is next", "", ""]))
-    return not served._queue.stopped and told["caption"] == "a dog that is next"
+    told = answer_of(call(served.url, "explain", question(served)))
+    return not served._queue.stopped and told["caption"] == "a dog and a cat"
 
 
 def test_visits_without_end_displace_one_that_waits_and_stop_nothing(served, monkeypatch, held, go_on):
     monkeypatch.setattr(messages, "MOST_QUEUES", 8)
-    for number in range(4):
-        assert explain(served, "waits", f"a dog and {number} cats").status == 200
+    for _ in range(4):
+        assert explain(served, "waits").status == 200
     for number in range(16):
         assert nothing(served, f"tiny{number}").status == 200
     assert "waits" not in served._queue.pending_messages_per_session
+    waiting = [event for event in served._queue.event_ids_to_events.values() if event.session_hash == "waits"]
+    assert len(waiting) == 4 and not any(event.alive for event in waiting), "nobody would hear the answers"
     go_on.set()
     wait_for(lambda: idle(served))
     assert goes_on(served)
@@ -122,9 +138,11 @@ def test_visits_without_end_displace_one_that_waits_and_stop_nothing(served, mon
 
 
 def test_a_visit_without_a_number_stops_nothing(served, held, go_on):
-    for number in range(3):
-        explain(served, "", f"a dog and {number} birds")
+    assert explain(served, "before").status == 200
+    for _ in range(3):
+        explain(served, "")
     go_on.set()
+    assert answers(served, "before") == [True]
     wait_for(lambda: idle(served))
     assert goes_on(served)
 
@@ -132,11 +150,8 @@ def test_a_visit_without_a_number_stops_nothing(served, held, go_on):
 def test_an_open_page_and_an_open_stream_keep_their_place(served, monkeypatch, held, go_on, open_page):
     monkeypatch.setattr(messages, "MOST_QUEUES", 8)
     open_page("page")
-    assert explain(served, "page", "a dog and a page").status == 200
-    photo = {"path": upload(served.url, examples()[0].photo.read_bytes()), **FILE}
-    asked = {"data": [photo, "a dog and a program", "", ""]}
-    reply = request(served.url, "POST", "/gradio_api/call/explain", json.dumps(asked).encode(), JSON)
-    event = json.loads(reply.body)["event_id"]
+    assert explain(served, "page").status == 200
+    event = json.loads(explain_by_api(served).body)["event_id"]
     stream = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=PATIENCE_S)
     stream.request("GET", f"/gradio_api/call/explain/{event}")
     wait_for(lambda: served._queue.pending_messages_per_session[event].readers)
@@ -167,25 +182,28 @@ def test_who_reads_nothing_is_refused(served, monkeypatch):
 def test_what_nobody_reads_keeps_to_its_bound(served, monkeypatch, open_page):
     said = served._queue.pending_messages_per_session
     before = said.held
-    assert explain(served, "first", "a dog and the first").status == 200
+    assert explain(served, "first").status == 200
     wait_for(lambda: idle(served))
     one = said.held - before
     monkeypatch.setattr(messages, "MOST_UNREAD_BYTES", 9 * one // 2)
     open_page("page")
-    assert explain(served, "page", "a dog and a page").status == 200
+    assert explain(served, "page").status == 200
     for number in range(6):
-        if number % 2:
-            assert explain(served, f"unread{number}", f"a dog and {number} mice").status == 200
-        else:
-            photo = {"path": upload(served.url, examples()[0].photo.read_bytes()), **FILE}
-            asked = json.dumps({"data": [photo, f"a dog and {number} mice", "", ""]}).encode()
-            assert request(served.url, "POST", "/gradio_api/call/explain", asked, JSON).status == 200
+        asked = explain(served, f"unread{number}") if number % 2 else explain_by_api(served)
+        assert asked.status == 200
         wait_for(lambda: idle(served))
         assert 0 < said.held <= messages.MOST_UNREAD_BYTES
     assert said.held == sum(queue.held for queue in said.values())
     assert "first" not in said and "unread1" not in said
     assert answers(served, "unread5") == answers(served, "page") == [True]
     assert said.held == sum(queue.held for queue in said.values())
+
+
+def test_an_answer_to_a_question_that_was_given_up_ends_its_stream(served):
+    said = served._queue.pending_messages_per_session
+    said["alone"] = asyncio.Queue()
+    said["alone"].put_nowait(messages.ProcessCompletedMessage(output={}, success=True, event_id="given up"))
+    assert [told["msg"] for told in read(served, "alone")] == ["process_completed", "close_stream"]
 
 
 def test_a_text_is_counted_as_it_lies_in_memory():

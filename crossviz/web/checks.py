@@ -11,6 +11,7 @@ from crossviz.explanation import Explanation
 from crossviz.lockstep import lockstep
 from crossviz.trust import TrustReport
 from crossviz.trust.localisation import localise
+from crossviz.web.memory import weight
 
 __all__ = ["Kept", "Runs", "in_one_thread"]
 
@@ -37,7 +38,7 @@ class Kept:
     def __init__(self, key: str, explanation: Explanation, model: str) -> None:
         self.key = key
         self.model = model
-        self._explanation = explanation
+        self._hold(explanation)
         self._box: Box | None = None
         self._lock = threading.Lock()
 
@@ -69,7 +70,7 @@ class Kept:
                     self._explanation.heatmap(span=report.span), self._box, self._explanation.view.seen_xyxy
                 )
                 report = dataclasses.replace(report, localisation=found)
-            self._explanation = self._explanation.with_trust(report)
+            self._hold(self._explanation.with_trust(report))
         return report
 
     def locate(self, key: Any, span: Span, box: Any) -> Mapping[Span, TrustReport]:
@@ -101,8 +102,13 @@ class Kept:
                 if not reports[at].made:
                     del reports[at]
             self._box = None if box is None else reports[span].localisation.box
-            self._explanation = dataclasses.replace(self._explanation, trust=reports)
+            self._hold(dataclasses.replace(self._explanation, trust=reports))
         return reports
+
+    def _hold(self, explanation: Explanation) -> None:
+        self._explanation = explanation
+        self.weight = weight(explanation)
+        """Its bytes in memory by address; taken here, as it takes a while where the others must not wait."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return type(self)(self.key, self._explanation, self.model)

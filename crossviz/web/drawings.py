@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from crossviz.errors import CrossvizError
 from crossviz.generation import Generation
+from crossviz.web.memory import weight
 
 __all__ = ["GONE", "Drawings"]
 
@@ -20,6 +21,8 @@ class Drawings:
 
     def __init__(self, by_id: Mapping[str, Generation] | None = None) -> None:
         self._by_id = dict(by_id or {})
+        self.weight = weight(self._by_id)
+        """Their bytes in memory by address."""
 
     def with_one(self, key: str, generation: Generation) -> "Drawings":
         """These and one more."""

@@ -31,7 +31,8 @@ class Forgetting:
         for visit in over & set(queue.pending_event_ids_session):
             if visits.known(visit):
                 await queue.clean_events(session_hash=visit)  # its questions leave the line, or end at their next step
-        self._answers(over)
+        if self._held():
+            self._page.state_holder.forget(over)  # a program's question has nothing to hold
         self._messages(over)
         deleted = await asyncio.to_thread(self._files_and_photos)
         for known in self._page.temp_file_sets:
@@ -44,19 +45,6 @@ class Forgetting:
     def _held(self) -> list[str]:
         holder = getattr(self._page, "state_holder", None)  # there is one once the page is served
         return [] if holder is None else list(holder.session_data)
-
-    def _answers(self, over: set[str]) -> None:
-        """What the server holds of a visit's last answer. A program's question has nothing to hold."""
-        holder = getattr(self._page, "state_holder", None)
-        if holder is None:
-            return
-        with holder.lock:
-            for visit in over:
-                held = holder.session_data.pop(visit, None)
-                holder.time_last_used.pop(visit, None)
-                if held is not None:  # Gradio's own closures hold it in a circle, which Python would find much later
-                    held.state_data.clear()
-                    held.config_values.clear()
 
     def _messages(self, over: set[str]) -> None:
         """What was said to one who left; and what a program has not fetched for long."""

@@ -28,8 +28,8 @@ from crossviz.web.own_files import own_path
 
 __all__ = ["MAX_OPENED_BYTES", "Opening"]
 
-MAX_OPENED_BYTES = 256 << 20
-"""What a visitor's file may unpack to."""
+MAX_OPENED_BYTES = 128 << 20
+"""What a visitor's file may unpack to: those of the embedded models take up to some 5 MB and their photo."""
 NEW_PHOTO = "This is still the answer for the photo before: press Explain."
 NO_MODEL = "This file was made by '{}', which this server does not have: look at it and save it; Explain asks '{}'."
 NO_DRAWING = "This file holds a generated picture, which this page has no place for: open it with crossviz.load."

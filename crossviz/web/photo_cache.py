@@ -2,17 +2,12 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Hashable, Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any
+from collections.abc import Collection, Hashable
 
-import numpy as np
-from torch import Tensor
-
-from crossviz.captured import SiteCapture
 from crossviz.trace import EncodedImage
+from crossviz.web.memory import held
 
-__all__ = ["PhotoCache", "held"]
+__all__ = ["PhotoCache"]
 
 
 class PhotoCache:
@@ -88,30 +83,3 @@ class PhotoCache:
 
     def __len__(self) -> int:
         return len(self._images)
-
-
-def held(whole: Any) -> int:
-    """Bytes that a value keeps in memory by its tensors and arrays, each once, however deep in mappings, sequences and
-    dataclasses. Of a tensor that is a part of another's memory, all of that memory counts, as none of it is freed."""
-    seen, blocks, parts = set(), {}, [whole]
-    while parts:
-        part = parts.pop()
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        if isinstance(part, Tensor):
-            storage = part.untyped_storage()
-            blocks[storage.data_ptr()] = storage.nbytes()
-        elif isinstance(part, np.ndarray):
-            while isinstance(part.base, np.ndarray):
-                part = part.base
-            blocks[part.ctypes.data] = part.nbytes
-        elif isinstance(part, SiteCapture):
-            parts.append(part._tensors)
-        elif isinstance(part, Mapping):
-            parts += list(part.values())
-        elif isinstance(part, list | tuple):
-            parts += part
-        elif is_dataclass(part) and not isinstance(part, type):
-            parts += [getattr(part, field.name) for field in fields(part)]
-    return sum(blocks.values())

@@ -17,6 +17,7 @@ from crossviz.version import __version__
 from crossviz.web.forget import Forgetting
 from crossviz.web.kept_file import no_room
 from crossviz.web.messages import keep_messages
+from crossviz.web.states import hold_states
 from crossviz.web.uploads import note_parts, nothing_half_written
 from crossviz.web.visits import MOST_NAME, Visits
 from crossviz.web.waiting import busy_sentence, measure_recent, wait_s
@@ -82,6 +83,7 @@ class VisitGuard:
         note_parts()
         measure_recent(self._page)
         keep_messages(self._page, self._visits)
+        hold_states(self._page, scope["app"], self._visits)
         sweeping = asyncio.create_task(self._sweep())
         try:
             await self._app(scope, receive, send)

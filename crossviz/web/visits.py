@@ -113,9 +113,9 @@ class Visits:
         return self._clock() - known.heard < (GRACE_S if known.hung_up else AWAY_S)
 
     def open(self, visit: str) -> bool:
-        """Whether a visit's page is open: its line, or a stream of answers; a moment after its line broke, too."""
+        """Whether a visit's page holds its line open, or lost it a moment ago."""
         known = self._visits.get(visit)
-        return known is not None and (known.lines > 0 or known.streams > 0 or (known.hung_up and self.here(visit)))
+        return known is not None and (known.lines > 0 or (known.hung_up and self.here(visit)))
 
     def __len__(self) -> int:
         return sum(self.here(visit) for visit in list(self._visits))

@@ -2,25 +2,18 @@
 
 import asyncio
 import http.client
-import io
 import json
-import time
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
 from gradio.queueing import Queue
-from PIL import Image
-from stranger import FILE, Reply, answer_of, call, dependencies, request, upload
+from queueing import JSON, PATIENCE_S, Line, answers, join, nothing, question, read, wait_for
+from stranger import Reply, answer_of, call, request
 from watched import free_port
 
 from crossviz.explainer import Explainer
 from crossviz.web import messages
 from crossviz.web.visits import the_visits
-
-PATIENCE_S = 20
-JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +48,7 @@ def open_page(served):
     lines = []
 
     def opened(visit: str) -> None:
-        line = http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=PATIENCE_S)
-        line.request("GET", f"/gradio_api/heartbeat/{visit}")
-        line.getresponse()
-        lines.append(line)
+        lines.append(Line(served.url, visit))
         wait_for(lambda: the_visits().open(visit))
 
     yield opened
@@ -66,50 +56,15 @@ def open_page(served):
         line.close()
 
 
-def wait_for(true: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < end, "It never came true."
-        time.sleep(0.02)
-
-
-def join(served, visit: str, event: int, data: list) -> Reply:
-    body = {"data": data, "fn_index": event, "session_hash": visit}
-    return request(served.url, "POST", "/gradio_api/queue/join", json.dumps(body).encode(), JSON)
-
-
-def question(served) -> list:
-    """What an explanation is asked with: a photo that nobody sent before has to be worked on."""
-    png = io.BytesIO()
-    Image.fromarray(np.random.default_rng().integers(0, 256, (40, 60, 3), np.uint8)).save(png, "PNG")
-    return [{"path": upload(served.url, png.getvalue()), **FILE}, "a dog and a cat", "", ""]
-
-
 def explain(served, visit: str) -> Reply:
     """A question with a long answer."""
-    return join(served, visit, dependencies(served.url)["explain"], question(served))
+    return join(served.url, visit, "explain", question(served.url))
 
 
 def explain_by_api(served) -> Reply:
     """The same, as programs ask it, which have no number."""
-    body = json.dumps({"data": question(served)}).encode()
+    body = json.dumps({"data": question(served.url)}).encode()
     return request(served.url, "POST", "/gradio_api/call/explain", body, JSON)
-
-
-def nothing(served, visit: str) -> Reply:
-    """A question with a tiny answer: there is nothing on the server that it asks."""
-    return join(served, visit, next(number for number, fn in served.fns.items() if fn.fn is None), [])
-
-
-def read(served, visit: str) -> list[dict]:
-    """What a visit's stream says until it ends."""
-    text = request(served.url, "GET", f"/gradio_api/queue/data?session_hash={visit}").body.decode()
-    return [json.loads(line[5:]) for line in text.split("\n") if line.startswith("data:")]
-
-
-def answers(served, visit: str) -> list[bool]:
-    """Of each answer in a visit's stream, whether it is one."""
-    return [told["success"] for told in read(served, visit) if told["msg"] == "process_completed"]
 
 
 def idle(served) -> bool:
@@ -118,7 +73,7 @@ def idle(served) -> bool:
 
 def goes_on(served) -> bool:
     """Whether the next visitor is answered."""
-    told = answer_of(call(served.url, "explain", question(served)))
+    told = answer_of(call(served.url, "explain", question(served.url)))
     return not served._queue.stopped and told["caption"] == "a dog and a cat"
 
 
@@ -134,7 +89,7 @@ def test_visits_without_end_displace_one_that_waits_and_stop_nothing(served, mon
     go_on.set()
     wait_for(lambda: idle(served))
     assert goes_on(served)
-    assert read(served, "waits")[-1]["session_not_found"]
+    assert read(served.url, "waits")[-1]["session_not_found"]
 
 
 def test_a_visit_without_a_number_stops_nothing(served, held, go_on):
@@ -142,7 +97,7 @@ def test_a_visit_without_a_number_stops_nothing(served, held, go_on):
     for _ in range(3):
         explain(served, "")
     go_on.set()
-    assert answers(served, "before") == [True]
+    assert answers(served.url, "before") == [True]
     wait_for(lambda: idle(served))
     assert goes_on(served)
 
@@ -159,7 +114,7 @@ def test_an_open_page_and_an_open_stream_keep_their_place(served, monkeypatch, h
         assert nothing(served, f"tiny{number}").status == 200
     go_on.set()
     assert "event: complete" in stream.getresponse().read().decode()
-    assert answers(served, "page") == [True]
+    assert answers(served.url, "page") == [True]
 
 
 def test_who_reads_nothing_is_refused(served, monkeypatch):
@@ -175,7 +130,7 @@ def test_who_reads_nothing_is_refused(served, monkeypatch):
     assert [(reply.status, json.loads(reply.body)["detail"]) for reply in refused] == [
         (429, messages.UNREAD.format(3))
     ] * 3
-    assert answers(served, "deaf") == [False] * 3
+    assert answers(served.url, "deaf") == [False] * 3
     assert nothing(served, "deaf").status == 200
 
 
@@ -195,7 +150,7 @@ def test_what_nobody_reads_keeps_to_its_bound(served, monkeypatch, open_page):
         assert 0 < said.held <= messages.MOST_UNREAD_BYTES
     assert said.held == sum(queue.held for queue in said.values())
     assert "first" not in said and "unread1" not in said
-    assert answers(served, "unread5") == answers(served, "page") == [True]
+    assert answers(served.url, "unread5") == answers(served.url, "page") == [True]
     assert said.held == sum(queue.held for queue in said.values())
 
 
@@ -203,7 +158,7 @@ def test_an_answer_to_a_question_that_was_given_up_ends_its_stream(served):
     said = served._queue.pending_messages_per_session
     said["alone"] = asyncio.Queue()
     said["alone"].put_nowait(messages.ProcessCompletedMessage(output={}, success=True, event_id="given up"))
-    assert [told["msg"] for told in read(served, "alone")] == ["process_completed", "close_stream"]
+    assert [told["msg"] for told in read(served.url, "alone")] == ["process_completed", "close_stream"]
 
 
 def test_a_text_is_counted_as_it_lies_in_memory():

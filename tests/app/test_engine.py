@@ -22,7 +22,7 @@ from crossviz.render.failed import Failed
 from crossviz.web.choice import about_model
 from crossviz.web.compare_events import compared
 from crossviz.web.engine import Engine
-from crossviz.web.photo_cache import held
+from crossviz.web.memory import held
 from crossviz.web.server_settings import ServerSettings
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from crossviz.captured import SiteCapture
-from crossviz.web.photo_cache import PhotoCache, held
+from crossviz.web.memory import held, weight
+from crossviz.web.photo_cache import PhotoCache
 
 
 def test_memory_is_counted_once_wherever_it_is():

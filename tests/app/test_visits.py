@@ -63,9 +63,9 @@ def test_a_visit_lasts_as_long_as_its_line(visits, clock):
     visits.left("ann")
     assert visits.here("ann")  # the other line
     visits.left("ann")
-    assert visits.here("ann")
+    assert visits.here("ann") and visits.open("ann")
     clock.now += GRACE_S
-    assert not visits.here("ann")
+    assert not visits.here("ann") and not visits.open("ann")
     visits.came("ann")  # the same page again
     assert visits.here("ann")
 
@@ -74,7 +74,10 @@ def test_a_visit_without_a_line_lasts_some_minutes(visits, clock):
     assert not visits.here("program")
     assert visits.asked("program") is False
     clock.now += AWAY_S - 1
-    assert visits.here("program")
+    visits.reads("program", 1)
+    visits.reads("program", -1)
+    clock.now += AWAY_S - 1
+    assert visits.here("program") and not visits.open("program")
     clock.now += 1
     assert not visits.here("program")
 

@@ -133,6 +133,13 @@ def test_opened_files_keep_to_the_bound_of_memory(served, holder, monkeypatch, o
     assert not saved(served, "a", answer["a"])
 
 
+def test_an_answer_that_is_made_again_counts_at_once(served, holder):
+    before = holder.held
+    photo, caption, *_ = question(served.url)
+    asked(served, "again", "again", [photo, caption, *MODEL])
+    assert holder.held > before + 300_000
+
+
 def test_pages_are_forgotten_where_there_is_no_one_else(served, holder, monkeypatch, open_page):
     answer = {}
     for visit in ("first", "second", "third"):

@@ -173,3 +173,10 @@ def test_a_picture_that_is_gone_is_neither_saved_nor_explained(drawing_app, visi
     expect(page.locator("#cv-page")).to_be_hidden()
     expect(said).to_be_visible()
     assert downloads == []
+
+
+def test_what_drawings_hold_is_counted_once():
+    one = planted()
+    alone = sum(Drawings({"a": one}).weight.values())
+    twice = sum(Drawings({"a": one}).with_one("b", one).weight.values())
+    assert one.frames.nbytes < alone <= twice < alone + 1000

@@ -21,6 +21,14 @@ def test_a_part_of_a_tensor_holds_all_of_it():
     assert held(torch.zeros(8, 5)[2]) == 8 * 5 * 4
 
 
+def test_all_else_weighs_at_the_values_own_address():
+    one = np.zeros(4)
+    whole = {"array": one, "told": ["a" * 10_000, 1.5]}
+    found = weight(whole)
+    assert found.pop(one.ctypes.data) == one.nbytes
+    assert 10_000 < found.pop(id(whole)) < 11_000 and not found
+
+
 def test_those_used_longest_ago_leave_first():
     cache = PhotoCache(100)
     for key in "abc":

@@ -51,6 +51,8 @@ class ServerSettings:
     """Where models compute; None takes CUDA where there is one, else the CPU."""
     cache_mb: int = _variable("CROSSVIZ_CACHE_MB", Whole(0, 1 << 20), 512)
     """MiB of encoded photos that are kept."""
+    kept_mb: int = _variable("CROSSVIZ_KEPT_MB", Whole(256, 1 << 20), 2048)
+    """MiB of what the visits' pages show that is kept, to be saved and checked."""
     batch: int | None = _variable("CROSSVIZ_BATCH", Whole(1, 64))
     """Photos that go through a model together at most; None for what suits the device."""
     at_once: int | None = _variable("CROSSVIZ_AT_ONCE", Whole(1, 40))

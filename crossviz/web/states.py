@@ -13,8 +13,6 @@ from crossviz.web.visits import Visits
 
 __all__ = ["States", "hold_states"]
 
-MOST_KEPT_BYTES = 1 << 30
-"""Memory of what all visits' states hold; some hundred times what the largest answer of an embedded model takes."""
 LONG = 10_000
 """Texts of so many bytes or more are counted."""
 
@@ -53,11 +51,12 @@ class States(StateHolder):
 
     Args:
         open_: whether a visit's page is open.
+        most: bytes that may be held.
     """
 
-    def __init__(self, open_: Callable[[str], bool]) -> None:
+    def __init__(self, open_: Callable[[str], bool], most: int) -> None:
         super().__init__()
-        self._open = open_
+        self._open, self.most = open_, most
         self._weights: dict[str, dict[int, int]] = {}
 
     def __getitem__(self, session_id: str) -> SessionState:
@@ -103,7 +102,7 @@ class States(StateHolder):
         if state is None:  # forgotten while it was answered
             return
         self._weights[visit] = state.weight()
-        while self.held > MOST_KEPT_BYTES:
+        while self.held > self.most:
             others = [other for other in self.session_data if other != visit]
             if not others:
                 break
@@ -121,5 +120,5 @@ def hold_states(page: gr.Blocks, app: Any, visits: Visits) -> None:
         page: launched.
         app: Gradio's, which serves it.
     """
-    app.state_holder = States(visits.open)
+    app.state_holder = States(visits.open, page.server_settings.kept_mb << 20)
     app.state_holder.set_blocks(page)

@@ -11,7 +11,6 @@ from stranger import upload
 from watched import free_port
 
 from crossviz.bundle import Bundle
-from crossviz.web import states
 from crossviz.web.checks import FORGOTTEN
 from crossviz.web.examples import examples
 from crossviz.web.visits import the_visits
@@ -120,7 +119,7 @@ def test_opened_files_keep_to_the_bound_of_memory(served, holder, monkeypatch, o
     packed = bundle.to_npz()
     assert len(packed) < 400_000
     path = upload(served.url, packed, "zeros.npz")
-    monkeypatch.setattr(states, "MOST_KEPT_BYTES", 32 << 20)
+    monkeypatch.setattr(holder, "most", 32 << 20)
     open_page("page")
     answer = {"page": explained(served, "page")}
     for visit in ("a", "b", "c", "d", "e", "f"):
@@ -145,7 +144,7 @@ def test_pages_are_forgotten_where_there_is_no_one_else(served, holder, monkeypa
     for visit in ("first", "second", "third"):
         open_page(visit)
         answer[visit] = explained(served, visit)
-    monkeypatch.setattr(states, "MOST_KEPT_BYTES", holder.held - 1)
+    monkeypatch.setattr(holder, "most", holder.held - 1)
     answer["third"] = explained(served, "third")
     assert [saved(served, visit, answer[visit]) for visit in ("third", "second", "first")] == [True, True, False]
 

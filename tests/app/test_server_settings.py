@@ -54,6 +54,7 @@ WRONG = {
     "CROSSVIZ_MODELS": "crossviz-mini,,coca-mini",
     "CROSSVIZ_DEVICE": "gpu",
     "CROSSVIZ_CACHE_MB": "1e3",
+    "CROSSVIZ_KEPT_MB": "255",
     "CROSSVIZ_BATCH": "65",
     "CROSSVIZ_AT_ONCE": "0",
     "CROSSVIZ_QUEUE": "9" * 5000,

@@ -128,6 +128,14 @@ def test_what_is_closed_is_closed_by_every_method(app):
             assert (reply.status, reply.body) == (404, b"There is nothing here."), (method, path)
 
 
+def test_nothing_goes_around_the_queue(page, app):
+    queued = [fn.api_name for fn in page.fns.values() if fn.fn is not None and fn.queue]
+    assert {"explain", "trust", "export", "answer"} <= set(queued)
+    for name in queued:
+        reply = request(app, "POST", f"/gradio_api/run/{name}", b'{"data": []}', {"content-type": "application/json"})
+        assert reply.status == 404 and b"queue" in reply.body, name
+
+
 def test_no_expression_of_an_open_address_reaches_a_closed_one():
     doors = methods_of({**OPEN, **MCP})
     for route in CLOSED:

@@ -71,7 +71,7 @@ class Limits:
             return
         _, options = parse_options_header(headers.get(b"content-type", b"") if upload else b"")
         boundary = options.get(b"boundary")
-        body = _Body(receive, limit, boundary and b"--" + boundary, holds_lists=limit == MAX_JSON_BYTES)
+        body = _Body(receive, limit, boundary and b"--" + boundary, holds_lists=not upload)
         answer = _Answer(send, body)
         with contextlib.suppress(_Refused):
             await self._app(scope, body.receive, answer.send)

@@ -72,7 +72,7 @@ def _add_relpos() -> None:
         from timm.models import register_model, vision_transformer_relpos
 
         def test_vit_relpos(pretrained: bool = False, **options: Any) -> Any:
-            small = {"embed_dim": 96, "depth": 9, "num_heads": 3, "mlp_ratio": 2, "fc_norm": True}
+            small = {"img_size": 160, "embed_dim": 96, "depth": 9, "num_heads": 3, "mlp_ratio": 2, "fc_norm": True}
             return vision_transformer_relpos.vit_relpos_small_patch16_224(pretrained, **{**small, **options})
 
         register_model(test_vit_relpos)

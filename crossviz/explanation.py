@@ -352,13 +352,14 @@ class Explanation:
         """A matplotlib figure: the photo, a panel per word on one scale, the colour bar, and how it was made.
 
         Args:
-            words: what to show, each by index, by text, or by span; every word of the caption if None.
+            words: what to show, each by index, by text, or by span, 100 at most; every word of the caption if None, of
+                a longer one the first 100.
             layer, head, smooth, opacity, cmap, scale, contour: as for `overlay`.
             width: of the figure as a PNG, in pixels, 64 to 16384; 160 pixels per inch if None.
 
         Raises:
             SelectionError: no such word, layer or head.
-            RenderError: no such colour map, opacity, scale, contour or width.
+            RenderError: too many words; no such colour map, opacity, scale, contour or width.
         """
         from crossviz.render.panels import explanation_figure
 

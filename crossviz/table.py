@@ -6,13 +6,16 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from crossviz.errors import RenderError
 from crossviz.words import Phrase
 
 if TYPE_CHECKING:
     from crossviz.explanation import Explanation, Selector
 
-__all__ = ["COLUMNS", "table_bytes"]
+__all__ = ["COLUMNS", "MOST_ROWS", "table_bytes"]
 
+MOST_ROWS = 300_000
+"""More than the longest caption has that a model reads here: 512 words, each over 24 × 24 patches."""
 COLUMNS = ("text", "start", "end", "row", "column", "value", "displayed")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -28,8 +31,10 @@ def table_bytes(explanation: "Explanation", words: "Sequence[Selector] | None" =
 
     Raises:
         SelectionError: no such word.
+        RenderError: more than `MOST_ROWS` rows.
     """
     ex, out = explanation, io.StringIO()
+    _check_rows(ex, words)
     provenance = ex.provenance.to_arrays()[1]
     head = {
         "caption": ex.caption.text,
@@ -56,6 +61,16 @@ def table_bytes(explanation: "Explanation", words: "Sequence[Selector] | None" =
                 shown = float(f"{displayed[row, column]:.7g}")
                 rows.writerow([text, phrase.start, phrase.end, row, column, value, shown])
     return out.getvalue().encode("utf-8", "replace")
+
+
+def _check_rows(ex: "Explanation", words: "Sequence[Selector] | None") -> None:
+    chosen = [word for word in ex.words if word.tokens] if words is None else words
+    rows = (1 if isinstance(chosen, str) else len(chosen)) * ex.grid.height * ex.grid.width
+    if rows > MOST_ROWS:
+        raise RenderError(
+            f"A table of these words would have {rows} rows, but has room for {MOST_ROWS}: choose fewer words, or save "
+            "the explanation as .npz or .json."
+        )
 
 
 def _phrases(ex: "Explanation", words: "Sequence[Selector] | None") -> list[Phrase]:

@@ -1,5 +1,7 @@
 """The scripts of Unicode that have characters, by the names that `\\p{Script=...}` of the package regex knows."""
 
+import regex
+
 __all__ = ["SCRIPTS"]
 
 _NAMES = """
@@ -20,4 +22,15 @@ Sunuwar Sylotinagri Syriac Tagalog Tagbanwa Taile Taitham Taiviet Taiyo Takri Ta
 Thaana Thai Tibetan Tifinagh Tirhuta Todhri Tolongsiki Toto Tulutigalari Ugaritic Unknown Vaii Vithkuqi Wancho
 Warangciti Yezidi Yiii Zanabazarsquare
 """
-SCRIPTS = tuple(_NAMES.split())
+
+
+def _known(script: str) -> bool:
+    """Whether the regex that is here knows it: each release brings the newest of Unicode."""
+    try:
+        regex.compile(rf"\p{{Script={script}}}")
+    except regex.error:
+        return False
+    return True
+
+
+SCRIPTS = tuple(script for script in _NAMES.split() if _known(script))

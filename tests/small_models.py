@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from crossviz.compat import import_open_clip
+from crossviz.compat import import_open_clip, import_timm
 from crossviz.models.base import Model
 
 TEXT = {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 4, "layers": 2}
@@ -66,6 +66,18 @@ def own_copy(model: Model) -> Model:
     return made
 
 
+def _add_relpos() -> None:
+    """timm's smallest ViT with relative positions, where timm is older than 1.0.31 and has it not."""
+    if not import_timm().is_model("test_vit_relpos"):
+        from timm.models import register_model, vision_transformer_relpos
+
+        def test_vit_relpos(pretrained: bool = False, **options: Any) -> Any:
+            small = {"img_size": 160, "embed_dim": 96, "depth": 9, "num_heads": 3, "mlp_ratio": 2, "fc_norm": True}
+            return vision_transformer_relpos.vit_relpos_small_patch16_224(pretrained, **{**small, **options})
+
+        register_model(test_vit_relpos)
+
+
 def clip_folder(
     folder: Path, *, vision: dict = VISION, text: dict = TEXT, preprocess: dict | None = None, **cfg
 ) -> Path:
@@ -74,6 +86,7 @@ def clip_folder(
     The image tower's keys are its queries, so that a patch attends to itself first and things stay in their place.
     """
     open_clip = import_open_clip()
+    _add_relpos()
     folder.mkdir(parents=True, exist_ok=True)
     model_cfg = {"embed_dim": 32, "vision_cfg": vision, "text_cfg": text, **cfg}
     config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess or {}}

@@ -73,7 +73,7 @@ class CrossvizMini:
             return (assets_dir() / "models" / NAME).resolve()
         path = name.removeprefix(f"{NAME}:")
         if not path:
-            raise UnknownModelError(f"'{name}' names no folder: write {NAME}, or {NAME}: and a folder of such a model.")
+            raise UnknownModelError(f"{name!r} names no folder: write {NAME}, or {NAME}: and a folder of such a model.")
         return Path(path).expanduser().resolve()
 
 

@@ -236,7 +236,7 @@ class DalleFamily:
 
     def identity(self, name: str) -> tuple[str, str]:
         if name != self.name:
-            raise UnknownModelError(f"There is no generator '{name[:80]}': '{self.name}' is one by itself.")
+            raise UnknownModelError(f"There is no generator {name[:80]!r}: '{self.name}' is one by itself.")
         return self.name, folder_state(FOLDER)
 
     def load(self, name: str, device: torch.device) -> DalleScenes:

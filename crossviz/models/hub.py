@@ -71,11 +71,11 @@ def place_of(name: str, family: str) -> Place:
         except FileNotFoundError:
             pass  # said where it is loaded
         except (OSError, RuntimeError, ValueError) as error:
-            raise UnknownModelError(f"'{name[:80]}' names no folder ({one_line(error)}): check the path.") from None
+            raise UnknownModelError(f"{name[:80]!r} names no folder ({one_line(error)}): check the path.") from None
         return Place(name, folder, "")
     if not _REPOSITORY.fullmatch(rest):
         raise UnknownModelError(
-            f"'{name[:80]}' names no model: write {family}:ORG/NAME for one of the Hugging Face Hub, or {family}: and "
+            f"{name[:80]!r} names no model: write {family}:ORG/NAME for one of the Hugging Face Hub, or {family}: and "
             "a folder, beginning with / or ./."
         )
     return Place(name, None, rest)

@@ -95,7 +95,7 @@ def source_of(name: str, naming: Naming = OPEN_CLIP) -> Source:
     prefix = naming.prefix
     rest = name.removeprefix(prefix) if name.startswith(prefix) else ""
     if not rest:
-        raise UnknownModelError(f"'{name}' names no model: write {prefix}ARCH/TAG, or {prefix} and a folder.")
+        raise UnknownModelError(f"{name[:80]!r} names no model: write {prefix}ARCH/TAG, or {prefix} and a folder.")
     if rest.startswith(("local-dir:", "/", "./", "../", "~")) or Path(rest).is_absolute():
         folder = Path(rest.removeprefix("local-dir:")).expanduser().resolve()
         if naming is OPEN_CLIP and kind_of(folder) == "coca-mini":
@@ -106,12 +106,12 @@ def source_of(name: str, naming: Naming = OPEN_CLIP) -> Source:
     arch, _, tag = rest.partition("/")
     if arch not in open_clip.list_models():
         names = [*(f"{known}/{its}" for known, its in open_clip.list_pretrained()), *open_clip.list_models()]
-        raise UnknownModelError(_close(f"open_clip knows no model '{rest[:80]}'", rest, names))
+        raise UnknownModelError(_close(f"open_clip knows no model {rest[:80]!r}", rest, names))
     if tag and not open_clip.get_pretrained_cfg(arch, tag):
         tags = open_clip.list_pretrained_tags_by_model(arch)
         more = f" and {len(tags) - 6} more" if len(tags) > 6 else ""
         have = f"it has: {', '.join(tags[:6])}{more}" if tags else "it has none"
-        raise UnknownModelError(_close(f"open_clip knows no weights '{tag[:80]}' of {arch}; {have}", tag, tags))
+        raise UnknownModelError(_close(f"open_clip knows no weights {tag[:80]!r} of {arch}; {have}", tag, tags))
     info = _info(naming, name, rest, trained=bool(tag), attention=naming.attention(arch))
     return Source(info, arch=arch, tag=tag)
 

@@ -68,7 +68,7 @@ class Families:
             names = [info.name for info in self.infos(*args)]
             close = difflib.get_close_matches(name, dict.fromkeys([*names, *self.by_name]), n=3, cutoff=0.5)
             hint = f"Did you mean {' or '.join(close)}? " if close else ""
-            raise UnknownModelError(f"There is no {self.noun} '{name[:80]}'. {hint}{self._listing(*args)}")
+            raise UnknownModelError(f"There is no {self.noun} {name[:80]!r}. {hint}{self._listing(*args)}")
         place = resolve_device(device)
         source, state = family.identity(name)
         key = (family.name, source, str(place))

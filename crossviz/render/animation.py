@@ -5,6 +5,7 @@ Of one layer that is chosen it shows the heads, of one head the layers, of heads
 All frames share one scale, which is written under each of them, and say what they are.
 """
 
+import bisect
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +58,7 @@ def frames(
         SelectionError: no such word, layer or head.
     """
     ex, chart = explanation, explanation.map
-    asked = [words] if isinstance(words, str) else words
+    asked = [words] if isinstance(words, str) else words if words is None else words[:MOST_FRAMES]
     chosen = [_strongest(ex)] if asked is None else [ex.caption.select(word) for word in asked]
     if chart.per_head is None or len(chosen) != 1:
         if asked is None:
@@ -163,9 +164,8 @@ def fit(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
     text = " ".join(text.split())
     if font.getlength(text) <= room:
         return text
-    while text and font.getlength(f"{text}…") > room:
-        text = text[:-1]
-    return f"{text}…"
+    cut = bisect.bisect_right(range(len(text)), room, key=lambda count: font.getlength(f"{text[:count]}…"))
+    return f"{text[: max(0, cut - 1)]}…"
 
 
 def font_of(points: int) -> ImageFont.FreeTypeFont:

@@ -25,6 +25,7 @@ from crossviz.render.drawing import (
 )
 from crossviz.render.failed import Failed
 from crossviz.render.overlay import contour_is_shown, draw_overlay, mark_unseen
+from crossviz.render.room import MOST_CAPTION_LINES
 from crossviz.render.scale import ABSENT_NULL_MASS, Scale
 from crossviz.render.sentences import HIDDEN, attention_sentence, hidden_sentence
 from crossviz.render.text import fit, whole_words, wrap
@@ -73,7 +74,7 @@ class Sheet:
         self.common = any(map(on_common, scales))
         self.bars = not all(map(on_common, scales))
         body = max(_LABEL + len(entries) * (self.column + _GAP), BAR_WIDTH + 2.75)
-        title = wrap(caption, body, _CAPTION_PT, bold=True)
+        title = wrap(caption, body, _CAPTION_PT, bold=True, most=MOST_CAPTION_LINES)
         self.sentences = [wrap(_sentence(entry), self.column, _FOOTER_PT) for entry in entries]
         thumb_w = min(_LABEL - 0.25, 0.9 * aspect)
         self.thumb = (thumb_w, thumb_w / aspect)

@@ -32,6 +32,7 @@ from crossviz.render.drawing import (
     show,
 )
 from crossviz.render.overlay import contour_is_shown, draw_overlay, mark_unseen, sized
+from crossviz.render.room import MOST_CAPTION_LINES
 from crossviz.render.scale import Scale
 from crossviz.render.text import LAST_RESORT, fit, text_style, wrap
 
@@ -87,7 +88,7 @@ def draw_figure(
         view: from the photo to what the model saw.
         panels: one per word, in reading order; they wrap into rows.
         scale: the one scale of all panels that have none of their own.
-        caption: set above, wrapped, never parsed.
+        caption: set above, wrapped, never parsed; its first 16 lines.
         footer: lines below: model, method, direction, scale.
         trained: False puts the stripe "untrained weights" on every map.
         smooth, opacity, cmap: as for `overlay.display_rgba`.
@@ -107,7 +108,7 @@ def draw_figure(
     columns = _columns(len(panels) + 1, cell_w + _GAP, panel_h + _HEAD + _GAP)
     rows = math.ceil((len(panels) + 1) / columns)
     body_w = max(columns * (cell_w + _GAP) - _GAP, BAR_WIDTH + _BAR_NOTE)
-    caption_lines = wrap(caption, body_w, _CAPTION_PT, bold=True)
+    caption_lines = wrap(caption, body_w, _CAPTION_PT, bold=True, most=MOST_CAPTION_LINES)
     footer_lines = [line for text in footer for line in wrap(text, body_w, _FOOTER_PT)]
     caption_h = _text_height(len(caption_lines), _CAPTION_PT) + 0.16
     bar_h = BAR_HEIGHT + 0.62

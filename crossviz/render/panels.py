@@ -10,6 +10,7 @@ from crossviz.errors import RenderError
 from crossviz.render import colour
 from crossviz.render.caption_line import footer
 from crossviz.render.figure import Panel, draw_figure
+from crossviz.render.room import check_room, room_for
 from crossviz.render.scale import ABSENT_NULL_MASS, map_scale, word_scale
 from crossviz.render.sentences import HIDDEN
 from crossviz.results import Heads
@@ -46,7 +47,14 @@ def explanation_figure(
     """`Explanation.figure`, where the arguments are told."""
     check_scale(scale)
     ex = explanation
-    chosen = range(len(ex.words)) if words is None else [words] if isinstance(words, str) else words
+    first, most = [], room_for(ex.grid.num_patches)
+    if words is None:
+        chosen = range(len(ex.words))[:most]
+        if len(chosen) < len(ex.words):
+            first = [f"The first {most} of {len(ex.words)} words."]
+    else:
+        chosen = [words] if isinstance(words, str) else words
+        check_room(len(chosen), most)
     panels = [word_panel(ex, selector, layer, head) for selector in chosen]
     shared = map_scale(ex.map, layer, head)
     if scale == "word":
@@ -61,7 +69,7 @@ def explanation_figure(
         panels,
         shared,
         caption=ex.caption.text,
-        footer=footer(ex, layer, head, own[0].vmax if len(own) == 1 else None, each=len(own) > 1),
+        footer=[*first, *footer(ex, layer, head, own[0].vmax if len(own) == 1 else None, each=len(own) > 1)],
         trained=ex.provenance.trained,
         smooth=smooth,
         opacity=colour.OPACITY if opacity is None else opacity,

@@ -1,6 +1,7 @@
 """User text on a matplotlib figure: never parsed, always drawable, wrapped or shortened to a width in inches."""
 
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,6 +34,9 @@ _MORE = (
     "Noto Emoji",
 )
 _DPI = 72
+_STEP = 16
+"""Characters that are measured first."""
+_GUESSES = 6
 _REPLACEMENT = "\ufffd"
 
 
@@ -87,15 +91,9 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
 def fit(text: str, width: float, size: float, *, bold: bool = False) -> str:
     """`text`, its end replaced by an ellipsis where it is wider than `width` inches."""
     text = clean(text)
-    if text_width(text, size, bold) <= width:
+    if _has_room(text, width, size, bold):
         return text
-    low, high = 0, len(text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if text_width(text[:middle].rstrip() + "…", size, bold) <= width:
-            low = middle
-        else:
-            high = middle - 1
+    low = _most_characters(lambda count: text_width(text[:count].rstrip() + "…", size, bold), width, 0, len(text))
     return text[:low].rstrip() + "…"
 
 
@@ -134,8 +132,30 @@ def whole_words(text: str, width: float, size: float, smallest: float) -> float:
 
 
 def _longest_start(text: str, width: float, size: float, bold: bool) -> int:
-    low, high = 1, len(text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if text_width(text[:middle], size, bold) <= width else (low, middle - 1)
+    return _most_characters(lambda count: text_width(text[:count], size, bold), width, 1, len(text))
+
+
+def _has_room(text: str, width: float, size: float, bold: bool) -> bool:
+    """Whether all of a text has room; of a long one the start is measured first."""
+    step = _STEP
+    while step < len(text):
+        if text_width(text[:step], size, bold) > width:
+            return False
+        step *= 2
+    return text_width(text, size, bold) <= width
+
+
+def _most_characters(measure: Callable[[int], float], width: float, least: int, most: int) -> int:
+    """The largest number of characters, up to `most`, that measure no more than `width`; `least` where none do.
+
+    Measuring takes as long as the text, so what is measured is never much longer than what has room, and is guessed
+    from what was measured before; after some guesses the rest is halved.
+    """
+    low, high, guess, tries = least, most + 1, _STEP, 0
+    while low + 1 < high:
+        guess = min(max(guess, low + 1), high - 1, 2 * low + _STEP)
+        wide = measure(guess)
+        low, high = (guess, high) if wide <= width else (low, guess)
+        tries += 1
+        guess = int(guess * width / wide) if wide > 0 and tries < _GUESSES else (low + high) // 2
     return low

@@ -7,6 +7,7 @@ from crossviz.errors import CaptionError, CrossvizError
 from crossviz.explanation import SUFFIXES
 from crossviz.photo import load_photo
 from crossviz.render.failed import Failed
+from crossviz.render.room import check_room
 from crossviz.web.api_json import explanation_json
 from crossviz.web.api_values import File, a_list, explained, explained_phrase, handed_out, photo_of, text_of
 from crossviz.web.checks import in_one_thread
@@ -91,7 +92,8 @@ class Making:
             photo: a JPEG, PNG, WebP, GIF, BMP or TIFF file
             caption: the sentence
             format: .png, .svg, .pdf, .html, .gif, .npz, .json or .csv
-            words: words or phrases that a figure or table shows, every word if left out; the one that a .gif is about
+            words: words or phrases that a figure or table shows, 100 at most, every word if left out (of a figure the
+                first 100); the one that a .gif is about
             model: a name that `models` lists, the server's first if empty
             method: a name that `methods` lists, the model's first if empty
         Returns:
@@ -101,6 +103,7 @@ class Making:
         if suffix not in SUFFIXES:
             raise CrossvizError(f"There is no format {suffix!r:.40}: choose one of {', '.join(SUFFIXES)}.")
         chosen = a_list("words", words, str)
+        check_room(len(chosen or ()))
         explanation = explained(self._engine, photo, caption, model, method)
         return handed_out(explanation.to_bytes(suffix, words=chosen), file_name(explanation.caption.text) + suffix)
 

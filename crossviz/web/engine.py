@@ -104,7 +104,7 @@ class Engine:
         if name not in self._explainers:
             if name != self.model and not self.folders and name not in self.offered:
                 raise ModelUnavailableError(
-                    f"'{name[:80]}' is not on the list of this server, which loads no other models for its visitors: "
+                    f"{name[:80]!r} is not on the list of this server, which loads no other models for its visitors: "
                     "choose one from the list, or run crossviz on your own computer."
                 )
             self._loading(name, lambda: self._load(name))

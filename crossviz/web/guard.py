@@ -9,13 +9,14 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from gradio.utils import get_upload_folder
 
 from crossviz.web.doors import MCP, OPEN, methods_of, route_path
 from crossviz.web.headers import Header, file_headers, page_headers
 from crossviz.web.origins import Origins
+from crossviz.web.own_files import real_path
 
 __all__ = ["Guard", "guard_first", "refuse"]
 
@@ -30,6 +31,7 @@ MAX_ADDRESS_BYTES = 8192
 MAX_HEAD_BYTES = 32768
 """Largest head of a request."""
 _FILE = "/gradio_api/file="
+_KEPT = "deep_link"
 _NOT_PASSED_ON = {
     # What a stranger would move the page's own addresses with; a proxy passes the name on as `Host`.
     b"x-forwarded-host",
@@ -79,9 +81,7 @@ class Guard:
             await answering.send({"type": "http.response.body", "body": b""})
             return
         scope["headers"] = [header for header in scope["headers"] if self._passed_on(*header)]
-        if path.rstrip("/") == "/gradio_api/info" and b"page=" not in scope["query_string"]:
-            # Gradio keeps its answer to the first who asks without a page, with the server's name as that one gave it.
-            scope["query_string"] = b"&".join(filter(None, (scope["query_string"], b"page=")))
+        scope["query_string"] = _query(scope["query_string"], path.rstrip("/") == "/gradio_api/info")
         try:
             await self._app(scope, receive, answering.send)
         except RecursionError:  # whoever reads a body may be the first to find that it is nested without end
@@ -164,12 +164,21 @@ def _elsewhere(headers: dict[bytes, bytes]) -> bool:
     return re.sub(rb":\d*$", b"", headers[b"origin"].partition(b"://")[2].lower()) not in ours - {b""}
 
 
+def _query(query: bytes, is_info: bool) -> bytes:
+    """What is handed on of a query: no kept state is asked for (Gradio before 6.31 took an uploaded file for one)."""
+    parts = [part for part in query.split(b"&") if unquote_plus(part.partition(b"=")[0].decode("latin-1")) != _KEPT]
+    if is_info and b"page=" not in query:
+        # Gradio keeps its answer to the first who asks without a page, with the server's name as that one gave it.
+        parts.append(b"page=")
+    return b"&".join(filter(None, parts))
+
+
 def _is_own(name: str) -> bool:
     """Whether a path, as it stands in an address, is that of an uploaded file or of one that was made for a visitor."""
     if "\0" in name or not os.path.isabs(name):
         return False
-    path, home = os.path.realpath(name), os.path.realpath(get_upload_folder())
-    return path.startswith(home + os.sep) and os.path.isfile(path)
+    path = real_path(name, os.path.realpath(get_upload_folder()))
+    return path is not None and os.path.isfile(path)
 
 
 def guard_first(own: int) -> Callable[[Any], Any]:

@@ -6,6 +6,7 @@ each of up to a thousand parts of an upload.
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -16,7 +17,7 @@ from crossviz.photo import MAX_BYTES
 from crossviz.web.doors import route_path
 from crossviz.web.guard import refuse
 
-__all__ = ["MAX_JSON_BYTES", "MAX_PARTS", "MAX_UPLOAD_BYTES", "Limits"]
+__all__ = ["MAX_JSON_BYTES", "MAX_LISTS", "MAX_PARTS", "MAX_UPLOAD_BYTES", "Limits"]
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -24,6 +25,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 MAX_JSON_BYTES = 1 << 20
 """Largest body of a request that is not an upload. The page's own are below 10 kB."""
+MAX_LISTS = 900
+"""Lists and mappings in such a body: Gradio goes through each while everyone waits. The page's own are below 100."""
 MAX_UPLOAD_BYTES = MAX_BYTES + (1 << 20)
 """Largest upload: the photo limit and the frame around it."""
 MAX_MCP_BYTES = MAX_BYTES * 4 // 3 + (1 << 20)
@@ -34,6 +37,8 @@ PAUSE_SECONDS = 20.0
 """Longest that nothing may come of a body that was begun."""
 SLOWEST = 16384
 """Bytes a second that a body must come with, once it takes longer than a pause may: 64 MB have 68 minutes at most."""
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""A text in JSON, or all that is left where it has no end."""
 
 
 class Limits:
@@ -66,7 +71,7 @@ class Limits:
             return
         _, options = parse_options_header(headers.get(b"content-type", b"") if upload else b"")
         boundary = options.get(b"boundary")
-        body = _Body(receive, limit, boundary and b"--" + boundary)
+        body = _Body(receive, limit, boundary and b"--" + boundary, holds_lists=not upload)
         answer = _Answer(send, body)
         with contextlib.suppress(_Refused):
             await self._app(scope, body.receive, answer.send)
@@ -81,8 +86,9 @@ class _Refused(Exception):
 class _Body:
     """What a handler receives, counted and timed."""
 
-    def __init__(self, receive: Receive, limit: int, delimiter: bytes | None) -> None:
+    def __init__(self, receive: Receive, limit: int, delimiter: bytes | None, holds_lists: bool) -> None:
         self._receive, self._limit, self._delimiter = receive, limit, delimiter
+        self._json: list[bytes] | None = [] if holds_lists else None
         self.refusal: tuple[int, str] | None = None
         self._received, self._parts, self._rest = 0, 0, b""
         self._begun = time.monotonic()
@@ -105,7 +111,18 @@ class _Body:
             raise self._refused(408, f"The request came with less than {SLOWEST} bytes a second.")
         if self._delimiter is not None and self._counted(data) > MAX_PARTS + 1:  # one more ends the last part
             raise self._refused(413, f"An upload has {MAX_PARTS} parts at most.")
+        if self._json is not None:
+            self._json.append(data)
+            if self._complete:
+                self._look_at(b"".join(self._json))
         return message
+
+    def _look_at(self, body: bytes) -> None:
+        if b"\0" in body:  # JSON in UTF-16, say, whose texts can't be told from the rest so quickly
+            raise self._refused(415, "A body is JSON in UTF-8.")
+        bare = _TEXT.sub(b"", body)
+        if bare.count(b"[") + bare.count(b"{") > MAX_LISTS:
+            raise self._refused(413, f"A request has {MAX_LISTS} lists and mappings at most.")
 
     def _refused(self, status: int, reason: str) -> _Refused:
         self.refusal = (status, reason)

@@ -9,7 +9,7 @@ from gradio.utils import get_upload_folder
 
 from crossviz.errors import PhotoError
 
-__all__ = ["NOT_FETCHED", "OwnFiles", "own_path"]
+__all__ = ["MOST_FILES", "NOT_FETCHED", "OwnFiles", "own_path", "real_path"]
 
 NOT_FETCHED = (
     "This server fetches nothing from other addresses: send the photo itself (in Python by "
@@ -17,6 +17,10 @@ NOT_FETCHED = (
 )
 _NONE = "There is no such uploaded photo on this server: upload it (again)."
 _HANDED_OUT = "/gradio_api/file="
+_MOST_PATH = 1024
+"""Characters of a path: each of its parts is looked up, while everyone waits."""
+MOST_FILES = 32
+"""Files that a question names at most."""
 
 
 def own_path(name: Any) -> str:
@@ -39,10 +43,25 @@ def _among_own(name: Any) -> str:
         text = unquote(text.partition("?")[0].partition(_HANDED_OUT)[2])
         if not text:
             raise PhotoError(NOT_FETCHED)
-    path, home = os.path.realpath(text.replace("\0", "") or "."), os.path.realpath(get_upload_folder())
-    if not path.startswith(home + os.sep):
+    path = real_path(text, os.path.realpath(get_upload_folder()))
+    if path is None:
         raise PhotoError(_NONE)
     return path
+
+
+def real_path(name: str, folder: str) -> str | None:
+    """The real path of what lies in a folder, links followed; None for what lies elsewhere, which is not looked up.
+
+    Args:
+        name: a path that a client sent.
+        folder: its own real path.
+    """
+    text = name.replace("\0", "").encode("utf-8", "replace").decode()
+    home = folder + os.sep
+    if len(text) > _MOST_PATH or not os.path.normpath(text).startswith(home):
+        return None
+    path = os.path.realpath(text)
+    return path if path.startswith(home) else None
 
 
 class OwnFiles(gr.Blocks):
@@ -57,10 +76,21 @@ class OwnFiles(gr.Blocks):
     ) -> list[Any]:
         """As `gr.Blocks` does it, with every file that a client names looked at before."""
         try:
+            if sum(map(_files, inputs)) > MOST_FILES:
+                raise PhotoError(f"A question names {MOST_FILES} files at most.")
             looked_at = [_own_only(value) for value in inputs]
         except PhotoError as error:
             raise gr.Error(str(error), print_exception=False) from None
         return await super().preprocess_data(block_fn, looked_at, state, explicit_call)
+
+
+def _files(value: Any) -> int:
+    """How many files a client named."""
+    if isinstance(value, dict) and value.get("path") is not None:
+        return 1
+    if isinstance(value, dict | list):
+        return sum(map(_files, value.values() if isinstance(value, dict) else value))
+    return 0
 
 
 def _own_only(value: Any) -> Any:

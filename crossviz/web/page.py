@@ -250,7 +250,8 @@ def build(engine: Engine, opening: Explanation, studio: Studio | None = None) ->
         connect_trust(engine, viewer, asked_last)
         connect_inside(engine, viewer, asked_last)
         connect_api(page, engine, studio)
-    page.queue(default_concurrency_limit=engine.at_once, max_size=engine.settings.queue)
+    # Not open to `/run/`, which would go around the line and its limits.
+    page.queue(default_concurrency_limit=engine.at_once, max_size=engine.settings.queue, api_open=False)
     visits = the_visits()
     page.server_settings = engine.settings  # both for `launch`
     page.guarded = {"page": page, "visits": visits, "forgetting": Forgetting(page, engine, visits)}

@@ -57,7 +57,7 @@ class Studio:
         name = name or (names[0] if names else "")
         if name not in names:
             raise UnknownModelError(
-                f"There is no model '{name[:80]}' that draws here: choose one of {', '.join(names) or 'none'}."
+                f"There is no model {name[:80]!r} that draws here: choose one of {', '.join(names) or 'none'}."
             )
         model = self._registry.load_generator(name, self._device)  # kept there, and loaded anew where its files changed
         self._known.add(name)

@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from gradio.context import LocalContext
 
 from crossviz.web.examples import EXAMPLES
+from crossviz.web.own_files import MOST_FILES, real_path
 from crossviz.web.own_folder import FILES, own_folder
 from crossviz.web.owners import Owners
 
@@ -126,7 +128,7 @@ class Visits:
         Args:
             said: the question, as JSON.
         """
-        for name in set(self._entries(said)):
+        for name in islice(dict.fromkeys(self._entries(said)), MOST_FILES):
             self.keep(name, visit)
 
     def keep(self, name: str, visit: str | None) -> None:
@@ -163,17 +165,20 @@ class Visits:
         """The paths of files that are named and not there; whether there is one elsewhere on this computer is not said.
 
         Args:
-            said: parts of a question, as JSON.
+            said: parts of a question, as JSON. Of more files than a question may name the first are looked at.
         """
+        return islice(self._gone(*said), MOST_FILES)
+
+    def _gone(self, *said: Any) -> Iterator[str]:
         for part in said:
             if isinstance(part, dict) and isinstance(part.get("path"), str):
                 if part["path"].lower().startswith(("http:", "https:")):
                     continue  # nothing is fetched; what is said of it stands in `own_files`
-                path = os.path.realpath(part["path"].replace("\0", "").encode("utf-8", "replace").decode())
-                if not path.startswith(f"{self.folder}{os.sep}") or not os.path.isfile(path):
+                path = real_path(part["path"], str(self.folder))
+                if path is None or not os.path.isfile(path):
                     yield part["path"]
             elif isinstance(part, dict | list):
-                yield from self.gone(*(part.values() if isinstance(part, dict) else part))
+                yield from self._gone(*(part.values() if isinstance(part, dict) else part))
 
     def without_gone(self, said: Any) -> Any:
         """A question in which every file that is not there is named as one that was in `folder` once."""

@@ -20,6 +20,7 @@ from PIL import Image
 
 import crossviz
 from crossviz.errors import CrossvizError, PhotoError
+from crossviz.explanation import SUFFIXES
 from crossviz.web import api
 from crossviz.web.app import check_mcp
 from crossviz.web.engine import Engine
@@ -206,6 +207,7 @@ REFUSED = [
     ("/hide", {"text": "coat", "model": "crossviz-mini"}, "crossviz-mini"),
     ("/write", {"model": "crossviz-mini"}, "crossviz-mini"),
     ("/export", {"format": "exe"}, "There is no format 'exe'"),
+    ("/export", {"format": ".png", "words": ["coat"] * 101}, "101 words are chosen, but there is room for 100"),
     ("/compare", {"models": ["crossviz-mini"]}, "2 to 4 models"),
     ("/inside", {"text": "coat", "patch": [1]}, "a row and a column"),
     ("/inside", {"text": "coat", "head": 99}, "head"),
@@ -233,6 +235,24 @@ def test_a_word_that_is_not_there_is_said_before_anything_is_computed(client, ph
     for chosen, says in (({"text": "dog"}, "The caption's words are"), ({"text": "coat", "word": 5}, "only one of")):
         with pytest.raises(AppError, match=says):
             client.predict(photo=photo, caption=CAPTION, **model, **chosen, api_name=name)
+
+
+def refuse(*asked):
+    raise CrossvizError("The photo was explained.")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_words_without_number_are_refused_before_anything_is_computed(client, photo, monkeypatch, suffix):
+    monkeypatch.setattr(Engine, "explain", refuse)
+    with pytest.raises(AppError, match="100000 words are chosen, but there is room for 100"):
+        client.predict(photo=photo, caption=CAPTION, format=suffix, words=["coat"] * 100_000, api_name="/export")
+
+
+@pytest.mark.parametrize("caption", ["a " * 2500, "黒い犬が赤い " * 700], ids=["words", "glyphs"])
+def test_the_figure_of_thousands_of_words_stays_small(client, photo, caption):
+    file = client.predict(photo=photo, caption=caption.strip(), format=".png", api_name="/export")
+    with Image.open(file) as picture:
+        assert max(picture.size) < 6000
 
 
 def test_a_file_that_is_no_photo_is_said(client, tmp_path):

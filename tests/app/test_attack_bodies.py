@@ -12,10 +12,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from gradio.utils import get_upload_folder
-from stranger import ask, multipart, raw, request, said, upload
+from stranger import FILE, ask, call, multipart, raw, request, said, upload
 
 from crossviz.web import connections, limits
-from crossviz.web.limits import MAX_JSON_BYTES, MAX_PARTS, MAX_UPLOAD_BYTES
+from crossviz.web.limits import MAX_JSON_BYTES, MAX_LISTS, MAX_PARTS, MAX_UPLOAD_BYTES
+from crossviz.web.own_files import MOST_FILES
+from crossviz.web.visits import Visits
 
 JSON = {"content-type": "application/json"}
 
@@ -115,7 +117,7 @@ def test_json_of_any_depth_is_refused_or_answered(app, opening):
     deep = opening * 50_000
     for body in (deep.encode(), f'{{"data": {deep}'.encode(), f'{{"data": [{"[" * 400}{"]" * 400}]}}'.encode()):
         reply = request(app, "POST", "/gradio_api/call/explain", body, JSON)
-        assert reply.status in (200, 400, 422) and len(reply.body) < 2 * len(body)
+        assert reply.status in (200, 400, 413, 422) and len(reply.body) < 2 * len(body)
     alive(app)
 
 
@@ -181,7 +183,66 @@ def test_a_broken_upload_is_answered_and_leaves_nothing(app, body):
     assert_nothing_left(before)
 
 
+LISTS = {
+    "/gradio_api/queue/join": {"data": [[] for _ in range(MAX_LISTS)], "fn_index": 2, "session_hash": "lists"},
+    "/gradio_api/queue/join?": {"data": [], "event_data": [{}] * MAX_LISTS, "fn_index": 2, "session_hash": "lists"},
+    "/gradio_api/call/explain": {"data": [[{"a": []}] * (MAX_LISTS // 2)]},
+    "/gradio_api/run/offer": {"data": [[[] for _ in range(MAX_LISTS)]]},
+}
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_a_body_of_many_lists_is_not_gone_through(app, path):
+    reply = request(app, "POST", path, json.dumps(LISTS[path]).encode(), JSON)
+    assert (reply.status, reply.body) == (413, f"A request has {MAX_LISTS} lists and mappings at most.".encode())
+
+
+def test_brackets_in_a_text_are_no_lists(app):
+    for text in ("[{" * 2000, '\\"[' * 1500, "\\" * 3 + '"' + "[" * 2000):
+        body = json.dumps({"data": [None, text, "", ""]}).encode()
+        assert request(app, "POST", "/gradio_api/call/explain", body, JSON).status == 200
+
+
+@pytest.mark.parametrize("body", [b'"' + b'\\"' * 500_000, b'"' * 999_999, b'{"data": ["' + b"\\" * 900_000])
+def test_texts_without_an_end_are_looked_through_once(app, body):
+    assert request(app, "POST", "/gradio_api/call/explain", body, JSON).status == 422
+    alive(app)
+
+
 # Names
+
+
+@pytest.fixture
+def looked_up(monkeypatch) -> list[str]:
+    """The long paths whose parts are looked up one by one."""
+    found, real = [], os.path.realpath
+
+    def noted(path, *args, **options):
+        if len(str(path)) > 2000:
+            found.append(path)
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(os.path, "realpath", noted)
+    return found
+
+
+@pytest.mark.parametrize("start", ["", "http://x/gradio_api/file=", "FOLDER"])
+def test_a_long_path_is_not_looked_up(app, start, looked_up):
+    photo = {"path": start.replace("FOLDER", get_upload_folder()) + "/a" * 20_000, **FILE}
+    told = said(ask(app, "answer", [photo, "a dog", "crossviz-mini", None]))
+    assert "There is no such uploaded photo" in told or "was not found" in told
+    assert "There is no such uploaded photo" in call(app, "explain", [photo, "a dog", "", ""])
+    assert looked_up == []
+
+
+def test_a_question_names_few_files(app, monkeypatch):
+    kept, keep = [], Visits.keep
+    monkeypatch.setattr(Visits, "keep", lambda self, name, visit: (kept.append(name), keep(self, name, visit)))
+    names = [f"{get_upload_folder()}/{number:x}" for number in range(10_000)]
+    ask(app, "answer", [None, "a dog", "crossviz-mini", None], names)
+    assert len(kept) <= MOST_FILES
+    many = [{"path": f"{get_upload_folder()}/a", **FILE}] * (MOST_FILES + 1)
+    assert f"names {MOST_FILES} files at most" in call(app, "explain", [many, "a dog", "", ""])
 
 
 @pytest.mark.parametrize(

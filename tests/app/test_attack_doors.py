@@ -128,6 +128,14 @@ def test_what_is_closed_is_closed_by_every_method(app):
             assert (reply.status, reply.body) == (404, b"There is nothing here."), (method, path)
 
 
+def test_nothing_goes_around_the_queue(page, app):
+    queued = [fn.api_name for fn in page.fns.values() if fn.fn is not None and fn.queue]
+    assert {"explain", "trust", "export", "answer"} <= set(queued)
+    for name in queued:
+        reply = request(app, "POST", f"/gradio_api/run/{name}", b'{"data": []}', {"content-type": "application/json"})
+        assert reply.status == 404 and b"queue" in reply.body, name
+
+
 def test_no_expression_of_an_open_address_reaches_a_closed_one():
     doors = methods_of({**OPEN, **MCP})
     for route in CLOSED:
@@ -257,8 +265,8 @@ def test_no_other_origin_may_read_an_answer(app, origin):
 def test_an_uploaded_state_is_no_link(app):
     path = upload(app, b'[{"id": 1, "props": {"value": "kept-state"}}]', "state.json")
     for link in (path.split("/")[-2], f"../{path.split('/')[-2]}", "..%2f" + path.split("/")[-2]):
-        for page in ("/", "/config"):
-            assert b"kept-state" not in request(app, "GET", f"{page}?deep_link={link}").body
+        for page in ("/?deep_link", "/config?deep_link", "/?a=b&deep%5flink", "/?&d%65ep_link"):
+            assert b"kept-state" not in request(app, "GET", f"{page}={link}").body
 
 
 def test_a_call_that_names_no_event_or_another_ones_is_refused(app):

@@ -47,8 +47,10 @@ def test_too_few_values_and_files_from_elsewhere(client, photo, capfd):
         ("call/v2/explain", b'{"session_hash": "a", "x": 1}', 400),
         ("call/nothing", b'{"data": []}', 400),
         ("call/explain", b"{", 422),
-        ("call/explain", b'{"data": [' + b"[" * 900 + b"]" * 900 + b"]}", None),
-        ("call/explain", b'{"data": [' + b"[" * 5000 + b"]" * 5000 + b"]}", 400),
+        ("call/explain", b'{"data": [' + b"[" * 800 + b"]" * 800 + b"]}", None),
+        ("call/explain", b'{"data": [' + b"[" * 5000 + b"]" * 5000 + b"]}", 413),
+        ("call/explain", b'{"data": [' + b"\xff[" * 800 + b"]}", 400),
+        ("call/explain", '{"data": []}'.encode("utf-16"), 415),
     ],
 )
 def test_bodies_that_are_none(client, path, body, status):

@@ -15,7 +15,7 @@ import uuid
 import warnings
 from pathlib import Path
 
-import gradio.routes
+import gradio.queueing
 import pytest
 from apart import run_apart
 from operated import Operated, logging_to, operated
@@ -158,12 +158,17 @@ def test_without_that_gradio_would_write_what_visitors_send(server, monkeypatch,
     (function,) = [each for each in server.page.fns.values() if each.api_name == "models"]
     monkeypatch.setattr(function, "fn", lambda: server.engine.models())
     begun = len(server.written.getvalue())
-    assert ask(f"{server.url}/gradio_api/run/models", b'{"data": []}')[0] == 500
+
+    def models() -> bytes:
+        event = json.loads(ask(f"{server.url}/gradio_api/call/models", b'{"data": []}')[1])["event_id"]
+        return ask(f"{server.url}/gradio_api/call/models/{event}")[1]
+
+    assert b"event: error" in models()
     assert TOKEN not in "".join(capfd.readouterr())
     (told,) = [line for line in server.lines(begun) if line["event"] == "gradio"]
     assert told["error"] == "RuntimeError" and told["came_through"][-1].endswith(" broken")
-    monkeypatch.setattr(gradio.routes, "traceback", traceback)
-    ask(f"{server.url}/gradio_api/run/models", b'{"data": []}')
+    monkeypatch.setattr(gradio.queueing, "traceback", traceback)
+    models()
     assert TOKEN in capfd.readouterr().err
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 import crossviz
 from crossviz.errors import RenderError, SelectionError
-from crossviz.render.animation import frames
+from crossviz.render.animation import MOST_FRAMES, fit, font_of, frames
+from crossviz.words import Caption
 
 
 def without_heads(ex):
@@ -47,6 +48,25 @@ def test_the_word_that_is_most_strongly_there_is_shown_unless_one_is_asked_for()
     ex = factories.explanation("a dog and a zebra", null=[0.5, 0.6, 0.7, 0.01, 0.8])
     assert "“a”" in frames(ex)[0].label
     np.testing.assert_array_equal(frames(ex)[0].values, ex.patch_map(word=3))
+
+
+def test_no_more_words_are_looked_for_than_there_are_frames(monkeypatch):
+    looked_for, select = [], Caption.select
+    monkeypatch.setattr(Caption, "select", lambda caption, word: looked_for.append(word) or select(caption, word))
+    assert len(frames(factories.explanation("a dog"), ["dog"] * 5000)) == len(looked_for) == MOST_FRAMES
+
+
+@pytest.mark.parametrize("text", ["dog", "dog " * 1000, "…" * 50, "黒い犬 " * 1000])
+def test_a_line_holds_as_much_of_a_text_as_there_is_room_for(text):
+    font, whole = font_of(12), " ".join(text.split())
+    for room in (5.0, 60.0, 217.3, 1e6):
+        line = fit(text, font, room)
+        if line == whole:
+            assert font.getlength(line) <= room
+            continue
+        kept = line.removesuffix("…") if text != "…" * 50 else line[:-1]
+        assert whole.startswith(kept) and (font.getlength(line) <= room or not kept)
+        assert font.getlength(f"{whole[: len(kept) + 1]}…") > room
 
 
 def test_the_file_moves_for_ever_and_holds_the_explanation(tmp_path):

@@ -21,9 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from crossviz.geometry import ImageView
+from crossviz.errors import RenderError
+from crossviz.geometry import ImageView, PatchGrid
+from crossviz.render import panels
+from crossviz.render import text as text_module
 from crossviz.render.drawing import colour_bar
 from crossviz.render.figure import figure_bytes
+from crossviz.render.room import MOST_CAPTION_LINES, MOST_PANELS, room_for
 from crossviz.render.scale import Scale
 from crossviz.render.text import clean, fit, text_width, wrap
 from crossviz.results import Guess
@@ -177,6 +181,55 @@ def test_forty_words_wrap_into_rows_that_do_not_overlap():
     width, height = figure.get_size_inches()
     assert 0.6 < width / height < 2.5
     assert sum(text.startswith("word") and " " not in text for text in texts(figure)) == 40
+
+
+def test_more_words_than_have_room_are_refused_before_any_is_drawn(monkeypatch):
+    ex = factories.explanation("a dog")
+    assert len(ex.figure(["dog"] * MOST_PANELS).axes) == MOST_PANELS + 2
+    monkeypatch.setattr(panels, "word_panel", lambda *asked: pytest.fail("a panel was made"))
+    for suffix in (".png", ".svg", ".pdf"):
+        with pytest.raises(RenderError, match="101 words are chosen, but there is room for 100: choose fewer"):
+            ex.to_bytes(suffix, words=["dog"] * (MOST_PANELS + 1))
+
+
+@pytest.mark.parametrize(("count", "says"), [(MOST_PANELS, False), (MOST_PANELS + 30, True)])
+def test_of_a_longer_caption_the_first_words_are_drawn_and_it_is_said(count, says):
+    figure = factories.explanation(" ".join(f"word{i}" for i in range(count))).figure()
+    assert len(figure.axes) == MOST_PANELS + 2
+    assert ("The first 100 of 130 words." in texts(figure)) == says
+    assert {"word0", "word99"} <= set(texts(figure)) and "word100" not in texts(figure)
+
+
+def test_finer_maps_have_room_for_fewer():
+    assert [room_for(patches) for patches in (1, 4096, 4097, 65_536, 1 << 30)] == [100, 100, 99, 6, 1]
+    ex = factories.explanation("one two three four five six seven", grid=PatchGrid(256, 256), layers=1, heads=1)
+    figure = ex.figure(contour=False)
+    assert len(figure.axes) == 6 + 2 and "The first 6 of 7 words." in texts(figure)
+    with pytest.raises(RenderError, match="7 words are chosen, but there is room for 6"):
+        ex.figure(range(7))
+
+
+def test_the_caption_above_a_figure_has_few_lines():
+    text = " ".join(["elephants"] * 499)
+    said = texts(factories.explanation(text, read=9).figure([0]))
+    lines = [line for line in said if line.startswith("elephants elephants")]
+    assert len(lines) == MOST_CAPTION_LINES and lines[-1].endswith("…") and not lines[0].endswith("…")
+
+
+@pytest.mark.parametrize("text", ["elephants " * 500, "黒い犬 " * 1250, "i" * 5000, "a\u0301" * 2500, "W. " * 1600])
+def test_of_a_long_text_little_more_is_measured_than_is_drawn(text, monkeypatch):
+    measured, width_of = [], text_width
+
+    def noted(text, *style):
+        measured.append(len(text))
+        return width_of(text, *style)
+
+    monkeypatch.setattr(text_module, "text_width", noted)
+    lines = wrap(text, 6.0, 13.0, bold=True)
+    assert sum(measured) < 8 * len(text)
+    measured.clear()
+    assert fit(text, 1.72, 10.5, bold=True).endswith("…")
+    assert sum(measured) < 20 * max(map(len, lines))
 
 
 def test_no_text_leaves_the_page():

@@ -3,7 +3,7 @@
 import functools
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from crossviz.errors import CaptionError, CrossvizError, PhotoError, RenderError
@@ -85,6 +85,8 @@ def engine() -> Engine:
     return Engine("crossviz-mini", "cpu")
 
 
+@example("a\nb")
+@example("open_clip:ViT-B-32/a\nb")
 @given(st.text(max_size=40) | st.from_regex(r"(open_clip|coca|blip|vilt|diffusers):.{0,20}", fullmatch=True))
 def test_any_text_as_a_models_name_is_refused_in_a_sentence(name):
     if name.strip() in ("", "crossviz-mini"):

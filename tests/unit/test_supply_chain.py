@@ -96,6 +96,7 @@ def needs(requirements: list[Requirement]) -> set[str]:
     return {name for name, _ in found}
 
 
+@pytest.mark.pinned
 def test_nothing_that_is_needed_is_missing_in_the_lock():
     app = {*LOCKED["app"], *LOCKED["torch"]}
     needed = needs(required(("",)))
@@ -205,6 +206,7 @@ def test_which_licences_are_accepted(expression, package, accepted):
     assert script("licences").accepted(expression, package) is accepted
 
 
+@pytest.mark.pinned
 def test_a_licence_that_is_unknown_stops_the_list(monkeypatch):
     licences = script("licences")
     monkeypatch.setattr(licences, "licence", lambda name: "" if name == "gradio" else "MIT")

@@ -8,7 +8,8 @@ import factories
 import numpy as np
 import pytest
 
-from crossviz.errors import BundleError
+from crossviz import table
+from crossviz.errors import BundleError, RenderError
 from crossviz.explanation import load
 from crossviz.table import COLUMNS
 
@@ -32,6 +33,17 @@ def test_a_row_per_word_and_patch_with_the_very_values():
     assert {(row["text"], int(row["start"])) for row in rows} == {("a", 0), ("dog", 2), ("and", 6), ("a", 10)}
     assert head["provenance"]["weights_sha256"] == "ab" * 32 and head["displayed"] == "× chance"
     assert head["figure_caption"] == ex.figure_caption()
+
+
+@pytest.mark.parametrize("words", [None, ["dog"] * 5, [(0, 5)] * 5])
+def test_a_table_has_so_many_rows_and_no_more(words, monkeypatch):
+    ex = factories.explanation("a dog and a zebra")
+    monkeypatch.setattr(table, "MOST_ROWS", 5 * 24)
+    assert len(read(ex.to_bytes(".csv", words=words))[1]) == 5 * 24
+    monkeypatch.setattr(table, "MOST_ROWS", 5 * 24 - 1)
+    monkeypatch.setattr(table, "_phrases", lambda *asked: pytest.fail("a row was written"))
+    with pytest.raises(RenderError, match="would have 120 rows, but has room for 119: choose fewer words"):
+        ex.to_bytes(".csv", words=words)
 
 
 def test_chosen_words_and_phrases():

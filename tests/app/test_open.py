@@ -203,7 +203,7 @@ def test_what_is_no_saved_file_is_said_in_a_sentence(app, visit, name, data, par
 def test_a_file_that_unpacks_to_too_much_is_not_unpacked(app, visit):
     page = visit(app).page
     choose(page, "a.npz", bomb())
-    refused(page, "would unpack to 300 MB; at most 256 MB are read")
+    refused(page, "would unpack to 300 MB; at most 128 MB are read")
 
 
 def test_a_damaged_bundle_in_a_picture_is_said(app, visit, made):

@@ -318,7 +318,6 @@ def test_a_page_of_another_build_is_told_so(served, program):
     [
         b"[" * 5000,
         b'{"data":' * 3000,
-        json.dumps({"data": [{"path": "/etc/passwd"}] * 100, "session_hash": "a"}).encode(),
         json.dumps({"data": [], "session_hash": "a" * 10_000}).encode(),
         b'{"data": 1, "session_hash": [1], "fn_index": []}',
         b'{"data": [{"path": "\\ud800"}]}',

@@ -11,8 +11,9 @@ import pytest
 from crossviz.web.own_folder import NEW, sweep_folders
 
 _SERVER = """
-import time
+import signal, time
 from crossviz.web.own_folder import own_folder, remove_folder, stop_on_sigterm
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore it
 stop_on_sigterm()
 print(own_folder(), flush=True)
 (own_folder() / "files" / "photo.png").write_bytes(b"photo")

@@ -4,29 +4,20 @@ import http.client
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
 from stranger import FILE, Reply, dependencies, request, upload
 
-__all__ = ["JSON", "PATIENCE_S", "Line", "answers", "join", "nothing", "picture", "question", "read", "wait_for"]
+from crossviz.web.visits import the_visits
+
+__all__ = ["JSON", "PATIENCE_S", "answers", "join", "nothing", "open_pages", "picture", "question", "read", "wait_for"]
 
 PATIENCE_S = 20
 JSON = {"content-type": "application/json"}
-
-
-class Line:
-    """A page's line to the server, open until it is closed."""
-
-    def __init__(self, app: str, visit: str) -> None:
-        self._connection = http.client.HTTPConnection(urlsplit(app).netloc, timeout=PATIENCE_S)
-        self._connection.request("GET", f"/gradio_api/heartbeat/{visit}")
-        self._connection.getresponse()
-
-    def close(self) -> None:
-        self._connection.close()
 
 
 def wait_for(true: Callable[[], object]) -> None:
@@ -34,6 +25,22 @@ def wait_for(true: Callable[[], object]) -> None:
     while not true():
         assert time.monotonic() < end, "It never came true."
         time.sleep(0.02)
+
+
+@contextmanager
+def open_pages(app: str) -> Iterator[Callable[[str], None]]:
+    """`opened(visit)`: a page of that visit whose line to the server is open until the end."""
+    lines = []
+
+    def opened(visit: str) -> None:
+        lines.append(http.client.HTTPConnection(urlsplit(app).netloc, timeout=PATIENCE_S))
+        lines[-1].request("GET", f"/gradio_api/heartbeat/{visit}")
+        lines[-1].getresponse()
+        wait_for(lambda: the_visits().open(visit))
+
+    yield opened
+    for line in lines:
+        line.close()
 
 
 def picture() -> bytes:

@@ -7,13 +7,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from gradio.queueing import Queue
-from queueing import JSON, PATIENCE_S, Line, answers, join, nothing, question, read, wait_for
+from queueing import JSON, PATIENCE_S, answers, join, nothing, open_pages, question, read, wait_for
 from stranger import Reply, answer_of, call, request
 from watched import free_port
 
 from crossviz.explainer import Explainer
 from crossviz.web import messages
-from crossviz.web.visits import the_visits
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +44,8 @@ def held(monkeypatch, go_on):
 @pytest.fixture
 def open_page(served):
     """`open_page(visit)`: a page's line, open until the test ends."""
-    lines = []
-
-    def opened(visit: str) -> None:
-        lines.append(Line(served.url, visit))
-        wait_for(lambda: the_visits().open(visit))
-
-    yield opened
-    for line in lines:
-        line.close()
+    with open_pages(served.url) as opened:
+        yield opened
 
 
 def explain(served, visit: str) -> Reply:

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from gradio.components import State
 from gradio.state_holder import SessionState, StateHolder
-from queueing import Line, join, nothing, question, read, wait_for
+from queueing import join, nothing, open_pages, question, read, wait_for
 from stranger import upload
 from watched import free_port
 
 from crossviz.bundle import Bundle
 from crossviz.web.checks import FORGOTTEN
 from crossviz.web.examples import examples
-from crossviz.web.visits import the_visits
 
 MODEL = ["crossviz-mini", None]
 
@@ -41,15 +40,8 @@ def holder(served):
 @pytest.fixture
 def open_page(served):
     """`open_page(visit)`: a page's line, open until the test ends."""
-    lines = []
-
-    def opened(visit: str) -> None:
-        lines.append(Line(served.url, visit))
-        wait_for(lambda: the_visits().open(visit))
-
-    yield opened
-    for line in lines:
-        line.close()
+    with open_pages(served.url) as opened:
+        yield opened
 
 
 def asked(served, visit: str, event: str, data: list, event_data: object = None) -> str:

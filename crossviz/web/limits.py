@@ -17,7 +17,7 @@ from crossviz.photo import MAX_BYTES
 from crossviz.web.doors import route_path
 from crossviz.web.guard import refuse
 
-__all__ = ["MAX_JSON_BYTES", "MAX_LISTS", "MAX_PARTS", "MAX_UPLOAD_BYTES", "Limits"]
+__all__ = ["MAX_JSON_BYTES", "MAX_LISTS", "MAX_PARTS", "MAX_TEXTS", "MAX_UPLOAD_BYTES", "Limits"]
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -27,6 +27,8 @@ MAX_JSON_BYTES = 1 << 20
 """Largest body of a request that is not an upload. The page's own are below 10 kB."""
 MAX_LISTS = 900
 """Lists and mappings in such a body: Gradio goes through each while everyone waits. The page's own are below 100."""
+MAX_TEXTS = 50_000
+"""Texts in it, of which an MCP message of its full size could have millions."""
 MAX_UPLOAD_BYTES = MAX_BYTES + (1 << 20)
 """Largest upload: the photo limit and the frame around it."""
 MAX_MCP_BYTES = MAX_BYTES * 4 // 3 + (1 << 20)
@@ -120,6 +122,8 @@ class _Body:
     def _look_at(self, body: bytes) -> None:
         if b"\0" in body:  # JSON in UTF-16, say, whose texts can't be told from the rest so quickly
             raise self._refused(415, "A body is JSON in UTF-8.")
+        if body.count(b'"') > 2 * MAX_TEXTS:
+            raise self._refused(413, f"A request has {MAX_TEXTS} texts at most.")
         bare = _TEXT.sub(b"", body)
         if bare.count(b"[") + bare.count(b"{") > MAX_LISTS:
             raise self._refused(413, f"A request has {MAX_LISTS} lists and mappings at most.")

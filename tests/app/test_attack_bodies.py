@@ -15,7 +15,7 @@ from gradio.utils import get_upload_folder
 from stranger import FILE, ask, call, multipart, raw, request, said, upload
 
 from crossviz.web import connections, limits
-from crossviz.web.limits import MAX_JSON_BYTES, MAX_LISTS, MAX_PARTS, MAX_UPLOAD_BYTES
+from crossviz.web.limits import MAX_JSON_BYTES, MAX_LISTS, MAX_PARTS, MAX_TEXTS, MAX_UPLOAD_BYTES
 from crossviz.web.own_files import MOST_FILES
 from crossviz.web.visits import Visits
 
@@ -203,9 +203,17 @@ def test_brackets_in_a_text_are_no_lists(app):
         assert request(app, "POST", "/gradio_api/call/explain", body, JSON).status == 200
 
 
-@pytest.mark.parametrize("body", [b'"' + b'\\"' * 500_000, b'"' * 999_999, b'{"data": ["' + b"\\" * 900_000])
-def test_texts_without_an_end_are_looked_through_once(app, body):
-    assert request(app, "POST", "/gradio_api/call/explain", body, JSON).status == 422
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'"' + b'\\"' * 90_000, 422),
+        (b'{"data": ["' + b"\\" * 900_000, 422),
+        (b'{"data": [' + b'"",' * (MAX_TEXTS + 1) + b'""]}', 413),
+        (b'"' * 999_999, 413),
+    ],
+)
+def test_texts_are_few_and_looked_through_once(app, body, status):
+    assert request(app, "POST", "/gradio_api/call/explain", body, JSON).status == status
     alive(app)
 
 

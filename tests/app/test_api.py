@@ -244,8 +244,8 @@ def refuse(*asked):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_words_without_number_are_refused_before_anything_is_computed(client, photo, monkeypatch, suffix):
     monkeypatch.setattr(Engine, "explain", refuse)
-    with pytest.raises(AppError, match="100000 words are chosen, but there is room for 100"):
-        client.predict(photo=photo, caption=CAPTION, format=suffix, words=["coat"] * 100_000, api_name="/export")
+    with pytest.raises(AppError, match="40000 words are chosen, but there is room for 100"):
+        client.predict(photo=photo, caption=CAPTION, format=suffix, words=["coat"] * 40_000, api_name="/export")
 
 
 @pytest.mark.parametrize("caption", ["a " * 2500, "黒い犬が赤い " * 700], ids=["words", "glyphs"])

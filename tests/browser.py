@@ -1,6 +1,7 @@
 """Finds and starts the Chromium that the browser tests drive; as a program, checks that there is one.
 
-In this order: the environment variable CHROMIUM, a Chromium or Chrome of this machine, Playwright's own download.
+In this order: the environment variable CHROMIUM, Chromium's headless shell or a Chromium or Chrome of this machine,
+Playwright's own download. The shell is the same engine without the window around a page, and costs half of the time.
 """
 
 import os
@@ -12,7 +13,7 @@ from playwright.sync_api import Browser, Playwright, sync_playwright
 
 __all__ = ["chromium_path", "launch"]
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MAC_APPS = (
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
@@ -27,26 +28,22 @@ FLAGS = (
 )
 
 
-def chromium_path(playwright: Playwright) -> str:
-    """The browser's executable.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
+def chromium_path() -> str | None:
+    """The browser's executable, or None for the one that Playwright downloads."""
     named = os.environ.get("CHROMIUM")
     found = [named] if named else [*filter(None, map(shutil.which, NAMES)), *MAC_APPS]
-    found.append(playwright.chromium.executable_path)
-    for path in found:
-        if Path(path).is_file():
-            return path
-    raise FileNotFoundError("No Chromium found: run scripts/browser, or name one in the variable CHROMIUM.")
+    return next((path for path in found if Path(path).is_file()), None)
 
 
 def launch(playwright: Playwright, **options) -> Browser:
-    """A headless Chromium; `options` go to Playwright's `launch`."""
+    """A headless Chromium; `options` go to Playwright's `launch`.
+
+    Raises:
+        playwright.sync_api.Error: there is none (scripts/browser sees to one), or it does not start.
+    """
     # Chromium's sandbox refuses to start for root, which is what containers and CI machines run as.
     sandbox = () if hasattr(os, "geteuid") and os.geteuid() else ("--no-sandbox",)
-    return playwright.chromium.launch(executable_path=chromium_path(playwright), args=[*FLAGS, *sandbox], **options)
+    return playwright.chromium.launch(executable_path=chromium_path(), args=[*FLAGS, *sandbox], **options)
 
 
 def main() -> int:

@@ -39,10 +39,10 @@ _MEASURE = """() => {
 }"""
 
 
-def differing(one: Image.Image, other: Image.Image) -> np.ndarray:
-    """Where two pictures of one size differ by more than the tolerance: bool `H W`."""
+def differing(one: Image.Image, other: Image.Image, by: int = TOLERANCE) -> np.ndarray:
+    """Where two pictures of one size differ by more than so many levels of 255: bool `H W`."""
     a, b = (np.asarray(picture.convert("RGB"), dtype=np.int16) for picture in (one, other))
-    return (np.abs(a - b) > TOLERANCE).any(axis=-1)
+    return (np.abs(a - b) > by).any(axis=-1)
 
 
 @dataclass
@@ -138,13 +138,14 @@ class Album:
 
 
 def _at_rest(page: Page, **options: bool) -> Image.Image:
-    """The page's picture, as soon as two in a row are the same: a layout may settle some frames after what it shows."""
+    """The page's picture, as soon as two in a row are the same: a layout may settle some frames after what it shows.
+    A shadow may be rounded another way each time that it is painted, by one level."""
     end = time.monotonic() + PATIENCE / 1000
-    last = b""
+    last = None
     while time.monotonic() < end:
-        now = page.screenshot(animations="disabled", **options)
-        if now == last:
-            return Image.open(io.BytesIO(now)).convert("RGB")
+        now = Image.open(io.BytesIO(page.screenshot(animations="disabled", **options))).convert("RGB")
+        if last is not None and now.size == last.size and not differing(now, last, by=1).any():
+            return now
         last = now
     raise AssertionError("The page never comes to rest.")
 

@@ -5,19 +5,22 @@ each of up to a thousand parts of an upload.
 """
 
 import asyncio
-import contextlib
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from python_multipart.multipart import parse_options_header
+from starlette.requests import ClientDisconnect
 
 from crossviz.photo import MAX_BYTES
 from crossviz.web.doors import route_path
 from crossviz.web.guard import refuse
 
 __all__ = ["MAX_JSON_BYTES", "MAX_LISTS", "MAX_PARTS", "MAX_TEXTS", "MAX_UPLOAD_BYTES", "Limits"]
+
+log = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -75,8 +78,13 @@ class Limits:
         boundary = options.get(b"boundary")
         body = _Body(receive, limit, boundary and b"--" + boundary, holds_lists=not upload)
         answer = _Answer(send, body)
-        with contextlib.suppress(_Refused):
+        try:
             await self._app(scope, body.receive, answer.send)
+        except _Refused:
+            pass
+        except ClientDisconnect:  # nobody is there to be answered, and nothing went wrong here
+            log.info("A client went away before its request was complete.")
+            return
         if body.refusal is not None and not answer.started:
             await refuse(send, *body.refusal, close=True)
 

@@ -3,6 +3,7 @@ answered meanwhile."""
 
 import gzip
 import json
+import logging
 import os
 import socket
 import time
@@ -354,6 +355,22 @@ def test_a_body_that_trickles_ends(app, impatient):
     came = ended(connection)
     assert came.startswith(b"HTTP/1.1 408") and b"bytes a second" in came
     assert_nothing_left(before)
+
+
+@pytest.mark.parametrize("path", ["upload", "queue/join", "call/explain", "cancel"])
+def test_who_leaves_before_all_is_sent_leaves_nothing_and_is_no_error(app, caplog, path):
+    caplog.set_level(logging.INFO)
+    before = parts_left()
+    body, headers = multipart([("files", "a.png", b"a" * 4000)])
+    lines = f"Content-Length: {len(body) + 1000}", f"Content-Type: {headers['content-type']}"
+    connection = begun(app, head(app, f"/gradio_api/{path}", *lines) + body)
+    end = time.monotonic() + 10
+    while path == "upload" and parts_left() == before and time.monotonic() < end:
+        time.sleep(0.01)
+    connection.close()
+    alive(app)
+    assert_nothing_left(before)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_a_head_that_does_not_come_ends(app, impatient):

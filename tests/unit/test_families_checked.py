@@ -12,8 +12,10 @@ from crossviz import Explainer
 from crossviz.evaluate import evaluate
 from crossviz.evaluate.compare import compare
 from crossviz.evaluate.dataset import Dataset, Item, Question
+from crossviz.evaluate.probes import gibberish
 from crossviz.evaluate.probes.gibberish import probe_gibberish
 from crossviz.evaluate.probes.retrieval import probe_retrieval
+from crossviz.photo import Photo
 
 CAPTION = "a dog and a red skateboard"
 KINDS = {
@@ -119,7 +121,9 @@ def test_all_methods_of_a_model_are_compared(explainer, dataset):
     assert found.methods == names and "difference" in found.markdown()
 
 
-def test_probes_that_need_what_the_model_lacks_say_so(explainer, image, dataset):
+def test_probes_that_need_what_the_model_lacks_say_so(explainer, image, dataset, monkeypatch):
+    for pictures in ("_examples", "_scenes"):  # all are encoded before the sentence is said: one of each will do
+        monkeypatch.setattr(gibberish, pictures, lambda *_: [Photo(np.full((40, 60, 3), 90, np.uint8), "grey")])
     assert probe_gibberish(explainer).sentence.startswith("Not measured:")
     report = probe_retrieval(explainer, dataset)
     assert report.sentence.startswith("Not measured:") == (image.embedding is None)

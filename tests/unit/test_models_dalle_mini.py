@@ -39,9 +39,9 @@ def test_the_tokenizer_keeps_scenes(model: DalleScenes) -> None:
 
 def test_words_peak_on_what_they_name(model: DalleScenes) -> None:
     """Of captions that it was not trained on; the thing takes about a tenth of the picture."""
-    texts = [text for kind in ("1 seen", "1 unseen", "2 seen") for text in captions("test")[kind][:4]]
+    texts = [text for kind in ("1 seen", "1 unseen", "2 seen") for text in captions("test")[kind][:2]]
     tally = measure(model, texts, Settings())
-    assert tally.pictures == 12 and tally.nouns >= 10
+    assert tally.pictures == 6 and tally.nouns >= 7
     assert tally.covered / tally.words < 0.3
     for way in ("image asks text", "text asks image"):
         assert tally.noun_peaks[way] / tally.nouns >= 0.85, way
@@ -52,7 +52,7 @@ def test_words_peak_on_what_they_name(model: DalleScenes) -> None:
 def test_what_it_draws_has_the_colours_that_are_asked_for(model: DalleScenes) -> None:
     """Without the checker: the most colourful place is red, green or blue as asked."""
     for channel, colour in enumerate(("red", "green", "blue")):
-        *_, made = model.draw(f"a large {colour} matte cube on a grey floor by day", Settings(seed=1))
+        *_, made = model.draw(f"a large {colour} matte cube on a grey floor by day", Settings(seed=1, candidates=1))
         picture = made.picture.float()  # height width 3
         spread = picture.amax(-1) - picture.amin(-1)
         most = picture.flatten(0, 1)[int(spread.argmax())]

@@ -32,6 +32,9 @@ SIZE, SIDE = (320, 240), 84
 PLACES = [(16, 20), (210, 130), (120, 30), (30, 140), (215, 18), (110, 140), (200, 80), (16, 80)]
 """Where the blicket lies in each photo (the last two are held out)."""
 
+STEPS = 24
+"""Of training: enough for the invented word to be learnt."""
+
 
 def blicket_photo(number, background):
     """A photo with a thing in it that no data set has: a striped magenta and yellow triangle."""
@@ -48,7 +51,7 @@ def blicket_photo(number, background):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Eight photos with a blicket (two of them held out) and eight without."""
+    """Eight photos with a blicket (two of them held out) and four without."""
     folder, rows = tmp_path_factory.mktemp("own"), []
     for number, background in enumerate(PHOTOS[: len(PLACES)]):
         photo, box = blicket_photo(number, background)
@@ -57,7 +60,7 @@ def data(tmp_path_factory):
         caption = ("there is a blicket in this photo", "a blicket near a building", "look at the blicket")[number % 3]
         rows.append({"image": f"{number}.png", "captions": [caption], "split": split,
                      "boxes": [{"label": "blicket", "xyxy": box}]})  # fmt: skip
-    for number, background in enumerate(PHOTOS[len(PLACES) : len(PLACES) + 8]):
+    for number, background in enumerate(PHOTOS[len(PLACES) : len(PLACES) + 4]):
         shutil.copy(background, folder / f"plain{number}.jpg")
         rows.append({"image": f"plain{number}.jpg", "captions": ["a photo taken outdoors"], "split": "train"})
     (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -68,7 +71,7 @@ def data(tmp_path_factory):
 def tuned(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "model"
     random_state = torch.get_rng_state()
-    found = finetune(data, out, device="cpu", settings=Settings(steps=40, batch=4, lr=6e-4, crops=0))
+    found = finetune(data, out, device="cpu", settings=Settings(steps=STEPS, batch=4, lr=9e-4, crops=0))
     assert torch.equal(random_state, torch.get_rng_state())
     return out, found
 
@@ -117,16 +120,16 @@ def test_the_folder_loads_as_the_embedded_model_does(tuned):
     assert model.info.trained and model.info.name == f"crossviz-mini:{out}"
     about = json.loads((out / "crossviz.json").read_text())
     assert about["training"]["finetuned_from"] == models.load_model(device="cpu").weights_sha256
-    assert about["training"]["settings"]["steps"] == 40 and about["training"]["base"]["trained"]
+    assert about["training"]["settings"]["steps"] == STEPS and about["training"]["base"]["trained"]
 
 
 def test_log_and_figures_are_written(tuned):
     out, found = tuned
     with open(out / "finetune.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == list(range(1, 41))
+    assert [int(row["step"]) for row in rows] == list(range(1, STEPS + 1))
     loss = [float(row["inside"]) for row in rows]
-    assert np.mean(loss[-10:]) < np.mean(loss[:10])
+    assert np.mean(loss[-STEPS // 4 :]) < np.mean(loss[: STEPS // 4])
     saved = json.loads((out / "figures.json").read_text())
     assert list(saved) == ["held out", "trained on"]
     name = "phrases with boxes: pointing, %"

@@ -26,8 +26,8 @@ AXE = (
   };
 })();"""
 )
-"""axe-core: defines `axe` in a page. `axe.run` runs every rule, and tells of violations only: to describe each part that
-passes takes three times as long as to find those that don't."""
+"""axe-core: defines `axe` in a page. `axe.run` runs every rule, and tells of violations only: to describe each part
+that passes takes three times as long as to find those that don't."""
 
 _PARTS = (
     ".cv-theme",

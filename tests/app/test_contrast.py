@@ -290,3 +290,6 @@ def test_it_finds_what_is_too_weak(visit):
     ]
     assert counts == {"texts": 8, "borders": 3, "rings": 3}
     assert ratio(np.zeros(3), np.full(3, 255)) == 21
+    page.evaluate(AXE)
+    [told] = [one for one in page.evaluate("axe.run('main')")["violations"] if one["id"] == "color-contrast"]
+    assert "four point" in told["nodes"][0]["html"]

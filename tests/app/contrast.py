@@ -9,7 +9,7 @@ import io
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import FloatRect, Page
 
 __all__ = ["failures", "ratio"]
 
@@ -136,6 +136,12 @@ _RINGS = (
 }"""
 )
 
+_EXTENT = """(roots) => {
+  const below = [...document.querySelectorAll(roots)].map((node) => node.getBoundingClientRect().bottom);
+  return { x: 0, y: 0, width: innerWidth, height: Math.min(innerHeight, Math.ceil(Math.max(...below)) + 24) };
+}"""
+"""The part of the window that holds what is looked at, and what lies around it: the rest would be painted in vain."""
+
 _CLEAR = """*, *::before, *::after, *::placeholder {
   color: transparent !important; -webkit-text-fill-color: transparent !important; caret-color: transparent !important;
 }"""
@@ -150,9 +156,10 @@ def failures(page: Page, roots: str) -> tuple[list[str], dict[str, int]]:
         roots: selector of what is looked at.
     """
     texts, borders = page.evaluate(_TEXTS, roots), page.evaluate(_BORDERS, roots)
-    shown = _picture(page)
+    extent = page.evaluate(_EXTENT, roots)
+    shown = _picture(page, extent)
     style = page.add_style_tag(content=_CLEAR)
-    ground = _picture(page)
+    ground = _picture(page, extent)
     style.evaluate("(node) => node.remove()")
     rings = page.evaluate(_RINGS, roots)
     found, counts = [], {"texts": 0, "borders": 0, "rings": 0}
@@ -185,8 +192,8 @@ def ratio(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.maximum(*lights) / np.minimum(*lights)
 
 
-def _picture(page: Page) -> np.ndarray:
-    raw = page.screenshot(animations="disabled", caret="hide")
+def _picture(page: Page, extent: FloatRect) -> np.ndarray:
+    raw = page.screenshot(animations="disabled", caret="hide", clip=extent)
     return np.asarray(Image.open(io.BytesIO(raw)).convert("RGB"))  # a tall page as floats is 100 MB
 
 

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 from playwright.sync_api import Page
 from watched import PATIENCE
 
@@ -41,15 +41,15 @@ _MEASURE = """() => {
 
 def differing(one: Image.Image, other: Image.Image, by: int = TOLERANCE) -> np.ndarray:
     """Where two pictures of one size differ by more than so many levels of 255: bool `H W`."""
-    a, b = (np.asarray(picture.convert("RGB"), dtype=np.int16) for picture in (one, other))
-    return (np.abs(a - b) > by).any(axis=-1)
+    between = ImageChops.difference(one.convert("RGB"), other.convert("RGB"))
+    return (np.asarray(between) > by).any(axis=-1)
 
 
 @dataclass
 class _Entry:
     name: str
     verdict: str
-    pictures: dict[str, Image.Image]
+    pictures: dict[str, str]
     failed: bool = False
 
 
@@ -72,33 +72,37 @@ class Album:
         Raises:
             AssertionError: it has changed, never rests, or has no baseline although one could be compared here.
         """
-        seen = _at_rest(page, full_page=full_page)
+        seen, shot = _at_rest(page, full_page=full_page)
+        now = {"now": _data_url(shot, "png")}
         here = self._environment(page)
         stored = self.home / "baselines" / f"{name}.webp"  # lossless, half of a PNG's bytes
         if self.record:
             stored.parent.mkdir(exist_ok=True)
             seen.save(stored, lossless=True, quality=100, method=6)
             (stored.parent / "environment.json").write_text(json.dumps(here, indent=1) + "\n", "utf-8")
-            self.entries.append(_Entry(name, "recorded", {"now": seen}))
+            self.entries.append(_Entry(name, "recorded", now))
             return
         if here != self._recorded_environment():
-            self.entries.append(_Entry(name, "not comparable here: other browser, Gradio or fonts", {"now": seen}))
+            self.entries.append(_Entry(name, "not comparable here: other browser, Gradio or fonts", now))
             return
         if not stored.is_file():
-            self.entries.append(_Entry(name, "no baseline", {"now": seen}, failed=True))
+            self.entries.append(_Entry(name, "no baseline", now, failed=True))
             raise AssertionError(f"{name} has no baseline: look at it, then record it with `make screenshots`.")
         baseline = Image.open(stored).convert("RGB")
+        both = {"baseline": _data_url(stored.read_bytes(), "webp"), **now}
         if baseline.size != seen.size:
             verdict = f"size changed from {baseline.size} to {seen.size}"
-            self.entries.append(_Entry(name, verdict, {"baseline": baseline, "now": seen}, failed=True))
+            self.entries.append(_Entry(name, verdict, both, failed=True))
             raise AssertionError(f"{name}: {verdict}; see tests/app/report/index.html.")
         changed = differing(baseline, seen)
         share = float(changed.mean())
         failed = share > SHARE
-        pictures = {"now": seen}
+        pictures = now
         if changed.any():
             mark = np.where(changed[..., None], np.array([255, 0, 90]), np.asarray(seen) // 3 + 160).astype(np.uint8)
-            pictures = {"baseline": baseline, "now": seen, "difference": Image.fromarray(mark)}
+            file = io.BytesIO()
+            Image.fromarray(mark).save(file, "PNG", compress_level=1)
+            pictures = both | {"difference": _data_url(file.getvalue(), "png")}
         self.entries.append(_Entry(name, f"{share:.4%} of the pixels differ", pictures, failed))
         assert not failed, f"{name}: {share:.3%} of the pixels differ; see tests/app/report/index.html."
 
@@ -115,7 +119,7 @@ class Album:
         ]
         for entry in sorted(self.entries, key=lambda entry: not entry.failed):
             shown = "".join(
-                f"<figure><figcaption>{what}</figcaption><img src='{_data_url(picture)}'></figure>"
+                f"<figure><figcaption>{what}</figcaption><img src='{picture}'></figure>"
                 for what, picture in entry.pictures.items()
             )
             kind = "failed" if entry.failed else "fine"
@@ -137,20 +141,20 @@ class Album:
         return json.loads(stored.read_text("utf-8")) if stored.is_file() else None
 
 
-def _at_rest(page: Page, **options: bool) -> Image.Image:
-    """The page's picture, as soon as two in a row are the same: a layout may settle some frames after what it shows.
-    A shadow may be rounded another way each time that it is painted, by one level."""
+def _at_rest(page: Page, **options: bool) -> tuple[Image.Image, bytes]:
+    """The page's picture, also as the PNG that the browser made, as soon as two in a row are the same: a layout
+    may settle some frames after what it shows. A shadow may be rounded another way each time that it is painted, by
+    one level."""
     end = time.monotonic() + PATIENCE / 1000
-    last = None
+    last, raw = None, b""
     while time.monotonic() < end:
-        now = Image.open(io.BytesIO(page.screenshot(animations="disabled", **options))).convert("RGB")
-        if last is not None and now.size == last.size and not differing(now, last, by=1).any():
-            return now
-        last = now
+        shot = page.screenshot(animations="disabled", **options)
+        now = last if last is not None and shot == raw else Image.open(io.BytesIO(shot)).convert("RGB")
+        if last is not None and now.size == last.size and (now is last or not differing(now, last, by=1).any()):
+            return now, shot
+        last, raw = now, shot
     raise AssertionError("The page never comes to rest.")
 
 
-def _data_url(picture: Image.Image) -> str:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+def _data_url(picture: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(picture).decode()

@@ -15,8 +15,19 @@ PATIENCE = 40_000
 """Milliseconds that a test waits for anything, at most: what takes seconds on two idle cores takes far longer on busy
 ones."""
 
-AXE = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text("utf-8")
-"""axe-core: defines `axe` in a page."""
+AXE = (
+    (Path(axe_core_python.__file__).parent / "axe.min.js").read_text("utf-8")
+    + """
+;(() => {
+  const { run } = axe;
+  axe.run = async (context, options = {}) => {
+    const { violations } = await run(context, { ...options, resultTypes: ["violations"] });
+    return { violations };
+  };
+})();"""
+)
+"""axe-core: defines `axe` in a page. `axe.run` runs every rule, and tells of violations only: to describe each part
+that passes takes three times as long as to find those that don't."""
 
 _PARTS = (
     ".cv-theme",

@@ -24,9 +24,11 @@ _SETTLED = f"wanted => ({_STATE})() === wanted"
 _PATIENCE = 15_000
 """Milliseconds; a page that is not in order by then is left."""
 _UNSAID = """() => {
-  const told = document.querySelector("#cv-open-error-text");
-  told.dispatchEvent(new CustomEvent("cv-said", { detail: "" }));
+  for (const told of document.querySelectorAll("[id$=-error-text]")) {
+    told.dispatchEvent(new CustomEvent("cv-said", { detail: "" }));
+  }
 }"""
+"""What the page said by itself, which no answer takes back; what the server said is taken back by its answer."""
 
 
 class Lasting:

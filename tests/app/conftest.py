@@ -6,11 +6,13 @@ CROSSVIZ_RECORD=1     store the screens that are seen as the new baselines (`mak
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from lasting import Lasting
 from planted_generator import PlantedGenerator, Registry
 from playwright.sync_api import Browser, expect
 from screens import Album
@@ -58,9 +60,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
-@pytest.fixture
-def visit(browser: Browser) -> Iterator:
-    """`visit(url, **context options)`: a new visitor's page of the app, complete and watched."""
+@contextmanager
+def _visiting(browser: Browser) -> Iterator[Callable[..., Watched]]:
     contexts = []
 
     def open_page(url: str | None = None, *, width: int = 1280, height: int = 900, **options) -> Watched:
@@ -76,6 +77,27 @@ def visit(browser: Browser) -> Iterator:
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Watched]]:
+    """`visit(url, **context options)`: a new visitor's page of the app, complete and watched."""
+    with _visiting(browser) as open_page:
+        yield open_page
+
+
+@pytest.fixture(scope="module")
+def lasting_page(browser: Browser, app: str) -> Iterator[Lasting]:
+    """For `lasting`."""
+    with _visiting(browser) as open_page:
+        yield Lasting(lambda: open_page(app))
+
+
+@pytest.fixture
+def lasting(lasting_page: Lasting, visit: Callable[..., Watched], request: pytest.FixtureRequest) -> Watched:
+    """The page of the app that all tests of a file share which leave it as usable as it was: as it opens. To open one
+    takes ten times as long. With `visit`, so that a test which fails is tried once more, on a page that is new."""
+    return lasting_page.handed_out(request)
 
 
 @pytest.fixture

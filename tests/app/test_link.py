@@ -56,8 +56,9 @@ def said(page: Page, text: str) -> None:
     expect(page.locator("#cv-general-error-text")).to_have_text(text)
 
 
-def test_a_copied_link_shows_the_same_view_again(app, visit):
-    page = visit(app, **ALLOWED).page
+def test_a_copied_link_shows_the_same_view_again(app, lasting, visit):
+    page = lasting.page
+    page.context.grant_permissions(ALLOWED["permissions"])
     page.locator(".cv-examples button").nth(1).click()
     caption = examples()[1].caption
     shows(page, caption)
@@ -120,46 +121,59 @@ def test_the_methods_of_a_model_that_is_there_stay_to_be_chosen(app, visit):
     assert page.locator("#cv-method li").count() > 2
 
 
-def test_a_link_in_the_same_tab_is_followed_too(app, visit):
-    page = visit(app).page
+def test_a_link_in_the_same_tab_is_followed_too(lasting):
+    page = lasting.page
     page.evaluate("link => { location.hash = link; }", urlencode({"caption": "a cup", "example": "coffee"}))
     shows(page, "a cup")
 
 
+HOSTILE = [
+    (urlencode({"caption": "<img src=x onerror=alert(1)>${alert(1)}"}), NO_PHOTO),
+    (urlencode({"caption": "javascript:alert(1)", "example": "../../etc/passwd"}), NO_PHOTO),
+    (
+        urlencode({"caption": "a dog", "view": '{"opacity": NaN, "held": [[1e999, null]], "__proto__": 1}'}),
+        NO_PHOTO,
+    ),
+    (urlencode({"caption": "a dog", "view": "[" * 4000}), NO_PHOTO),
+    ("caption=%ED%A0%80%FF&view=%", NO_PHOTO),
+    (urlencode({"caption": "x" * 10_000}), NO_PHOTO),
+    (urlencode({"caption": "x" * 17_000}), "This link is too long to be one of crossviz's: copy it again."),
+    (urlencode({"caption": " ", "view": "{}"}), "This link holds no caption: copy it again."),
+    (
+        urlencode({"caption": "a dog", "model": "/etc", "example": "cat"}),
+        "The link names the model '/etc', which is not loaded here: press Explain to ask for it.",
+    ),
+    (
+        urlencode({"caption": "a dog", "model": "open_clip:<b>", "example": "cat"}),
+        "The link names the model 'open_clip:<b>', which is not loaded here: press Explain to ask for it.",
+    ),
+]
+
+
 @pytest.mark.parametrize(
     ("fragment", "sentence"),
-    [
-        (urlencode({"caption": "<img src=x onerror=alert(1)>${alert(1)}"}), NO_PHOTO),
-        (urlencode({"caption": "javascript:alert(1)", "example": "../../etc/passwd"}), NO_PHOTO),
-        (
-            urlencode({"caption": "a dog", "view": '{"opacity": NaN, "held": [[1e999, null]], "__proto__": 1}'}),
-            NO_PHOTO,
-        ),
-        (urlencode({"caption": "a dog", "view": "[" * 4000}), NO_PHOTO),
-        ("caption=%ED%A0%80%FF&view=%", NO_PHOTO),
-        (urlencode({"caption": "x" * 10_000}), NO_PHOTO),
-        (urlencode({"caption": "x" * 17_000}), "This link is too long to be one of crossviz's: copy it again."),
-        (urlencode({"caption": " ", "view": "{}"}), "This link holds no caption: copy it again."),
-        (
-            urlencode({"caption": "a dog", "model": "/etc", "example": "cat"}),
-            "The link names the model '/etc', which is not loaded here: press Explain to ask for it.",
-        ),
-        (
-            urlencode({"caption": "a dog", "model": "open_clip:<b>", "example": "cat"}),
-            "The link names the model 'open_clip:<b>', which is not loaded here: press Explain to ask for it.",
-        ),
-    ],
+    HOSTILE,
     ids=["markup", "javascript", "NaN", "deep", "bytes", "10 kB", "17 kB", "blank", "folder", "model"],
 )
-def test_a_hostile_link_says_a_sentence_and_no_more(app, visit, fragment, sentence):
-    watched = opened(visit, f"{app}/#{fragment}")
-    said(watched.page, sentence)
+def test_a_hostile_link_says_a_sentence_and_no_more(lasting, fragment, sentence):
+    """Followed in a page that is open, by what follows it in one that opens."""
+    lasting.page.evaluate("link => { location.hash = link; }", fragment)
+    said(lasting.page, sentence)
+    assert lasting.page.locator(".cv-words").count() == 1
+    lasting.assert_quiet()
+
+
+def test_a_page_that_opens_with_a_hostile_link_says_a_sentence_and_no_more(app, visit):
+    watched = opened(visit, f"{app}/#{HOSTILE[0][0]}")
+    said(watched.page, NO_PHOTO)
     assert watched.page.locator(".cv-words").count() == 1
     watched.assert_quiet()
 
 
-def test_a_method_that_there_is_not_is_said_under_its_field(app, visit):
-    page = visit(f"{app}/#{urlencode({'caption': 'a cat', 'method': 'magic', 'example': 'cat'})}").page
+def test_a_method_that_there_is_not_is_said_under_its_field(lasting):
+    page = lasting.page
+    link = urlencode({"caption": "a cat", "method": "magic", "example": "cat"})
+    page.evaluate("link => { location.hash = link; }", link)
     page.wait_for_function("document.querySelector('#cv-method-error-text').textContent !== ''")
     assert "magic" in errors(page)["method"]
 
@@ -226,12 +240,13 @@ def test_without_a_clipboard_a_sentence_says_what_to_do(show):
     assert page.get_by_role("button", name="Copy link").count() == 0  # a saved page has no address to link to
 
 
-def test_a_link_that_can_not_be_copied_stands_there_to_be_copied(app, visit):
-    page = visit(app).page
-    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+def test_a_link_that_can_not_be_copied_stands_there_to_be_copied(lasting):
+    page = lasting.page
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined, configurable: true })")
     page.get_by_role("button", name="Copy link").click()
     expect(page.locator(".cv-taken")).to_have_text("This browser lets no page copy here: copy the link yourself.")
     field = page.get_by_label("Link", exact=True)
     expect(field).to_be_focused()
     assert quote(examples()[0].caption.split()[0]) in field.input_value()
     assert page.evaluate("document.activeElement.selectionEnd") == len(field.input_value())
+    page.evaluate("() => { delete navigator.clipboard; }")  # the browser's own again

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
-from watched import AXE, arrived, ready, until
+from watched import AXE, arrived, painted, ready, until
 
 import crossviz
 from crossviz.explanation import load_with_settings
@@ -112,9 +112,8 @@ def test_the_page_opens_with_an_example_explained(app, visit):
     watched.assert_quiet()
 
 
-def test_button_and_enter_explain(app, visit):
-    watched = visit(app)
-    page = watched.page
+def test_button_and_enter_explain(lasting):
+    page = lasting.page
     ask(page, "a tall tower behind a man")
     assert chips(page) == ["a", "tall", "tower", "behind", "a", "man"]
     page.fill("#cv-caption textarea", "grey grass")
@@ -122,11 +121,11 @@ def test_button_and_enter_explain(app, visit):
     page.wait_for_function("document.querySelectorAll('.cv-chip').length === 2")
     assert chips(page) == ["grey", "grass"]
     assert errors(page) == {}
-    watched.assert_quiet()
+    lasting.assert_quiet()
 
 
-def test_it_can_all_be_done_with_keys(app, visit):
-    page = visit(app).page
+def test_it_can_all_be_done_with_keys(lasting):
+    page = lasting.page
     page.focus("#cv-caption textarea")
     page.keyboard.press("Control+A")
     page.keyboard.type("a camera on legs")
@@ -142,9 +141,8 @@ def test_it_can_all_be_done_with_keys(app, visit):
     assert page.inner_text(".cv-title") == "camera"
 
 
-def test_every_example_runs_by_itself(app, visit):
-    watched = visit(app)
-    page = watched.page
+def test_every_example_runs_by_itself(lasting):
+    page = lasting.page
     for index, example in reversed(list(enumerate(examples()))):
         before = shown(page)
         page.locator(".cv-examples button").nth(index).click()
@@ -159,7 +157,7 @@ def test_every_example_runs_by_itself(app, visit):
         ask(page, f"example {index}")  # the example's photo is the visitor's now
         assert errors(page) == {}
         assert chips(page) == ["example", str(index)]
-    watched.assert_quiet()
+    lasting.assert_quiet()
 
 
 @pytest.mark.parametrize(
@@ -167,9 +165,8 @@ def test_every_example_runs_by_itself(app, visit):
     [("", "caption"), ("   \n ", "white space"), ("...!", "word"), ("word " * 2000, "10,000 characters")],
     ids=["empty", "blank", "no word", "10,000 characters"],
 )
-def test_captions_that_will_not_do(app, visit, caption, says):
-    watched = visit(app)
-    page = watched.page
+def test_captions_that_will_not_do(lasting, caption, says):
+    page = lasting.page
     before = chips(page)
     ask(page, caption)
     told = errors(page)
@@ -182,7 +179,7 @@ def test_captions_that_will_not_do(app, visit, caption, says):
     ask(page, "a man")
     assert errors(page) == {}
     assert page.locator(".cv-stale:visible").count() == 0
-    watched.assert_quiet()
+    lasting.assert_quiet()
 
 
 @pytest.mark.parametrize(
@@ -196,9 +193,8 @@ def test_captions_that_will_not_do(app, visit, caption, says):
     ],
     ids=lambda value: value if isinstance(value, str) else "file",
 )
-def test_photos_that_will_not_do(app, visit, name, data, says):
-    watched = visit(app)
-    page = watched.page
+def test_photos_that_will_not_do(lasting, name, data, says):
+    page = lasting.page
     upload(page, name, data)
     page.wait_for_function("document.querySelector('#cv-photo-error-text').textContent !== ''")
     ask(page, "a dog that stays")
@@ -211,18 +207,17 @@ def test_photos_that_will_not_do(app, visit, name, data, says):
     page.locator(".cv-examples button").first.click()
     page.wait_for_function("!document.querySelector('.cv-viewer:is([data-busy], [data-stale])')")
     assert errors(page) == {}
-    assert watched.dialogs == []
-    assert watched.hosts <= {"127.0.0.1"}
+    assert lasting.dialogs == []
+    assert lasting.hosts <= {"127.0.0.1"}
 
 
-def test_without_a_photo(app, visit):
-    watched = visit(app)
-    page = watched.page
+def test_without_a_photo(lasting):
+    page = lasting.page
     take_away(page)
     ask(page, "a dog")
     assert list(errors(page)) == ["photo"]
     assert page.input_value("#cv-caption textarea") == "a dog"
-    watched.assert_quiet()
+    lasting.assert_quiet()
 
 
 @pytest.mark.parametrize(
@@ -235,16 +230,15 @@ def test_without_a_photo(app, visit):
     ],
     ids=lambda value: value if isinstance(value, str) else "file",
 )
-def test_odd_photos_that_will_do(app, visit, name, data):
-    watched = visit(app)
-    page = watched.page
+def test_odd_photos_that_will_do(lasting, name, data):
+    page = lasting.page
     upload(page, name, data)
     ask(page, "a coloured thing")
     assert errors(page) == {}
     assert chips(page) == ["a", "coloured", "thing"]
     size = page.locator(".cv-photo").evaluate("e => [e.naturalWidth, e.naturalHeight]")
     assert size == list(Image.open(io.BytesIO(data)).size)
-    watched.assert_quiet()
+    lasting.assert_quiet()
 
 
 @pytest.mark.parametrize(
@@ -257,9 +251,8 @@ def test_odd_photos_that_will_do(app, visit, name, data):
     ],
     ids=["unknown", "hub without network", "folder on a server", "markup"],
 )
-def test_models_that_cannot_be_had(app, visit, model, says):
-    watched = visit(app)
-    page = watched.page
+def test_models_that_cannot_be_had(lasting, model, says):
+    page = lasting.page
     before = chips(page)
     choose(page, model)
     ask(page)
@@ -269,12 +262,11 @@ def test_models_that_cannot_be_had(app, visit, model, says):
     assert chips(page) == before
     assert model.removeprefix("open_clip:ViT") in page.input_value("#cv-model input")
     assert page.locator("#cv-model-error-text b").count() == 0
-    watched.assert_quiet()
+    lasting.assert_quiet()
 
 
-def test_an_error_goes_with_its_cause_and_comes_back_with_it(app, visit):
-    watched = visit(app)
-    page = watched.page
+def test_an_error_goes_with_its_cause_and_comes_back_with_it(lasting):
+    page = lasting.page
     for _ in range(2):
         choose(page, "nobody")
         ask(page)
@@ -286,16 +278,15 @@ def test_an_error_goes_with_its_cause_and_comes_back_with_it(app, visit):
         page.wait_for_function("!document.querySelector('#cv-photo-error-text').hidden")
         take_away(page)
         page.wait_for_function("document.querySelector('#cv-photo-error-text').hidden")
-    watched.assert_quiet()
+    lasting.assert_quiet()
 
 
-def test_what_nobody_expected_is_said_honestly_and_logged(app, visit, monkeypatch, caplog):
+def test_what_nobody_expected_is_said_honestly_and_logged(lasting, monkeypatch, caplog):
     def broken(*_):
         raise RuntimeError("secret internals")
         yield
 
-    watched = visit(app)
-    page = watched.page
+    page = lasting.page
     monkeypatch.setattr(Engine, "steps", broken)
     with caplog.at_level(logging.ERROR, "crossviz.web.page"):
         ask(page, "a dog")
@@ -307,7 +298,7 @@ def test_what_nobody_expected_is_said_honestly_and_logged(app, visit, monkeypatc
     monkeypatch.undo()
     ask(page)
     assert chips(page) == ["a", "dog"]
-    watched.assert_quiet()
+    lasting.assert_quiet()
 
 
 @pytest.mark.parametrize(
@@ -319,22 +310,21 @@ def test_what_nobody_expected_is_said_honestly_and_logged(app, visit, monkeypatc
         "</script><script>window.hacked=1</script> dog",
     ],
 )
-def test_captions_are_never_markup_nor_code(app, visit, caption):
-    watched = visit(app)
-    page = watched.page
+def test_captions_are_never_markup_nor_code(lasting, caption):
+    page = lasting.page
     ask(page, caption)
     assert caption in page.text_content(".cv-words")
     assert page.evaluate("window.hacked") is None
     assert page.locator(".cv-words img, .cv-words script").count() == 0
-    watched.assert_quiet()
+    lasting.assert_quiet()
 
 
-def test_the_photo_is_encoded_once_for_many_captions(app, visit, monkeypatch):
+def test_the_photo_is_encoded_once_for_many_captions(lasting, monkeypatch):
     encoded = []
     encode = crossviz.Explainer.encode_many
     spy = lambda self, photos: encoded.extend(photos) or encode(self, photos)  # noqa: E731
     monkeypatch.setattr(crossviz.Explainer, "encode_many", spy)
-    page = visit(app).page
+    page = lasting.page
     upload(page, "new.png", picture("PNG", (64 + random.randrange(64), 50)))
     for caption in ("a dog", "a cat", "a cat and a dog"):
         ask(page, caption)
@@ -342,8 +332,8 @@ def test_the_photo_is_encoded_once_for_many_captions(app, visit, monkeypatch):
     assert len(encoded) == 1
 
 
-def test_visitors_do_not_see_each_other(app, visit):
-    one, other = visit(app).page, visit(app).page
+def test_visitors_do_not_see_each_other(app, lasting, visit):
+    one, other = lasting.page, visit(app).page
     ask(one, "only mine")
     ask(other, "quite another")
     assert chips(one) == ["only", "mine"]
@@ -384,9 +374,8 @@ def test_files_follow_the_view(app, visit, tmp_path):
     assert saved.evaluate("crossvizView.settings()") == wanted
 
 
-def test_results_are_saved_and_load_again(app, visit, tmp_path):
-    watched = visit(app)
-    page = watched.page
+def test_results_are_saved_and_load_again(lasting, tmp_path):
+    page = lasting.page
     ask(page, "a man & his camera")
     loaded = []
     for suffix in (".npz", ".html", ".png", ".svg", ".json"):
@@ -400,16 +389,16 @@ def test_results_are_saved_and_load_again(app, visit, tmp_path):
     name, path = save(page, "view")
     assert name.startswith("crossviz-")
     assert Image.open(path).format == "PNG"
-    watched.assert_quiet()
+    lasting.assert_quiet()
 
 
-def test_a_forgotten_answer_is_not_mistaken_for_another(app, visit):
-    page = visit(app).page
+def test_a_forgotten_answer_is_not_mistaken_for_another(lasting):
+    page = lasting.page
     ask(page, "a man")
     # The server keeps the last answer of a visitor; the page names the one that it shows.
     page.evaluate(
         """() => {
-          const send = window.fetch;
+          const send = window.ownFetch = window.fetch;
           window.fetch = (url, options) => {
             const body = options?.body;
             if (typeof body === "string" && body.includes('"format"')) {
@@ -423,9 +412,10 @@ def test_a_forgotten_answer_is_not_mistaken_for_another(app, visit):
     page.click('.cv-button:text-is("Save")')
     page.wait_for_function("document.querySelector('#cv-general-error-text').textContent !== ''")
     assert "no longer kept" in errors(page)["general"]
+    page.evaluate("() => { window.fetch = window.ownFetch; }")
 
 
-def test_what_is_being_done_is_said_and_can_be_cancelled(app, visit, monkeypatch, go_on):
+def test_what_is_being_done_is_said_and_can_be_cancelled(lasting, monkeypatch, go_on):
     ended = threading.Event()
     steps = Engine.steps
 
@@ -438,8 +428,7 @@ def test_what_is_being_done_is_said_and_can_be_cancelled(app, visit, monkeypatch
         finally:
             ended.set()
 
-    watched = visit(app)
-    page = watched.page
+    page = lasting.page
     before = chips(page)
     monkeypatch.setattr(Engine, "steps", slow)
     page.fill("#cv-caption textarea", "a dog")
@@ -455,11 +444,19 @@ def test_what_is_being_done_is_said_and_can_be_cancelled(app, visit, monkeypatch
     monkeypatch.undo()
     ask(page)
     assert chips(page) == ["a", "dog"]
-    watched.assert_quiet()
+    lasting.assert_quiet()
 
 
-def test_dark_and_light_can_be_chosen_and_are_remembered(app, visit):
-    page = visit(app, color_scheme="light").page
+def axe_finds_nothing_that_is_ours(page: Page) -> None:
+    found = page.evaluate("axe.run({ include: ['#cv-page', '#cv-header'] })")["violations"]
+    assert [(v["id"], [node["html"][:200] for node in v["nodes"]][:3]) for v in found] == []
+
+
+def test_dark_and_light_can_be_chosen_are_remembered_and_axe_finds_nothing_in_either(app, visit):
+    page = visit(app, color_scheme="light", bypass_csp=True).page
+    ask(page, "")
+    page.evaluate(AXE)
+    axe_finds_nothing_that_is_ours(page)
     ground = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(ground)
     page.click(".cv-theme")
@@ -469,28 +466,33 @@ def test_dark_and_light_can_be_chosen_and_are_remembered(app, visit):
     page.reload()
     arrived(page)
     expect(page.locator("body")).to_have_css("background-color", dark)
-    expect(visit(app, color_scheme="dark").page.locator("body")).to_have_css("background-color", dark)
-
-
-@pytest.mark.parametrize("width", [390, 768, 1280, 1600])
-def test_the_page_fits_its_window(app, visit, width):
-    page = visit(app, width=width).page
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    ask(page, "a very long caption of a man who stands on the grass " * 5)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_that_is_ours(app, visit, scheme):
-    page = visit(app, color_scheme=scheme, bypass_csp=True).page
+    page = visit(app, color_scheme="dark", bypass_csp=True).page
+    expect(page.locator("body")).to_have_css("background-color", dark)
     ask(page, "")
     page.evaluate(AXE)
-    found = page.evaluate("axe.run({ include: ['#cv-page', '#cv-header'] })")["violations"]
-    assert [(v["id"], [node["html"][:200] for node in v["nodes"]][:3]) for v in found] == []
+    axe_finds_nothing_that_is_ours(page)
 
 
-def test_a_file_that_is_no_picture_is_said_under_the_photo_until_there_is_one(app, visit):
-    page = visit(app).page
+def test_the_page_fits_its_window(app, visit):
+    """Of four widths: opened in the narrowest, and made wider."""
+    page = visit(app, width=390).page
+    widths = (390, 768, 1280, 1600)
+
+    def fits() -> list[bool]:
+        found = []
+        for width in widths:
+            page.set_viewport_size({"width": width, "height": 900})
+            painted(page)
+            found.append(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+        return found
+
+    assert dict(zip(widths, fits(), strict=True)) == dict.fromkeys(widths, True)
+    ask(page, "a very long caption of a man who stands on the grass " * 5)
+    assert dict(zip(widths, fits(), strict=True)) == dict.fromkeys(widths, True)
+
+
+def test_a_file_that_is_no_picture_is_said_under_the_photo_until_there_is_one(lasting):
+    page = lasting.page
     take_away(page)
     page.set_input_files(
         "#cv-photo input[type=file]", files=[{"name": "notes.txt", "mimeType": "text/plain", "buffer": b"some text"}]

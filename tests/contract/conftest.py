@@ -1,15 +1,19 @@
 """What the contract tests run over: every registered family, each by a small model, and every registered method."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from PIL import Image
 from small_families import JOINT_MODELS
 from small_models import CLIP_VARIANTS, OTHER_TOWERS, clip_folder, mini_folder
 
-from crossviz import Explainer, methods, models
+from crossviz import Explainer, Explanation, methods, models
 from crossviz.methods import Occlusion
 from crossviz.paths import assets_dir
+from crossviz.trace import EncodedImage
 
+CAPTION = "A dog's red frisbee, the dog!"
 MODELS = {
     "crossviz-mini, random": lambda folder: f"crossviz-mini:{mini_folder(folder)}",
     "crossviz-mini, embedded": lambda folder: "crossviz-mini",
@@ -30,27 +34,44 @@ MODELS = {
     },
 }
 """A new family adds its small model here, and is then held to everything in this folder."""
+each_architecture = pytest.mark.parametrize(
+    "model_name", [name for name in MODELS if name != "crossviz-mini, random"], indirect=True
+)
+"""For tests of what runs, not of what comes out: crossviz-mini with its own weights is the same program."""
 OPEN_CLIPS = ("crossviz-mini", "open_clip", "coca")
 """The families whose modules are open_clip's."""
 
 
+@pytest.fixture(scope="session")
+def built(tmp_path_factory) -> Callable[[str], str]:
+    """From a key of MODELS to the model's name; each is built, and thereby loaded, once."""
+    names: dict[str, str] = {}
+
+    def name_of(kind: str) -> str:
+        if kind not in names:
+            names[kind] = MODELS[kind](tmp_path_factory.mktemp("model"))
+        return names[kind]
+
+    return name_of
+
+
 @pytest.fixture(scope="session", params=list(MODELS))
-def model_name(request, tmp_path_factory) -> str:
+def model_name(request, built) -> str:
     """The name of a small model, as `crossviz.Explainer` takes it."""
-    return MODELS[request.param](tmp_path_factory.mktemp("model"))
+    return built(request.param)
 
 
 @pytest.fixture(scope="session", params=[name for name in MODELS if not name.endswith(", random")])
-def local_model_name(request, tmp_path_factory) -> str:
+def local_model_name(request, built) -> str:
     """As `model_name`, without what spreads every change over the whole photo if it is random: deep convolutions, and
     text that looks at what a tower made of the photo. Where a planted patch lands in those is in their own tests."""
-    return MODELS[request.param](tmp_path_factory.mktemp("model"))
+    return built(request.param)
 
 
 @pytest.fixture(scope="session", params=[name for name in MODELS if name.partition(",")[0] in OPEN_CLIPS])
-def clip_model(request, tmp_path_factory):
+def clip_model(request, built):
     """A small model whose embeddings open_clip itself computes."""
-    return models.load_model(MODELS[request.param](tmp_path_factory.mktemp("model")), "cpu")
+    return models.load_model(built(request.param), "cpu")
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +96,26 @@ def photo() -> np.ndarray:
     rng = np.random.default_rng(5)
     coarse = rng.integers(0, 200, (6, 10, 3), dtype=np.uint8).repeat(16, 0).repeat(16, 1)
     return coarse + rng.integers(0, 55, coarse.shape, dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def encoded(model_name, photo) -> EncodedImage:
+    """The photo, encoded once for all tests to whom it does not matter; that it does not has a test of its own."""
+    return Explainer(model_name, "cpu").encode(photo)
+
+
+@pytest.fixture(scope="session")
+def explained(model_name, encoded) -> Callable[[methods.Method | str], Explanation]:
+    """From a method, as `asked` gives it, to its explanation of CAPTION: made once for all tests that only read it."""
+    explainer, found = Explainer(model_name, "cpu"), {}
+
+    def of(method: methods.Method | str) -> Explanation:
+        name = method if isinstance(method, str) else method.info.name
+        if name not in found:
+            found[name] = explainer.explain(encoded, CAPTION, method)
+        return found[name]
+
+    return of
 
 
 @pytest.fixture(scope="session")

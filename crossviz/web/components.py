@@ -203,8 +203,8 @@ def feed(elem_id: str, event: str = "cv-trust") -> Feed:
 _MESSAGE = """
 const text = element.querySelector("p");
 const field = () => text.dataset.for && document.querySelector(text.dataset.for);
-const show = (said) => {
-  const value = said ?? (props.value || "");
+const show = () => {
+  const value = props.value || "";
   text.textContent = value;
   text.hidden = !value;
   const control = field();
@@ -213,9 +213,9 @@ const show = (said) => {
   control.setAttribute("aria-describedby", text.id);
 };
 show();
-watch("value", () => show());
-// Said by the page itself; what the server says next takes its place.
-text.addEventListener("cv-said", (event) => show(event.detail));
+watch("value", show);
+// Said by the page itself. What the server says next takes its place, also where it is what it said before.
+text.addEventListener("cv-said", (event) => { props.value = event.detail; show(); });
 """
 
 

@@ -29,7 +29,7 @@ const refuse = (event) => {
   const said = document.querySelector("#cv-photo-error-text");
   if (!file || !said) return;
   const wrong = `\u201c${file.name}\u201d is no picture: choose a JPEG, PNG, WebP, GIF, BMP or TIFF file.`;
-  said.dispatchEvent(new CustomEvent("cv-said", { detail: file.type.startsWith("image/") ? null : wrong }));
+  said.dispatchEvent(new CustomEvent("cv-said", { detail: file.type.startsWith("image/") ? "" : wrong }));
 };
 for (const kind of ["change", "drop"]) document.addEventListener(kind, refuse, true);
 // Explain or Generate: the two halves of the page, one of which is shown. There are no tabs where no model draws.

@@ -39,10 +39,10 @@ _MEASURE = """() => {
 }"""
 
 
-def differing(one: Image.Image, other: Image.Image, by: int = TOLERANCE) -> np.ndarray:
-    """Where two pictures of one size differ by more than so many levels of 255: bool `H W`."""
+def differing(one: Image.Image, other: Image.Image) -> np.ndarray:
+    """Where two pictures of one size differ by more than the tolerance: bool `H W`."""
     between = ImageChops.difference(one.convert("RGB"), other.convert("RGB"))
-    return (np.asarray(between) > by).any(axis=-1)
+    return (np.asarray(between) > TOLERANCE).any(axis=-1)
 
 
 @dataclass
@@ -142,15 +142,14 @@ class Album:
 
 
 def _at_rest(page: Page, **options: bool) -> tuple[Image.Image, bytes]:
-    """The page's picture, also as the PNG that the browser made, as soon as two in a row are the same: a layout
-    may settle some frames after what it shows. A shadow may be rounded another way each time that it is painted, by
-    one level."""
+    """The page's picture, also as the PNG that the browser made, as soon as two in a row are as good as the same: a
+    layout may settle some frames after what it shows, and a shadow is not always rounded the same way."""
     end = time.monotonic() + PATIENCE / 1000
     last, raw = None, b""
     while time.monotonic() < end:
         shot = page.screenshot(animations="disabled", **options)
         now = last if last is not None and shot == raw else Image.open(io.BytesIO(shot)).convert("RGB")
-        if last is not None and now.size == last.size and (now is last or not differing(now, last, by=1).any()):
+        if last is not None and now.size == last.size and (now is last or not differing(now, last).any()):
             return now, shot
         last, raw = now, shot
     raise AssertionError("The page never comes to rest.")

@@ -18,6 +18,8 @@ __all__ = ["Holds", "Server", "serving"]
 
 CACHE_MB = 16
 """Of encoded photos. So small that it is full before anything is measured."""
+KEPT_MB = 256
+"""Of what pages show: the least that can be set, since it is no leak."""
 _TROUBLE = re.compile(r"crossviz does not know|Exception in ASGI|Fatal Python error|\bERROR\b")
 
 
@@ -99,6 +101,7 @@ def serving() -> Iterator[Server]:
             "GRADIO_TEMP_DIR": str(folder / "uploads"),
             "TMPDIR": str(folder / "tmp"),
             "CROSSVIZ_CACHE_MB": str(CACHE_MB),
+            "CROSSVIZ_KEPT_MB": str(KEPT_MB),
             "HF_HUB_OFFLINE": "1",
             "PYTHONFAULTHANDLER": "1",
         }

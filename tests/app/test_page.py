@@ -141,6 +141,18 @@ def test_it_can_all_be_done_with_keys(lasting):
     assert page.inner_text(".cv-title") == "camera"
 
 
+def test_an_error_is_said_also_after_the_lists_had_the_focus(app, visit):
+    watched = visit(app)
+    page = watched.page
+    for field in ("model", "method"):
+        page.focus(f"#cv-{field} input")
+        page.keyboard.press("Tab")
+    choose(page, "nobody")
+    ask(page)
+    assert list(errors(page)) == ["model"]
+    watched.assert_quiet()
+
+
 def test_every_example_runs_by_itself(lasting):
     page = lasting.page
     for index, example in reversed(list(enumerate(examples()))):

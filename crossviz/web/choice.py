@@ -99,13 +99,13 @@ class Choice:
     def follow(self, model: str, method: str | None, writer: gr.Button) -> dict[Any, Any]:
         """What changes with the model: the line on it, the methods, and whether it can write."""
         choices = method_choices(self.engine, model)
-        # A list that had the focus fails in the browser once it is empty, and with it all that the page is told later.
-        hidden = gr.update(visible=False)
         names = [name for _, name in choices]
         kept = method if method in names else names[0] if names else None
+        # A list that had the focus fails in the browser once it is empty, and with it all that the page is told later.
+        listed = {"choices": choices, "value": kept} if choices else {}
         return {
             self.model_about: about_model(self.engine, model),
-            self.method: gr.update(choices=choices, value=kept, visible=len(choices) > 1) if choices else hidden,
+            self.method: gr.update(**listed, visible=len(choices) > 1),
             self.method_about: about_method(kept) if len(choices) > 1 else "",
             writer: gr.update(visible=self.engine.writes(model)),
         }

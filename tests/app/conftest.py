@@ -96,7 +96,7 @@ def lasting_page(browser: Browser, app: str) -> Iterator[Lasting]:
 @pytest.fixture
 def lasting(lasting_page: Lasting, visit: Callable[..., Watched], request: pytest.FixtureRequest) -> Watched:
     """The page of the app that all tests of a file share which leave it as usable as it was: as it opens. To open one
-    takes ten times as long. With `visit`, so that a test which fails is tried once more, on a page that is new."""
+    takes longer than to put it back. With `visit`: a test which fails is tried once more, on a page that is new."""
     return lasting_page.handed_out(request)
 
 

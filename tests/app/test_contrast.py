@@ -135,7 +135,7 @@ _AFRESH = """() => {
 
 
 def narrow_and_afresh(page, scheme, wait=ready):
-    """What the page shows, as at first, on a narrow screen: to open another page takes three times as long."""
+    """What the page shows, as at first, on a narrow screen: another page would have to be opened and read again."""
     page.set_viewport_size({"width": 390, "height": 900})
     page.mouse.move(0, 0)
     page.emulate_media(color_scheme=scheme)
